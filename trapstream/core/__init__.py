@@ -1,0 +1,1 @@
+"""What the services share: the wire, the errors, the clients. Imports no service."""

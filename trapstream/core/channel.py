@@ -1,0 +1,101 @@
+"""A bounded channel between two stages, and the statistics that a verdict is made from.
+
+A full channel holds its senders: that is the backpressure. anyio's memory streams have the same idea and the same
+four figures; this one also hands over what is ready in one call, which batching needs.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Closed(Exception):
+    """The channel is closed, and empty for receivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A moment of a channel. Waiting senders name the stage after it, waiting receivers the one before."""
+
+    used: int
+    size: int
+    senders_waiting: int
+    receivers_waiting: int
+
+
+class Channel(Generic[T]):
+    """First in, first out, at most `size` items, for one event loop."""
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError("a channel holds at least one item")
+        self._size = size
+        self._items: deque[T] = deque()
+        self._senders: deque[asyncio.Future[None]] = deque()
+        self._receivers: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    async def send(self, item: T) -> None:
+        """Adds `item`, waiting for room. Closed if the channel is closed."""
+        while len(self._items) >= self._size and not self._closed:
+            await self._wait(self._senders)
+        if self._closed:
+            raise Closed
+        self._items.append(item)
+        _wake(self._receivers)
+
+    async def receive(self) -> T:
+        """The oldest item, waiting for one. Closed once the channel is closed and empty."""
+        while not self._items:
+            if self._closed:
+                raise Closed
+            await self._wait(self._receivers)
+        return self._take()
+
+    async def receive_batch(self, most: int) -> list[T]:
+        """At least one item, waiting for it, and what else is ready, `most` together."""
+        batch = [await self.receive()]
+        while self._items and len(batch) < most:
+            batch.append(self._take())
+        return batch
+
+    def close(self) -> None:
+        """No item may be added any more; what is inside can still be received."""
+        self._closed = True
+        for waiting in (self._senders, self._receivers):
+            while waiting:
+                _wake(waiting)
+
+    def statistics(self) -> Statistics:
+        """How full it is and who waits."""
+        return Statistics(len(self._items), self._size, _alive(self._senders), _alive(self._receivers))
+
+    def _take(self) -> T:
+        item = self._items.popleft()
+        _wake(self._senders)
+        return item
+
+    async def _wait(self, waiting: deque[asyncio.Future[None]]) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                _wake(waiting)  # the wake-up was for us and we leave: pass it on, or another waits for ever
+            raise
+
+
+def _wake(waiting: deque[asyncio.Future[None]]) -> None:
+    while waiting:
+        future = waiting.popleft()
+        if not future.done():
+            future.set_result(None)
+            return
+
+
+def _alive(waiting: deque[asyncio.Future[None]]) -> int:
+    return sum(not future.done() for future in waiting)

@@ -1,0 +1,56 @@
+"""The table of jobs that every service keeps: the compacted `jobs` topic, followed."""
+
+import asyncio
+from collections.abc import Callable
+
+from trapstream.core import kafka, log, messages, topics
+from trapstream.core.errors import BadMessage
+from trapstream.core.messages import JobSpec
+
+
+class JobTable:
+    """Job id to its newest JobSpec. `run` keeps it; readers look things up."""
+
+    def __init__(self, servers: str, on_change: Callable[[JobSpec], None] | None = None) -> None:
+        self._servers = servers
+        self._on_change = on_change
+        self._changed = asyncio.Event()
+        self.specs: dict[str, JobSpec] = {}
+        self.caught_up = asyncio.Event()
+        """Set once all that stood in the topic at the start has been read."""
+
+    async def run(self) -> None:
+        """Follows the topic until cancelled."""
+        async for records in kafka.follow(self._servers, topics.JOBS, self.caught_up):
+            for record in records:
+                self._take(record.key, record.value)
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def find(self, job: str, seconds: float = 10.0) -> JobSpec | None:
+        """The job's spec, waiting for one that is on its way; None if it does not come.
+
+        A spec is acknowledged before the job's first reference is sent, so a reference can be ahead of this table
+        only by the time that a read takes.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.caught_up.wait()
+                while job not in self.specs:
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+        return self.specs[job]
+
+    def _take(self, key: bytes | None, value: bytes | None) -> None:
+        if value is None:  # a tombstone: the job's retention is over
+            self.specs.pop((key or b"").decode(errors="replace"), None)
+            return
+        try:
+            spec = messages.decode(value, JobSpec)
+        except BadMessage as error:
+            log.get_logger().error("bad job", key=key, error=str(error))
+            return
+        self.specs[spec.job] = spec
+        if self._on_change is not None:
+            self._on_change(spec)

@@ -1,0 +1,133 @@
+"""The Kafka clients, set as this system needs them. The reasons stand in docs/architecture.md."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.structs import ConsumerRecord
+
+from trapstream.core import messages, metrics, retry, topics
+from trapstream.core.errors import Retryable
+
+
+async def start_producer(servers: str) -> AIOKafkaProducer:
+    """An idempotent producer with acks=all, started; waits for a broker that is away."""
+
+    async def start() -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=servers,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=2,
+            max_batch_size=256 * 1024,
+            max_request_size=topics.MAX_MESSAGE_BYTES,
+            request_timeout_ms=60_000,  # a broker that restarts is back within this
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise Retryable(f"{servers}: {error!r}") from error
+        return producer
+
+    return await retry.until_back(start, "kafka")
+
+
+def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
+    """A member of a group, not yet started: static id, one assignor, no automatic commit.
+
+    aiokafka joins once for each configured assignor, so there is exactly one. The rebalance timeout is longer than
+    any drain: a member that drains must not be evicted meanwhile.
+    """
+    return AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        group_id=group,
+        group_instance_id=f"{group}-{member}",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        rebalance_timeout_ms=60_000,
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=1_000,
+        max_poll_interval_ms=300_000,
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+
+
+async def create_topics(servers: str) -> None:
+    """Creates what is missing of the table in `topics`; waits for a broker that is away."""
+
+    async def create() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        try:
+            await admin.start()
+            there = set(await admin.list_topics())
+            wanted = [topic for topic in topics.TOPICS if topic.name not in there]
+            if wanted:
+                await admin.create_topics(
+                    [NewTopic(topic.name, topic.partitions, 1, topic_configs=topic.config()) for topic in wanted]
+                )
+        except TopicAlreadyExistsError:
+            pass  # another process was faster, which is as good
+        except (KafkaError, OSError) as error:
+            raise Retryable(f"{servers}: {error!r}") from error
+        finally:
+            await admin.close()
+
+    await retry.until_back(create, "kafka")
+
+
+async def follow(
+    servers: str, topic: topics.Topic, caught_up: asyncio.Event | None = None
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """A compacted topic from its beginning and then for ever, in batches, by no group.
+
+    `caught_up` is set once everything that was in the topic at the start has been yielded and taken.
+    """
+
+    async def start() -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+        )
+        try:
+            await consumer.start()
+        except (KafkaConnectionError, KafkaError) as error:
+            await consumer.stop()
+            raise Retryable(f"{servers}: {error!r}") from error
+        return consumer
+
+    consumer = await retry.until_back(start, "kafka")
+    try:
+        parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        ends = await consumer.end_offsets(parts)
+        while True:
+            batches = await consumer.getmany(timeout_ms=200)
+            for records in batches.values():
+                yield records
+            if caught_up is not None and not caught_up.is_set():
+                places = [await consumer.position(part) >= ends[part] for part in parts]
+                if all(places):
+                    caught_up.set()
+    finally:
+        await consumer.stop()
+
+
+async def send_dead_letter(producer: AIOKafkaProducer, record: ConsumerRecord, reason: str) -> None:
+    """Parks a message that cannot be read, with its origin; returns when it is acknowledged."""
+    value = base64.b64encode(record.value or b"")[: 64 * 1024].decode()
+    letter = messages.DeadLetter(
+        topic=record.topic, partition=record.partition, offset=record.offset, reason=reason, value=value
+    )
+    await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+    metrics.DEAD_LETTERS.labels(record.topic).inc()

@@ -1,0 +1,37 @@
+"""Logging: structlog to standard error, pretty on a terminal, one JSON object a line otherwise."""
+
+import logging
+import sys
+
+import structlog
+
+
+def setup(form: str = "auto", level: str = "info", **context: object) -> None:
+    """Configures logging for this process; `context` is bound to every line."""
+    pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if pretty
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=shared + render,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**context)
+    # aiokafka and grpc speak through the standard library; their warnings belong to the same stream.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """A logger; the process's context is merged into each line."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,234 @@
+"""The wire contract: every value that crosses Kafka, in one file.
+
+Values are JSON objects with a version field `v`. A reader refuses a version that it does not know and ignores
+fields that it does not know. msgspec checks the types while it reads; nothing here does I/O.
+"""
+
+import re
+import secrets
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from trapstream.core.errors import BadMessage, Reason
+
+JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+MOST_IMAGES = 100_000_000
+"""The largest manifest. A `seq` beyond it is a bad message: the fold keeps one bit for each."""
+
+JobId = Annotated[str, msgspec.Meta(pattern=JOB_PATTERN)]
+"""Names files and keys, so it can hold no slash and no dot."""
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=MOST_IMAGES)]
+
+
+class Lane(StrEnum):
+    """How an image travels."""
+
+    LIVE = "live"
+    """A camera waits for the answer."""
+    BULK = "bulk"
+    """An archive: throughput counts."""
+
+
+class Outcome(StrEnum):
+    """What became of an image. Every published image ends as exactly one of these."""
+
+    DETECTED = "detected"
+    """At least one detection at or above the model's typical threshold."""
+    EMPTY = "empty"
+    """Processed; nothing at or above that threshold."""
+    FAILED = "failed"
+    """No answer could be had; the entry says why."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The base of all wire values."""
+
+    v: Literal[1] = 1
+    """Version of the contract."""
+
+
+class ImageRef(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One image to do. Key: none. Topics: images.live, images.bulk."""
+
+    job: JobId
+    """The job that it belongs to."""
+    seq: Seq
+    """Its place in the job's manifest, from 0. (job, seq) names an image for ever."""
+    file: str
+    """The name in the result."""
+    uri: str
+    """Where to read it: file://, http(s)://, s3://, gs:// or az://; percent-encoded."""
+    meta: str | None = None
+    """A string passed through to the entry, untouched."""
+
+
+class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one image spent in each stage, in milliseconds."""
+
+    fetch: float = 0.0
+    decode: float = 0.0
+    detect: float = 0.0
+
+
+class ImageResult(Message, frozen=True, kw_only=True):
+    """One image's answer. Key: job. Topic: detections. The first in the log for (job, seq) counts."""
+
+    job: JobId
+    seq: Seq
+    outcome: Outcome
+    reason: Reason | None
+    """Why it failed; null otherwise."""
+    entry: msgspec.Raw
+    """The image's entry in the result file, as JSON, rounded already: its bytes go to the file as they are."""
+    model: str
+    """name@version that answered."""
+    ms: StageTimes
+
+
+class ResultHead(msgspec.Struct, frozen=True):
+    """What the fold needs of an ImageResult: the rest is skipped, not parsed."""
+
+    v: Literal[1]
+    job: JobId
+    seq: Seq
+    outcome: Outcome
+    reason: Reason | None
+    entry: msgspec.Raw
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job must know of its model, so that consumer and aggregator need no model store."""
+
+    name: str
+    version: str
+    sha256: str
+    """Of the ONNX file."""
+    image_size: int
+    """Pixels of the longest side after the letterbox."""
+    stride: int
+    """The padded sides are multiples of this."""
+    classes: dict[str, str]
+    """Category id to name, as in the result file: {"1": "animal", ...}. Class index i of the model is id i + 1."""
+    typical_threshold: float
+    """Confidence from which the model's makers call it a detection. Splits detected from empty."""
+    conservative_threshold: float
+
+    @property
+    def label(self) -> str:
+        """name@version."""
+        return f"{self.name}@{self.version}"
+
+
+class JobSpec(Message, frozen=True, kw_only=True):
+    """A job as its owner wants it. Key: job. Topic: jobs (compacted: the newest counts)."""
+
+    job: JobId
+    name: str
+    """For people; need not be unique."""
+    lane: Lane
+    model: ModelInfo
+    threshold: float
+    """Lowest confidence kept in the file."""
+    images: int
+    """Entries in the stored manifest."""
+    manifest_sha256: str
+    """Digest of the stored manifest's bytes."""
+    created: float
+    """Seconds since 1970, at submission."""
+    total: int | None = None
+    """Set when the job is sealed: every reference has been acknowledged."""
+    cancelled: bool = False
+    failed: str | None = None
+    """Why it cannot be published, in one line."""
+
+
+class JobState(StrEnum):
+    """Where a job is. `trapstream.core.states` has the legal moves."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The account of a job: published = detected + empty + failed once it is complete."""
+
+    detected: int = 0
+    empty: int = 0
+    failed: dict[str, int] = {}
+    """By reason."""
+
+    @property
+    def done(self) -> int:
+        """Images with an entry."""
+        return self.detected + self.empty + sum(self.failed.values())
+
+
+class JobStatus(Message, frozen=True, kw_only=True):
+    """How far a job is. Key: job. Topic: job-status (compacted)."""
+
+    job: JobId
+    state: JobState
+    total: int | None
+    counts: Counts
+    repeated: int = 0
+    """Results that came a second time and were not counted."""
+    rate: float = 0.0
+    """Images a second, over the last seconds."""
+    finish: float | None = None
+    """Predicted end, seconds since 1970."""
+    updated: float = 0.0
+    """Seconds since 1970."""
+    location: str | None = None
+    """Where the result file is."""
+    sha256: str | None = None
+    """Of the result file."""
+    message: str | None = None
+    """One line for the user when something is wrong."""
+
+
+class DeadLetter(Message, frozen=True, kw_only=True):
+    """A message that could not be read. Key: none. Topic: dead-letters."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    value: str
+    """The message's bytes in base64, cut at 64 KiB."""
+
+
+M = TypeVar("M", ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[type, msgspec.json.Decoder[object]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+}
+
+
+def encode(message: object) -> bytes:
+    """JSON bytes of a wire value."""
+    return _encoder.encode(message)
+
+
+def decode(value: bytes | None, kind: type[M]) -> M:
+    """The wire value in `value`. BadMessage, with the reason, for anything else."""
+    if value is None:
+        raise BadMessage("the message has no value")
+    try:
+        return _decoders[kind].decode(value)  # type: ignore[return-value]
+    except msgspec.DecodeError as error:  # ValidationError is a DecodeError
+        raise BadMessage(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise BadMessage(f"not UTF-8: {error.reason}") from None
+
+
+def new_job_id(name: str) -> str:
+    """A fresh id that begins with what of `name` may stand in one."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:48] or "job"
+    return f"{slug}-{secrets.token_hex(4)}"

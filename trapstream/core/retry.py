@@ -1,0 +1,40 @@
+"""The one back-off policy, for what must be waited for rather than given up on.
+
+Bounded retries of one image use stamina; these delays are for a server that is away. Waiting for it is not a
+failure, so it has no last attempt, but it says so each time.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from trapstream.core import log
+from trapstream.core.errors import Retryable
+
+T = TypeVar("T")
+
+
+def delays(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
+    """Seconds to wait before each next attempt: doubling up to `most`, with a quarter of jitter."""
+    delay = first
+    while True:
+        yield delay * random.uniform(0.75, 1.25)
+        delay = min(delay * 2, most)
+
+
+async def until_back(call: Callable[[], Awaitable[T]], what: str, most: float = 5.0) -> T:
+    """The answer of `call`, however long the other side is away. Every wait is logged."""
+    waited = 0.0
+    for delay in delays(most=most):
+        try:
+            answer = await call()
+        except Retryable as error:
+            log.get_logger().warning("waiting", on=what, error=str(error), seconds=round(waited, 1))
+        else:
+            if waited:
+                log.get_logger().info("back", what=what, seconds=round(waited, 1))
+            return answer
+        await asyncio.sleep(delay)
+        waited += delay
+    raise AssertionError("delays never end")

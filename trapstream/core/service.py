@@ -1,0 +1,93 @@
+"""How a service lives: start, run, drain, stop. Health and metrics over HTTP; a second signal forces."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import prometheus_client
+import uvloop
+from aiohttp import web
+
+from trapstream.core import log
+from trapstream.core.errors import Fatal
+from trapstream.core.settings import CoreSettings
+
+COULD_NOT_START = 3
+
+
+class Health:
+    """What /healthz answers: 200 once the service said that it is ready, 503 before."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.details: dict[str, object] = {}
+
+
+Main = Callable[[asyncio.Event, Health], Awaitable[None]]
+"""A service's body: returns after `stop` is set and its work is drained."""
+
+
+def run(name: str, settings: CoreSettings, main: Main) -> int:
+    """Runs a service to its end. Returns the exit status: 0 stopped, 3 could not go on."""
+    log.setup(settings.log_format, settings.log_level, service=name, member=settings.member)
+    fatal: list[BaseException] = []
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, main))
+    except* Fatal as group:
+        fatal = _leaves(group)
+    for error in fatal:
+        log.get_logger().error("cannot go on", error=str(error))
+    return COULD_NOT_START if fatal else 0
+
+
+async def _serve(settings: CoreSettings, main: Main) -> None:
+    stop, health = asyncio.Event(), Health()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            log.get_logger().warning("forced to stop", signal=number)
+            os._exit(128 + number)
+        log.get_logger().info("draining", signal=number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    async with _http(settings, health):
+        await main(stop, health)
+    log.get_logger().info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _http(settings: CoreSettings, health: Health) -> AsyncIterator[None]:
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"ready": health.ready, **health.details}, status=200 if health.ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=prometheus_client.generate_latest(), content_type="text/plain", charset="utf-8")
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        except OSError as error:
+            raise Fatal(
+                f"port {settings.http_port} for health and metrics is taken ({error.strerror}); "
+                "set TRAPSTREAM_HTTP_PORT to a free one, or to 0"
+            ) from error
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _leaves(group: BaseExceptionGroup[Fatal]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,85 @@
+"""Settings: one frozen object for each service, read once from the environment. Nothing else reads it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CoreSettings(BaseSettings):
+    """What every service needs. Each field is TRAPSTREAM_<NAME> in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAPSTREAM_", frozen=True, extra="ignore")
+
+    home: Path
+    """The state folder. The result store is `results` in it."""
+    kafka: str = "127.0.0.1:9092"
+    """host:port of a broker."""
+    member: str = "0"
+    """This copy's name, unique among the copies of a service: static membership in its group."""
+    http_port: int = 0
+    """Health and metrics; 0 takes a free port."""
+    http_host: str = "127.0.0.1"
+    """Address that health and metrics listen on."""
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    drain_seconds: float = Field(default=20.0, gt=0)
+    """Work in flight may take this long to end when the process stops or loses a partition."""
+
+    @property
+    def results(self) -> Path:
+        """The result store's folder: results and manifests."""
+        return self.home / "results"
+
+
+class ProducerSettings(CoreSettings):
+    """The producer."""
+
+    publish_checkpoint: int = Field(default=10_000, gt=0)
+    """References between two writes of the cursor."""
+
+
+class ConsumerSettings(CoreSettings):
+    """The consumer."""
+
+    triton: str = "127.0.0.1:8001"
+    """host:port of Triton's gRPC."""
+    shm_prefix: str = "trapstream"
+    """Begins the name of every shared memory region of this stack."""
+    shared_memory: bool = True
+    """Pixels go to Triton by system shared memory; off where the server is on another machine."""
+    roots: list[Path] = [Path("/")]
+    """Local files are read below these folders only. JSON list in the environment."""
+    allow_private_networks: bool = False
+    """Whether a URL may reach loopback, link-local and private addresses."""
+    max_bytes: int = Field(default=200_000_000, gt=0)
+    """Largest encoded image."""
+    max_pixels: int = Field(default=200_000_000, gt=0)
+    """Largest decoded image, against decompression bombs."""
+    fetch_seconds: float = Field(default=30.0, gt=0)
+    """One attempt to fetch an image may take this long."""
+    fetch_attempts: int = Field(default=3, gt=0)
+    fetches: int = Field(default=32, gt=0)
+    """Fetches in flight."""
+    decoders: int = Field(default=1, gt=0)
+    """Decode batches at work at once, each in a thread of its own."""
+    decode_threads: int = Field(default=1, gt=0)
+    """DALI's threads for each of them."""
+    decode_device: Literal["cpu", "mixed"] = "cpu"
+    batch: int = Field(default=8, gt=0)
+    """Images decoded together, and sent in one request where they share a shape."""
+    slabs: int = Field(default=4, gt=0)
+    """Decoded batches in flight: decode waits for a free one."""
+    live_share: float = Field(default=0.8, gt=0, lt=1)
+    """Share of the live lane while both lanes have work."""
+    commit_seconds: float = Field(default=1.0, gt=0)
+
+
+class AggregatorSettings(CoreSettings):
+    """The aggregator."""
+
+    status_seconds: float = Field(default=0.3, gt=0)
+    """Between two reports of a job's progress."""
+    fold_batch: int = Field(default=5_000, gt=0)
+    """Results folded in one transaction at most."""

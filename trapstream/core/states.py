@@ -1,0 +1,31 @@
+"""The states of a job and the moves between them. Pure."""
+
+from trapstream.core.messages import JobSpec, JobState
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.OPEN: frozenset({JobState.SEALED, JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.SEALED: frozenset({JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.COMPLETED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset(),
+}
+"""State to the states that may follow it. Results may arrive before the seal: open may go to running."""
+
+ENDED = frozenset(state for state, after in MOVES.items() if not after)
+
+
+def may_move(old: JobState, new: JobState) -> bool:
+    """Whether `new` may follow `old`; staying is always allowed."""
+    return old == new or new in MOVES[old]
+
+
+def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
+    """The state that a job's spec and its account imply. `written`: its final file is in the store."""
+    if written:
+        if spec.failed is not None:
+            return JobState.FAILED
+        return JobState.CANCELLED if spec.cancelled else JobState.COMPLETED
+    if done > 0:
+        return JobState.RUNNING
+    return JobState.SEALED if spec.total is not None else JobState.OPEN

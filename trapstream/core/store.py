@@ -1,0 +1,86 @@
+"""The result store on disk: where a job's files are, and how a file comes to be whole or absent."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+
+class ManifestLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a stored manifest: JSON, in the order of `seq`, from 0."""
+
+    file: str
+    """The name in the result; no two lines share one."""
+    uri: str
+    meta: str | None = None
+
+
+def result_path(results: Path, job: str) -> Path:
+    """The job's result file."""
+    return results / f"{job}.json"
+
+
+def manifest_path(results: Path, job: str) -> Path:
+    """The job's stored manifest, one ManifestLine a line."""
+    return results / f"{job}.manifest.jsonl"
+
+
+def read_manifest(path: Path) -> Iterator[ManifestLine]:
+    """The lines of a stored manifest, as a stream. msgspec.DecodeError if one is damaged."""
+    decoder = msgspec.json.Decoder(ManifestLine)
+    with path.open("rb") as lines:
+        for line in lines:
+            yield decoder.decode(line)
+
+
+class HashingFile:
+    """A file being written, with the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends `data`."""
+        self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of everything written so far."""
+        return self._digest.hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[HashingFile]:
+    """A file that appears whole, or not at all: temporary name, fsync, rename, fsync of the folder.
+
+    An exception inside leaves what was at `path` before. OSError as the disk gives it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One writer a process; another process that writes the same file writes the same bytes under its own name.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield HashingFile(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
