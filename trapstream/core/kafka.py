@@ -131,3 +131,15 @@ async def send_dead_letter(producer: AIOKafkaProducer, record: ConsumerRecord, r
     )
     await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
     metrics.DEAD_LETTERS.labels(record.topic).inc()
+
+
+async def started(consumer: AIOKafkaConsumer) -> None:
+    """Starts a consumer; waits for a broker that is away."""
+
+    async def start() -> None:
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(start, "kafka")
