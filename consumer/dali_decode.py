@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def, types
 from numpy.typing import NDArray
+from nvidia.dali import fn, pipeline_def, types
 
 from consumer.boxes import Letterbox
 
@@ -48,9 +48,7 @@ class LetterboxPipeline:
         if self._gpu:
             out = out.as_cpu()
         sizes = [tuple(shapes.at(i)[:2].tolist()) for i in range(len(boxes))]
-        return [
-            (out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)
-        ]
+        return [(out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)]
 
 
 @pipeline_def

@@ -87,7 +87,7 @@ def open_image(data: bytes, form: Format) -> ImageFile:
     """Pillow's lazy image of `data`. Permanent(DAMAGED) where even the header cannot be read."""
     try:
         return _OPEN[form](io.BytesIO(data))
-    except Exception:  # noqa: BLE001  # Pillow's formats raise nearly every class; each means the same here
+    except Exception:  # Pillow's formats raise nearly every class; each means the same here
         raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
 
 
@@ -95,7 +95,7 @@ def _orientation(image: ImageFile) -> tuple[int, bool]:
     """EXIF orientation, and whether DALI finds the same one: it does not read XMP, where Pillow looks as well."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  # as above: a broken EXIF block turns nothing
+    except Exception:  # as above: a broken EXIF block turns nothing
         return 1, "exif" not in image.info
     orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
     return orientation, orientation == 1 or not ({"xmp", "XML:com.adobe.xmp"} & image.info.keys())

@@ -27,7 +27,7 @@ def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
             pixels = _rgb(image)
         except Permanent:
             raise
-        except Exception:  # noqa: BLE001  # Pillow's decoders raise nearly every class; each means the same here
+        except Exception:  # Pillow's decoders raise nearly every class; each means the same here
             raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels cannot be decoded") from None
     pixels = turn(pixels, header.orientation)
     if pixels.shape[:2] != (header.height, header.width):
