@@ -10,7 +10,9 @@ import click
 
 from aggregator import contact_sheet, read_result
 from producer import submit as submitting
+from producer.sources import check as check_sources
 from trapstream.cli import account, exits
+from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, job_options, make_job, source_argument
 from trapstream.cli.target import Target, of_stack
 from trapstream.core import store
@@ -35,6 +37,7 @@ def run(
 ) -> None:
     """Detect in SOURCE... and write the result file: brings a stack up if none is up."""
     _check_output(output)
+    check_sources(sources)
     with ensure_stack(context.obj.home, say) as (stack, _):
         target = of_stack(stack)
         spec, ended = asyncio.run(_job(target, sources, name, model, threshold))
@@ -63,6 +66,8 @@ def _check_output(output: Path) -> None:
     """Tells now, not after hours, that the result cannot be written."""
     if output.is_dir():
         raise exits.CommandError(f"{output} is a folder; name a file, such as {output / 'results.json'}")
+    if output.exists() and not output.is_file():
+        raise exits.CommandError(f"{output} is no regular file; write to one and copy it")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):
