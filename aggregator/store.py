@@ -88,7 +88,9 @@ class Store:
             except (OSError, sqlite3.OperationalError) as error:
                 raise Retryable(f"{folder}: {error}") from error
             except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
-                raise Fatal(f"{folder} is damaged ({error}); move it away, and it is made again from the log") from error
+                raise Fatal(
+                    f"{folder} is damaged ({error}); move it away, and it is made again from the log"
+                ) from error
             self._close = stack.pop_all()
 
     def close(self) -> None:
@@ -169,7 +171,9 @@ class Store:
         self._db.executescript(_SCHEMA)
         meta = dict(self._db.execute("select name, value from meta"))
         if meta.setdefault("format", _FORMAT) != _FORMAT:
-            raise Fatal(f"{self._path} is of another version of this program; move it away to make it again from the log")
+            raise Fatal(
+                f"{self._path} is of another version of this program; move it away to make it again from the log"
+            )
         self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
         self.next_offset = meta.get("next")
         for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
@@ -225,10 +229,10 @@ def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[b
 def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
     where = "from blocks where key >= ? and key < ? order by key"
     keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()  # noqa: S608 - no input
+    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
     index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
     if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))  # noqa: S608 - no input
+        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
         yield from blocks.slices(index, data)
         return
     starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
@@ -299,4 +303,6 @@ def _refusals(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise Retryable(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise Fatal(f"{path} is damaged ({error}); move its folder away, and it is made again from the log") from error
+        raise Fatal(
+            f"{path} is damaged ({error}); move its folder away, and it is made again from the log"
+        ) from error

@@ -31,6 +31,7 @@ VERBS = {
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
+
 class Verbs(click.Group):
     """A group that finds its commands in `VERBS`. The signatures are click's."""
 
