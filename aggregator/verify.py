@@ -32,5 +32,8 @@ def disagreements(found: Account, result: ResultFile) -> list[str]:
     real = {"detected": found.detected, "empty": found.empty, "failed": found.failed}
     if own.get("complete"):
         real["images"] = found.published
-    return [f"the file says {key} {own.get(key)}, its entries say {value}" for key, value in real.items()
-            if own.get(key) != value]
+    return [
+        f"the file says {key} {own.get(key)}, its entries say {value}"
+        for key, value in real.items()
+        if own.get(key) != value
+    ]
