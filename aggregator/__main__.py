@@ -7,5 +7,5 @@ from trapstream.core.service import run
 from trapstream.core.settings import AggregatorSettings
 
 if __name__ == "__main__":
-    settings = AggregatorSettings()
+    settings = AggregatorSettings()  # type: ignore[call-arg]  # from the environment
     sys.exit(run("aggregator", settings, service(settings)))

@@ -54,7 +54,14 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         )
         # 2. The mark, with the last status in it: from here on late results are ignored, and the job ends as it says.
         #    Killed before it: step 1 again. Killed after it: the next attempt goes on with step 3.
-        final = final_status(spec, account, lease.progress_of(spec.job).repeated, time.time(), str(path), sha256)
+        final = final_status(
+            spec,
+            account,
+            repeated=lease.progress_of(spec.job).repeated,
+            now=time.time(),
+            location=str(path),
+            sha256=sha256,
+        )
         mark = store.Mark(status=msgspec.Raw(messages.encode(final)))
         await stored(partial(store.Store.set_mark, job=spec.job, mark=mark))
         log.get_logger().info("job ended", job=spec.job, state=final.state, images=account.done, file=str(path))

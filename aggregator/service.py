@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -54,7 +54,7 @@ class Aggregator:
         self,
         settings: AggregatorSettings,
         partitions: Partitions,
-        producer: kafka.AIOKafkaProducer,
+        producer: AIOKafkaProducer,
         writer: ThreadPoolExecutor,
         tasks: asyncio.TaskGroup,
     ) -> None:

@@ -1,8 +1,8 @@
 """One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
 
-SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`), and
-the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `entries` reads with a connection of its own and may run beside it.
+SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
+and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
+thread writes; `read_entries` has a connection of its own and may run beside it.
 """
 
 import bisect
@@ -71,7 +71,7 @@ class Change(NamedTuple):
 
 
 class Store:
-    """The store of one partition. Every method but `entries` belongs to one thread at a time."""
+    """The store of one partition. Its methods belong to one thread at a time."""
 
     def __init__(self, folder: Path, durable: bool = True) -> None:
         """Opens the store in `folder`, or makes it.
@@ -237,10 +237,10 @@ def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[b
 def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
     where = "from blocks where key >= ? and key < ? order by key"
     keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()  # noqa: S608 - no input
+    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
     index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
     if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))  # noqa: S608 - no input
+        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
         yield from blocks.slices(index, data)
         return
     starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
