@@ -1,8 +1,8 @@
 """One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
 
-SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`), and
-the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `entries` reads with a connection of its own and may run beside it.
+SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
+and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
+thread writes; `read_entries` has a connection of its own and may run beside it.
 """
 
 import bisect
@@ -57,17 +57,21 @@ class StoredJob(msgspec.Struct):
     mark: Mark | None = None
 
 
-class Folded(NamedTuple):
-    """What a batch did, by job."""
+class Change(NamedTuple):
+    """What a batch did to one job. A copy, so that other threads may read it."""
 
-    fresh: dict[str, int]
+    fresh: int
     """Images that got their entry."""
-    repeats: dict[str, int]
+    repeats: int
     """Results that came again, or after the job's end."""
+    tally: dict[int, int]
+    """Code to count, after the batch."""
+    repeated: int
+    """Results that came again, after the batch."""
 
 
 class Store:
-    """The store of one partition. Every method but `entries` belongs to one thread at a time."""
+    """The store of one partition. Its methods belong to one thread at a time."""
 
     def __init__(self, folder: Path, durable: bool = True) -> None:
         """Opens the store in `folder`, or makes it.
@@ -97,8 +101,8 @@ class Store:
         """Closes the store and lets other processes have it."""
         self._close.close()
 
-    def fold(self, results: Iterable[Result], next_offset: int) -> Folded:
-        """Folds a batch and moves the place in the log to `next_offset`, in one transaction.
+    def fold(self, results: Iterable[Result], next_offset: int) -> dict[str, Change]:
+        """Folds a batch and moves the place in the log to `next_offset`, in one transaction. What changed, by job.
 
         Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
         """
@@ -127,7 +131,11 @@ class Store:
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
         self.next_offset = next_offset
-        return Folded(fresh, repeats)
+        changes = {}
+        for job in fresh.keys() | repeats.keys():
+            state = self.jobs[job].fold
+            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), dict(state.tally), state.repeated)
+        return changes
 
     def set_mark(self, job: str, mark: Mark) -> None:
         """Writes a job's end down, in a transaction of its own. Retryable as `fold`."""
