@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from consumer import boxes
 from consumer.decode import Decoder
-from consumer.detect import Detector
+from consumer.detect import Detections, Detector
 from consumer.emit import emit
 from consumer.fetch import Fetcher
 from consumer.intake import Intake
@@ -126,14 +126,10 @@ class Pipeline:
             self._let_go(group.slab)
             for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
                 task.times.detect = _milliseconds_since(began)
-                if isinstance(detections, Permanent):
-                    await self._fail(task, detections)
-                    continue
-                ref, spec = task.ref, task.spec
-                outcome, entry = boxes.entry(
-                    ref.file, ref.meta, letterbox, detections, threshold=spec.threshold, model=spec.model
-                )
-                await self._to_emit.send(Answer(task, outcome, None, entry))
+                try:
+                    await self._to_emit.send(_answer(task, letterbox, detections))
+                except Permanent as error:
+                    await self._fail(task, error)
 
     def _let_go(self, slab: Slab) -> None:
         slab.users -= 1
@@ -163,6 +159,14 @@ class Pipeline:
                 metrics.CHANNEL_USED.labels(name).set(now.used)
                 metrics.CHANNEL_SENDERS.labels(name).set(now.senders_waiting)
                 metrics.CHANNEL_RECEIVERS.labels(name).set(now.receivers_waiting)
+
+
+def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Permanent) -> Answer:
+    if isinstance(detections, Permanent):
+        raise detections
+    ref, spec = task.ref, task.spec
+    outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
+    return Answer(task, outcome, None, entry)
 
 
 async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> Laid:
