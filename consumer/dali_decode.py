@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def, types
 from numpy.typing import NDArray
+from nvidia.dali import fn, pipeline_def, types
 
 from consumer.boxes import Letterbox
 
@@ -48,18 +48,16 @@ class LetterboxPipeline:
         if self._gpu:
             out = out.as_cpu()
         sizes = [tuple(shapes.at(i)[:2].tolist()) for i in range(len(boxes))]
-        return [
-            (out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)
-        ]
+        return [(out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)]
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_encoded(device: str) -> tuple[Any, Any]:
     encoded = fn.external_source(name="image", dtype=types.UINT8, ndim=1)
     return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB))
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_pixels(device: str) -> tuple[Any, Any]:
     pixels = fn.external_source(name="image", dtype=types.UINT8, ndim=3, layout="HWC")
     return _letterbox(pixels.gpu() if device == "mixed" else pixels)
