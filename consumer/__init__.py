@@ -1,1 +1,1 @@
-"""The consumer: fetch, decode, detect, emit. Work in from Kafka, one answer out for each image."""
+"""The consumer: fetch, decode and letterbox, detect, emit."""

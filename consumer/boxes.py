@@ -83,7 +83,7 @@ class _Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 
 
-def entry(  # noqa: PLR0917
+def entry(
     file: str,
     meta: str | None,
     box: Letterbox,

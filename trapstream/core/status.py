@@ -1,0 +1,51 @@
+"""How far the jobs are, for whoever asks: the `jobs` and `job-status` topics, read together."""
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from trapstream.core import kafka, log, messages, topics
+from trapstream.core.errors import BadMessage
+from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
+
+M = TypeVar("M", JobSpec, JobStatus)
+
+
+async def read_specs(servers: str) -> dict[str, JobSpec]:
+    """Every job that the `jobs` topic knows."""
+    return {spec.job: spec for spec in await _read(servers, topics.JOBS, JobSpec)}
+
+
+async def read_all(servers: str) -> dict[str, JobStatus]:
+    """Every job's newest status. A job that the aggregator has not spoken of yet is open, or as its spec says."""
+    known = {job: _first_status(spec) for job, spec in (await read_specs(servers)).items()}
+    known.update({status.job: status for status in await _read(servers, topics.STATUS, JobStatus)})
+    return known
+
+
+async def watch(servers: str, job: str) -> AsyncIterator[JobStatus]:
+    """The job's statuses, the newest known first, then each new one, for ever."""
+    async for records in kafka.follow(servers, topics.STATUS):
+        newest = None
+        for record in records:
+            if record.key == job.encode() and record.value is not None:
+                newest = _decoded(record.value, JobStatus)
+        if newest is not None:
+            yield newest
+
+
+async def _read(servers: str, topic: topics.Topic, kind: type[M]) -> list[M]:
+    values = (await kafka.read_table(servers, topic)).values()
+    return [found for value in values if (found := _decoded(value, kind)) is not None]
+
+
+def _decoded(value: bytes, kind: type[M]) -> M | None:
+    try:
+        return messages.decode(value, kind)
+    except BadMessage as error:
+        log.get_logger().error("unreadable", kind=kind.__name__, error=str(error))
+        return None
+
+
+def _first_status(spec: JobSpec) -> JobStatus:
+    state = JobState.FAILED if spec.failed else JobState.SEALED if spec.total is not None else JobState.OPEN
+    return JobStatus(job=spec.job, state=state, total=spec.total, counts=Counts(), message=spec.failed)
