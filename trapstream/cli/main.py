@@ -12,6 +12,7 @@ import click
 from trapstream import __version__
 from trapstream.cli.context import Context
 from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
+from trapstream.core import log
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
 from trapstream.local.state import StackError
@@ -58,7 +59,10 @@ class Verbs(click.Group):
 @click.pass_context
 def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
     """Finds the animals, people and vehicles in camera-trap photographs, as they arrive and in whole archives."""
-    context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
+    if home is not None:
+        os.environ["TRAPSTREAM_HOME"] = str(home.expanduser().resolve())  # for whatever asks, and whatever is started
+    context.obj = Context(home=default_home(), verbose=verbose)
+    log.setup(level="info" if verbose else "warning")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,7 +91,7 @@ def _explained(error: BaseException) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         case CommandError():
-            return _fail(error, error.status)
+            status = error.status
         case StackError() | Fatal():
             status = COULD_NOT_START
         case TrapstreamError():
