@@ -11,20 +11,25 @@ import click
 
 from trapstream import __version__
 from trapstream.cli.context import Context
+from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
 from trapstream.local.state import StackError
 
 VERBS = {
+    "run": "trapstream.cli.run:run",
     "up": "trapstream.cli.stack:up",
     "down": "trapstream.cli.stack:down",
     "ps": "trapstream.cli.stack:ps",
     "logs": "trapstream.cli.stack:logs",
     "doctor": "trapstream.cli.doctor:doctor",
+    "submit": "trapstream.cli.jobs:submit",
+    "status": "trapstream.cli.jobs:status",
+    "results": "trapstream.cli.jobs:results",
+    "verify": "trapstream.cli.verify:verify",
+    "cancel": "trapstream.cli.jobs:cancel",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
-
-FAILED, USAGE, COULD_NOT_START, INTERRUPTED = 1, 2, 3, 130
 
 
 class Verbs(click.Group):
@@ -81,6 +86,8 @@ def _explained(error: BaseException) -> int:
             # The reader of our output has gone. Python would complain again when it closes standard output.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        case CommandError():
+            status = error.status
         case StackError() | Fatal():
             status = COULD_NOT_START
         case TrapstreamError():
