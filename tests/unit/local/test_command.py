@@ -36,7 +36,7 @@ def test_an_error_is_a_line_and_a_status(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("TRAPSTREAM_HOME", str(tmp_path))
     monkeypatch.setattr(command.Verbs, "get_command", lambda *_: failing(error))
-    monkeypatch.setattr(command.os, "dup2", lambda *_: None)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
     assert command.main(["ps"]) == status
     said = capfd.readouterr()
     assert said.out == ""
