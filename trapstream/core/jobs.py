@@ -7,6 +7,9 @@ from trapstream.core import kafka, log, messages, states, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
 
+_ABSENT_MOST = 10_000
+"""Unknown ids remembered."""
+
 
 class JobTable:
     """Job id to its newest JobSpec. `run` keeps it; readers look things up."""
@@ -18,6 +21,7 @@ class JobTable:
         self.specs: dict[str, JobSpec] = {}
         self.caught_up = asyncio.Event()
         """Set once all that stood in the topic at the start has been read."""
+        self._absent: set[str] = set()
 
     async def run(self) -> None:
         """Follows the topic until cancelled."""
@@ -33,12 +37,16 @@ class JobTable:
         A spec is acknowledged before the job's first reference is sent, so a reference can be ahead of this table
         only by the time that a read takes.
         """
+        if job in self._absent and job not in self.specs:
+            return None  # waited for once already: a flood of such references must not stop the lane
         try:
             async with asyncio.timeout(seconds):
                 await self.caught_up.wait()
                 while job not in self.specs:
                     await self._changed.wait()
         except TimeoutError:
+            if len(self._absent) < _ABSENT_MOST:
+                self._absent.add(job)
             return None
         return self.specs[job]
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 from trapstream.core import messages, metrics, retry, topics
@@ -59,6 +61,12 @@ def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
     )
 
 
+def job_partition(job: str) -> int:
+    """The partition of `detections` that a job lives on: the default partitioner's answer for its key."""
+    hashed: int = murmur2(job.encode())
+    return (hashed & 0x7FFFFFFF) % topics.DETECTIONS.partitions
+
+
 async def create_topics(servers: str) -> None:
     """Creates what is missing of the table in `topics`; waits for a broker that is away."""
 
@@ -84,10 +92,11 @@ async def create_topics(servers: str) -> None:
 
 async def follow(
     servers: str, topic: topics.Topic, caught_up: asyncio.Event | None = None
-) -> AsyncIterator[list[ConsumerRecord]]:
+) -> AsyncGenerator[list[ConsumerRecord], None]:
     """A compacted topic from its beginning and then for ever, in batches, by no group.
 
-    `caught_up` is set once everything that was in the topic at the start has been yielded and taken.
+    `caught_up` is set before the batch is yielded that ends with what was in the topic at the start; that batch may
+    be empty.
     """
 
     async def start() -> AIOKafkaConsumer:
@@ -113,14 +122,31 @@ async def follow(
         ends = await consumer.end_offsets(parts)
         while True:
             batches = await consumer.getmany(timeout_ms=200)
-            for records in batches.values():
-                yield records
+            records = [record for batch in batches.values() for record in batch]
+            just_now = False
             if caught_up is not None and not caught_up.is_set():
-                places = [await consumer.position(part) >= ends[part] for part in parts]
-                if all(places):
+                just_now = all([await consumer.position(part) >= ends[part] for part in parts])
+                if just_now:
                     caught_up.set()
+            if records or just_now:
+                yield records
     finally:
         await consumer.stop()
+
+
+async def read_table(servers: str, topic: topics.Topic) -> dict[bytes, bytes]:
+    """A compacted topic as it is now: key to newest value, without what was deleted."""
+    table: dict[bytes, bytes] = {}
+    caught_up = asyncio.Event()
+    async with contextlib.aclosing(follow(servers, topic, caught_up)) as batches:
+        async for records in batches:
+            for record in records:
+                table.pop(record.key, None)
+                if record.value is not None:
+                    table[record.key] = record.value
+            if caught_up.is_set():
+                break
+    return table
 
 
 async def send_dead_letter(producer: AIOKafkaProducer, record: ConsumerRecord, reason: str) -> None:
@@ -131,3 +157,15 @@ async def send_dead_letter(producer: AIOKafkaProducer, record: ConsumerRecord, r
     )
     await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
     metrics.DEAD_LETTERS.labels(record.topic).inc()
+
+
+async def started(consumer: AIOKafkaConsumer) -> None:
+    """Starts a consumer; waits for a broker that is away."""
+
+    async def start() -> None:
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(start, "kafka")

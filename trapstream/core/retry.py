@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from trapstream.core import log
+from trapstream.core import log, metrics
 from trapstream.core.errors import Retryable
 
 T = TypeVar("T")
@@ -31,9 +31,11 @@ async def until_back(call: Callable[[], Awaitable[T]], what: str, most: float = 
             answer = await call()
         except Retryable as error:
             log.get_logger().warning("waiting", on=what, error=str(error), seconds=round(waited, 1))
+            metrics.WAITING.labels(what).set(1)
         else:
             if waited:
                 log.get_logger().info("back", what=what, seconds=round(waited, 1))
+                metrics.WAITING.labels(what).set(0)
             return answer
         await asyncio.sleep(delay)
         waited += delay

@@ -23,8 +23,13 @@ def may_move(old: JobState, new: JobState) -> bool:
 
 
 def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
-    """The state that a job's spec and its account imply. `written`: its final file is in the store."""
+    """The state that a job's spec and its account imply. `written`: its final file is in the store.
+
+    A job whose every image has its entry is completed, even if it was cancelled too late to matter.
+    """
     if written:
+        if spec.total is not None and done >= spec.total:
+            return JobState.COMPLETED
         if spec.failed is not None:
             return JobState.FAILED
         return JobState.CANCELLED if spec.cancelled else JobState.COMPLETED

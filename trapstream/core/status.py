@@ -1,83 +1,51 @@
-"""Reading jobs and their progress once, or as they change: what a command needs of the compacted topics."""
+"""How far the jobs are, for whoever asks: the `jobs` and `job-status` topics, read together."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from trapstream.core import kafka, log, messages, topics
+from trapstream.core.errors import BadMessage
+from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
 
-from trapstream.core import kafka, log, messages, states, topics
-from trapstream.core.errors import BadMessage, Retryable
-from trapstream.core.messages import JobSpec, JobStatus
-
-V = TypeVar("V", JobSpec, JobStatus)
+M = TypeVar("M", JobSpec, JobStatus)
 
 
-async def read_specs(servers: str, seconds: float = 15.0) -> dict[str, JobSpec]:
-    """Every job's newest spec. Retryable if Kafka does not answer within `seconds`."""
-    specs: dict[str, JobSpec] = {}
-    for key, value in await _read_to_end(servers, topics.JOBS, seconds):
-        spec = _taken(key, value, JobSpec, specs)
-        if spec is not None:
-            specs[spec.job] = states.merged(specs.get(spec.job), spec)
-    return specs
+async def read_specs(servers: str) -> dict[str, JobSpec]:
+    """Every job that the `jobs` topic knows."""
+    return {spec.job: spec for spec in await _read(servers, topics.JOBS, JobSpec)}
 
 
-async def read_statuses(servers: str, seconds: float = 15.0) -> dict[str, JobStatus]:
-    """Every job's newest status. Retryable if Kafka does not answer within `seconds`."""
-    statuses: dict[str, JobStatus] = {}
-    for key, value in await _read_to_end(servers, topics.STATUS, seconds):
-        status = _taken(key, value, JobStatus, statuses)
-        if status is not None:
-            statuses[status.job] = status
-    return statuses
+async def read_all(servers: str) -> dict[str, JobStatus]:
+    """Every job's newest status. A job that the aggregator has not spoken of yet is open, or as its spec says."""
+    known = {job: _first_status(spec) for job, spec in (await read_specs(servers)).items()}
+    known.update({status.job: status for status in await _read(servers, topics.STATUS, JobStatus)})
+    return known
 
 
-async def watch_status(servers: str, job: str) -> AsyncIterator[JobStatus]:
-    """The job's status now, if there is one, and then each new one; ends after a state that nothing follows."""
+async def watch(servers: str, job: str) -> AsyncIterator[JobStatus]:
+    """The job's statuses, the newest known first, then each new one, for ever."""
     async for records in kafka.follow(servers, topics.STATUS):
-        mine = [record.value for record in records if record.key == job.encode() and record.value is not None]
-        for value in mine:
-            try:
-                status = messages.decode(value, JobStatus)
-            except BadMessage as error:
-                log.get_logger().error("bad status", job=job, error=str(error))
-                continue
-            yield status
-            if status.state in states.ENDED:
-                return
+        newest = None
+        for record in records:
+            if record.key == job.encode() and record.value is not None:
+                newest = _decoded(record.value, JobStatus)
+        if newest is not None:
+            yield newest
 
 
-def _taken(key: bytes | None, value: bytes | None, kind: type[V], known: dict[str, V]) -> V | None:
-    if value is None:  # a tombstone: the job's retention is over
-        known.pop((key or b"").decode(errors="replace"), None)
-        return None
+async def _read(servers: str, topic: topics.Topic, kind: type[M]) -> list[M]:
+    values = (await kafka.read_table(servers, topic)).values()
+    return [found for value in values if (found := _decoded(value, kind)) is not None]
+
+
+def _decoded(value: bytes, kind: type[M]) -> M | None:
     try:
         return messages.decode(value, kind)
     except BadMessage as error:
-        log.get_logger().error("bad message", key=key, error=str(error))
+        log.get_logger().error("unreadable", kind=kind.__name__, error=str(error))
         return None
 
 
-async def _read_to_end(servers: str, topic: topics.Topic, seconds: float) -> list[tuple[bytes | None, bytes | None]]:
-    """Key and value of each record that stands in the topic now, in the order of each partition."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    found: list[tuple[bytes | None, bytes | None]] = []
-    try:
-        async with asyncio.timeout(seconds):
-            await consumer.start()
-            parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-            consumer.assign(parts)
-            await consumer.seek_to_beginning(*parts)
-            ends = await consumer.end_offsets(parts)
-            while [part for part in parts if await consumer.position(part) < ends[part]]:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += [(record.key, record.value) for record in records]
-    except (KafkaError, TimeoutError) as error:
-        raise Retryable(f"Kafka at {servers} does not answer: {str(error) or 'no answer in time'}") from error
-    finally:
-        await consumer.stop()
-    return found
+def _first_status(spec: JobSpec) -> JobStatus:
+    state = JobState.FAILED if spec.failed else JobState.SEALED if spec.total is not None else JobState.OPEN
+    return JobStatus(job=spec.job, state=state, total=spec.total, counts=Counts(), message=spec.failed)

@@ -1,0 +1,1 @@
+"""The consumer: fetch, decode and letterbox, detect, emit."""

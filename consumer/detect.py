@@ -1,0 +1,164 @@
+"""The detector: Triton over gRPC, with pixels in shared memory.
+
+A sick server is not a bad image. Whatever goes wrong is told apart by asking: an error that a blank image of the same
+shape meets too is the server's, and is waited for; one that it does not meet is the image's own.
+"""
+
+from types import TracebackType
+
+import grpc
+import numpy as np
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from consumer.slabs import Slab
+from consumer.work import Group
+from trapstream.core import log, retry
+from trapstream.core.errors import Permanent, Reason, Retryable
+from trapstream.core.messages import ModelInfo
+
+INPUT = "images"
+OUTPUTS = ("detections", "count")
+_ANSWER_SECONDS = 60.0
+"""A request unanswered for so long is sent again: the server lost it."""
+_REFUSALS = 2
+"""A healthy server that refuses an image so many times means it."""
+
+Detections = NDArray[np.float32]
+"""[k, 6]: x_min, y_min, x_max, y_max in pixels of the letterboxed image, confidence, class index."""
+
+
+class RefusedError(Exception):
+    """The server answered, with an error."""
+
+
+class Detector:
+    """Asks Triton. One for each process; an async context manager."""
+
+    def __init__(self, server: str, region_prefix: str | None) -> None:
+        """`server` is host:port. `region_prefix` begins this process's region names; None sends pixels by gRPC."""
+        self._server = server
+        self._prefix = region_prefix
+        self._regions: dict[str, int] = {}
+
+    async def __aenter__(self) -> "Detector":
+        self._client = triton.InferenceServerClient(self._server)
+        if self._prefix is not None:
+            await retry.until_back(self._forget_old_regions, "triton")
+        return self
+
+    async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            for name in list(self._regions):
+                await self._unregister(name)
+        except (InferenceServerException, Retryable) as problem:
+            log.get_logger().info("regions left to the server", error=str(problem))
+        await self._client.close()
+
+    async def detect(self, group: Group) -> list[Detections | Permanent]:
+        """The detections of each image of `group`, in order. Waits for a server that is away."""
+        try:
+            return list(await self._ask(group, 0, len(group.tasks)))
+        except RefusedError as error:
+            log.get_logger().warning("batch refused, trying one by one", images=len(group.tasks), error=str(error))
+            return [await self._ask_alone(group, number) for number in range(len(group.tasks))]
+
+    async def _ask_alone(self, group: Group, number: int) -> Detections | Permanent:
+        ref, refusal = group.tasks[number].ref, ""
+        for _ in range(_REFUSALS):
+            try:
+                return (await self._ask(group, number, 1))[0]
+            except RefusedError as error:
+                refusal = str(error)
+            # A server that refuses a blank image too is sick: this waits until it is well, and the image comes again.
+            await retry.until_back(lambda: self._probe(group), "triton")
+        log.get_logger().warning("image refused", job=ref.job, file=ref.file, error=refusal)
+        return Permanent(Reason.MODEL_REFUSED)
+
+    async def _probe(self, group: Group) -> None:
+        """Retryable unless the server answers for a blank image of the group's shape."""
+        blank = np.full((1, *group.shape), 114, np.uint8)
+        try:
+            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1)
+        except RefusedError as error:
+            raise Retryable(f"the model answers with errors: {error}") from error
+
+    async def _ask(self, group: Group, first: int, count: int) -> list[Detections]:
+        shape = (count, *group.shape)
+        offset = group.offset + first * group.image_bytes
+        size = count * group.image_bytes
+        model = group.tasks[0].spec.model
+
+        async def call() -> list[Detections]:
+            if group.slab.name is None:
+                return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count)
+            await self._register(group.slab)
+            pixels = triton.InferInput(INPUT, list(shape), "UINT8")
+            pixels.set_shared_memory(group.slab.name, size, offset)
+            return await self._infer(model, pixels, count)
+
+        return await retry.until_back(call, "triton")
+
+    async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int) -> list[Detections]:
+        try:
+            answer = await self._client.infer(
+                model.name,
+                [pixels],
+                model_version=model.version,
+                outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
+                client_timeout=_ANSWER_SECONDS,
+            )
+        except InferenceServerException as error:
+            raise self._sort(error) from error
+        detections, counts = answer.as_numpy("detections"), answer.as_numpy("count").reshape(-1)
+        if len(detections) != count or not np.isfinite(detections).all():
+            raise RefusedError("the model's answer has another length, or numbers that are not finite")
+        return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
+
+    def _sort(self, error: InferenceServerException) -> Exception:
+        text = str(error)
+        if "shared memory region" in text:
+            self._regions.clear()  # the server was started anew and knows none of ours
+            return Retryable(text)
+        away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+        if any(str(code) in (error.status() or "") for code in away) or "unknown model" in text:
+            return Retryable(text)
+        return RefusedError(text)
+
+    async def _register(self, slab: Slab) -> None:
+        assert slab.name is not None
+        if self._regions.get(slab.name) == slab.size:
+            return
+        stem = slab.name.rpartition("-")[0]
+        for old in [name for name in self._regions if name.rpartition("-")[0] == stem]:
+            await self._unregister(old)
+        try:
+            await self._client.register_system_shared_memory(slab.name, f"/{slab.name}", slab.size)
+        except InferenceServerException as error:
+            if "already" not in str(error):
+                raise Retryable(str(error)) from error
+        self._regions[slab.name] = slab.size
+
+    async def _unregister(self, name: str) -> None:
+        self._regions.pop(name, None)
+        try:
+            await self._client.unregister_system_shared_memory(name)
+        except InferenceServerException as error:
+            raise Retryable(str(error)) from error
+
+    async def _forget_old_regions(self) -> None:
+        """The server keeps the mapping of a killed process's regions until it is told."""
+        try:
+            known = await self._client.get_system_shared_memory_status()
+        except InferenceServerException as error:
+            raise Retryable(str(error)) from error
+        for name in known.regions:
+            if name.startswith(f"{self._prefix}-"):
+                await self._unregister(name)
+
+
+def _plain_input(pixels: NDArray[np.uint8]) -> triton.InferInput:
+    given = triton.InferInput(INPUT, list(pixels.shape), "UINT8")
+    given.set_data_from_numpy(pixels)
+    return given

@@ -1,0 +1,70 @@
+"""Emit: an answer becomes a message, and only then is its reference done."""
+
+import asyncio
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumer.work import Answer
+from trapstream.core import messages, metrics, retry, topics
+from trapstream.core.channel import Channel, Closed
+from trapstream.core.errors import Retryable
+from trapstream.core.messages import ImageResult, Outcome, StageTimes
+
+_MOST = 256
+"""Answers sent together."""
+
+
+async def emit(answers: Channel[Answer], producer: AIOKafkaProducer) -> None:
+    """Sends answers until the channel is closed and empty.
+
+    The steps, and what a death after each of them costs:
+    """
+    while True:
+        try:
+            # 1. Take what is ready. Death: no offset was committed, so the images are done again.
+            batch = await answers.receive_batch(_MOST)
+        except Closed:
+            return
+        # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
+        # 3. Await every acknowledgement. Death: as after 2.
+        await asyncio.gather(*(_send(producer, answer) for answer in batch))
+        for answer in batch:
+            # 4. Mark the offset done. Death: the committed offset is older, so the images are done again.
+            answer.task.done()
+            _count(answer)
+        # 5. `Intake.commit` commits the watermark from time to time, offsets last of all.
+
+
+async def _send(producer: AIOKafkaProducer, answer: Answer) -> None:
+    ref, times = answer.task.ref, answer.task.times
+    value = messages.encode(
+        ImageResult(
+            job=ref.job,
+            seq=ref.seq,
+            outcome=answer.outcome,
+            reason=answer.reason,
+            entry=msgspec.Raw(answer.entry),
+            model=answer.task.spec.model.label,
+            ms=StageTimes(fetch=round(times.fetch, 2), decode=round(times.decode, 2), detect=round(times.detect, 2)),
+        )
+    )
+
+    async def send() -> None:
+        try:
+            await producer.send_and_wait(topics.DETECTIONS.name, value, key=ref.job.encode())
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(send, "kafka")
+
+
+def _count(answer: Answer) -> None:
+    metrics.IMAGES.labels(answer.task.lane, answer.outcome).inc()
+    if answer.outcome is Outcome.FAILED and answer.reason is not None:
+        metrics.FAILURES.labels(answer.reason).inc()
+    times = answer.task.times
+    for stage, spent in (("fetch", times.fetch), ("decode", times.decode), ("detect", times.detect)):
+        if spent:
+            metrics.STAGE_SECONDS.labels(stage).observe(spent / 1000)

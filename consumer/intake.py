@@ -1,0 +1,134 @@
+"""Intake: one lane's references from Kafka, their watermarks, and the commits."""
+
+import asyncio
+from collections.abc import Collection
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from consumer.work import Task
+from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core.channel import Channel
+from trapstream.core.errors import BadMessage
+from trapstream.core.jobs import JobTable
+from trapstream.core.messages import ImageRef, Lane
+from trapstream.core.offsets import Watermark
+from trapstream.core.settings import ConsumerSettings
+
+_POLL_MS = 200
+_COMMIT_SECONDS = 5.0
+
+
+class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
+
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: AIOKafkaProducer) -> None:
+        self.lane = lane
+        self.channel: Channel[Task] = Channel(settings.batch)
+        self.arrived = asyncio.Event()
+        """Set whenever a task went into the channel; the merger clears it."""
+        self._jobs = jobs
+        self._producer = producer
+        self._drain_seconds = settings.drain_seconds
+        self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings.kafka, f"consumer-{lane}", settings.member)
+        self._marks: dict[TopicPartition, Watermark] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._generation = 0
+        self._progress = asyncio.Event()
+
+    async def start(self) -> None:
+        """Joins the lane's group."""
+        self._consumer.subscribe([topics.lane_topic(self.lane).name], listener=self)
+        await kafka.started(self._consumer)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Polls until `stop` is set."""
+        while not stop.is_set():
+            generation = self._generation
+            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            for part, records in batches.items():
+                for record in records:
+                    if stop.is_set() or generation != self._generation:
+                        break  # not marked as fetched: whoever owns the partition next reads it again
+                    await self._take(part, record)
+
+    async def close(self) -> None:
+        """Waits for what is in flight, commits, leaves."""
+        await self._drain(list(self._marks), self._drain_seconds)
+        await self._consumer.stop()
+
+    async def commit(self) -> None:
+        """Commits the watermarks that moved. A rebalance in between is no error: the work is done again."""
+        moved = {
+            part: mark.position
+            for part, mark in self._marks.items()
+            if mark.position is not None and mark.position != self._committed.get(part)
+        }
+        metrics.IN_FLIGHT.labels(self.lane).set(self.in_flight)
+        if not moved:
+            return
+        try:
+            async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
+                await self._consumer.commit(moved)
+            self._committed.update(moved)
+        except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
+            log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))
+
+    @property
+    def in_flight(self) -> int:
+        """References taken and not yet below the watermark."""
+        return sum(mark.in_flight for mark in self._marks.values())
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Lets the revoked partitions' work end, under one deadline, and commits it."""
+        self._generation += 1
+        if revoked:
+            log.get_logger().info("partitions revoked", lane=self.lane, count=len(revoked))
+        await self._drain(revoked, self._drain_seconds)
+        for part in revoked:
+            self._marks.pop(part, None)
+            self._committed.pop(part, None)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Begins fresh watermarks; reading begins at the committed offsets."""
+        self._generation += 1
+        self._marks = {part: Watermark() for part in assigned}
+        self._committed.clear()
+        log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
+
+    async def _take(self, part: TopicPartition, record: ConsumerRecord) -> None:
+        mark = self._marks.get(part)
+        if mark is None:
+            return
+        mark.fetched(record.offset)
+
+        def done() -> None:
+            mark.done(record.offset)
+            self._progress.set()
+
+        try:
+            ref = messages.decode(record.value, ImageRef)
+            spec = self._jobs.specs.get(ref.job) or await self._jobs.find(ref.job)
+            if spec is None:
+                raise BadMessage(f"no such job: {ref.job}")
+        except BadMessage as error:
+            log.get_logger().warning("dead letter", topic=record.topic, offset=record.offset, error=str(error))
+            await kafka.send_dead_letter(self._producer, record, str(error))
+            done()
+            return
+        if spec.cancelled:
+            done()
+            return
+        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done))
+        self.arrived.set()
+
+    async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while any(self._marks[part].in_flight for part in parts if part in self._marks):
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            log.get_logger().warning("drain cut short", lane=self.lane, left=self.in_flight)
+        await self.commit()

@@ -1,0 +1,195 @@
+"""The stages, wired: intake -> fetch -> decode -> detect -> emit. No rule stands here."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from consumer import boxes
+from consumer.decode import Decoder
+from consumer.detect import Detections, Detector
+from consumer.emit import emit
+from consumer.fetch import Fetcher
+from consumer.intake import Intake
+from consumer.lanes import Shares
+from consumer.letterboxing import Laid, letterbox_batch
+from consumer.slabs import Slab, SlabPool
+from consumer.work import Answer, Fetched, Group, Task
+from trapstream.core import kafka, log, metrics, retry
+from trapstream.core.channel import Channel
+from trapstream.core.errors import Permanent, Retryable
+from trapstream.core.jobs import JobTable
+from trapstream.core.messages import Lane, Outcome
+from trapstream.core.service import Health
+from trapstream.core.settings import ConsumerSettings
+
+
+class Pipeline:
+    """One consumer's stages and the channels between them."""
+
+    def __init__(self, settings: ConsumerSettings, producer: AIOKafkaProducer, jobs: JobTable) -> None:
+        self._settings = settings
+        self._producer = producer
+        prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
+        self.intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
+        self._shares = Shares(settings.live_share)
+        self._arrived = asyncio.Event()
+        for intake in self.intakes.values():
+            intake.arrived = self._arrived
+        self._to_fetch: Channel[Task] = Channel(1)
+        self._to_decode: Channel[Fetched] = Channel(settings.batch)
+        self._to_detect: Channel[Group] = Channel(settings.slabs)
+        self._to_emit: Channel[Answer] = Channel(1024)
+        self._slabs = SlabPool(settings.slabs, prefix)
+        self._fetcher = Fetcher(settings)
+        self._detector = Detector(settings.triton, prefix)
+
+    async def run(self, stop: asyncio.Event, health: Health) -> None:
+        """Runs until `stop` is set and the work in flight is done, or its time is over."""
+        async with self._fetcher, self._detector, asyncio.TaskGroup() as stages:
+            running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
+            running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
+            running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
+            running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
+            running.append(stages.create_task(emit(self._to_emit, self._producer)))
+            try:
+                async with asyncio.TaskGroup() as polling:
+                    for intake in self.intakes.values():
+                        await intake.start()
+                        polling.create_task(intake.run(stop))
+                    health.ready = True
+                await asyncio.gather(*(intake.close() for intake in self.intakes.values()))
+            finally:
+                for task in running:
+                    task.cancel()
+        self._slabs.close()
+
+    async def _merge(self) -> None:
+        while True:
+            self._arrived.clear()
+            ready = [lane for lane, intake in self.intakes.items() if intake.channel.statistics().used]
+            if not ready:
+                await self._arrived.wait()
+                continue
+            await self._to_fetch.send(await self.intakes[self._shares.choose(ready)].channel.receive())
+
+    async def _fetch(self) -> None:
+        while True:
+            task = await self._to_fetch.receive()
+            began = time.perf_counter()
+            try:
+                data = await self._fetcher.fetch(task.ref.uri)
+            except Permanent as error:
+                await self._fail(task, error)
+                continue
+            finally:
+                task.times.fetch = _milliseconds_since(began)
+            await self._to_decode.send(Fetched(task, data))
+
+    async def _decode(self) -> None:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        try:
+            decoder = await loop.run_in_executor(
+                thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
+            )
+            while True:
+                batch = await self._to_decode.receive_batch(settings.batch)
+                slab = await self._slabs.acquire()
+                began = time.perf_counter()
+
+                work = functools.partial(letterbox_batch, decoder, slab, batch)
+                laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                for fetched in batch:
+                    fetched.task.times.decode = _milliseconds_since(began)
+                slab.users = len(laid.groups)
+                if not laid.groups:
+                    self._slabs.release(slab)
+                for task, error in laid.failed:
+                    await self._fail(task, error)
+                for group in laid.groups:
+                    await self._to_detect.send(group)
+        finally:
+            thread.shutdown(wait=False)
+
+    async def _detect(self) -> None:
+        while True:
+            group = await self._to_detect.receive()
+            began = time.perf_counter()
+            metrics.BATCH_IMAGES.observe(len(group.tasks))
+            found = await self._detector.detect(group)
+            self._let_go(group.slab)
+            for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
+                task.times.detect = _milliseconds_since(began)
+                try:
+                    await self._to_emit.send(_answer(task, letterbox, detections))
+                except Permanent as error:
+                    await self._fail(task, error)
+
+    def _let_go(self, slab: Slab) -> None:
+        slab.users -= 1
+        if slab.users == 0:
+            self._slabs.release(slab)
+
+    async def _fail(self, task: Task, error: Permanent) -> None:
+        log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
+        entry = boxes.failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+        await self._to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
+
+    async def _watch(self) -> None:
+        channels: dict[str, Channel[Any]] = {
+            "live": self.intakes[Lane.LIVE].channel,
+            "bulk": self.intakes[Lane.BULK].channel,
+            "fetch": self._to_fetch,
+            "decode": self._to_decode,
+            "detect": self._to_detect,
+            "emit": self._to_emit,
+        }
+        while True:
+            await asyncio.sleep(self._settings.commit_seconds)
+            for intake in self.intakes.values():
+                await intake.commit()
+            for name, channel in channels.items():
+                now = channel.statistics()
+                metrics.CHANNEL_USED.labels(name).set(now.used)
+                metrics.CHANNEL_SENDERS.labels(name).set(now.senders_waiting)
+                metrics.CHANNEL_RECEIVERS.labels(name).set(now.receivers_waiting)
+
+
+def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Permanent) -> Answer:
+    if isinstance(detections, Permanent):
+        raise detections
+    ref, spec = task.ref, task.spec
+    outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
+    return Answer(task, outcome, None, entry)
+
+
+async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> Laid:
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    except OSError as error:
+        raise Retryable(f"{error}; a larger /dev/shm helps") from error
+
+
+def _milliseconds_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
+
+
+async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
+    """The consumer from start to stop."""
+    await kafka.create_topics(settings.kafka)
+    producer = await kafka.start_producer(settings.kafka)
+    jobs = JobTable(settings.kafka)
+    try:
+        async with asyncio.TaskGroup() as tables:
+            following = tables.create_task(jobs.run())
+            await jobs.caught_up.wait()
+            await Pipeline(settings, producer, jobs).run(stop, health)
+            following.cancel()
+    finally:
+        await producer.stop()

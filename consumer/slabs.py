@@ -1,0 +1,98 @@
+"""Slabs: where decoded pixels lie until the detector has answered.
+
+A slab is a piece of system shared memory that Triton maps too, so pixels are written once and never sent. There is a
+fixed number of them: a decoder waits for a free one, which is the backpressure from the detector. Where the server is
+on another machine a slab is plain memory of the same shape.
+"""
+
+import asyncio
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the kernel's own name for it, not a temporary folder
+
+
+class Slab:
+    """One piece of memory. It grows to the largest batch that it had to hold."""
+
+    def __init__(self, name: str | None) -> None:
+        self._base = name
+        self._generation = 0
+        self._map: mmap.mmap | None = None
+        self.name: str | None = None
+        """The region's name in /dev/shm; None for plain memory."""
+        self.size = 0
+        """Bytes."""
+        self.users = 0
+        """Groups not yet answered."""
+
+    def hold(self, size: int) -> None:
+        """Makes room for `size` bytes. What was inside may be lost. OSError if the memory is not to be had."""
+        if size <= self.size:
+            return
+        self.close()
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        if self._base is None:
+            self._map = mmap.mmap(-1, size)
+        else:
+            # Opened by hand: multiprocessing's tracker would unlink a segment that a crashed peer still reads.
+            self._generation += 1
+            self.name = f"{self._base}-{self._generation}"
+            handle = os.open(SHARED_MEMORY / self.name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, size)  # a full /dev/shm is an error here, not a SIGBUS later
+                self._map = mmap.mmap(handle, size)
+            finally:
+                os.close(handle)
+        self.size = size
+
+    def pixels(self, offset: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """A uint8 view of the bytes from `offset`, in `shape`."""
+        assert self._map is not None
+        count = int(np.prod(shape))
+        return np.frombuffer(self._map, np.uint8, count, offset).reshape(shape)
+
+    def close(self) -> None:
+        """Gives the memory back. Views that still exist keep it mapped until they are gone."""
+        if self.name is not None:
+            (SHARED_MEMORY / self.name).unlink(missing_ok=True)
+            self.name = None
+        self._map = None
+        self.size = 0
+
+
+class SlabPool:
+    """A fixed number of slabs, handed out and given back."""
+
+    def __init__(self, count: int, prefix: str | None) -> None:
+        """`prefix` begins the regions' names; None keeps them in plain memory."""
+        if prefix is not None:
+            sweep(prefix)
+        names = [None if prefix is None else f"{prefix}-{os.getpid()}-{number}" for number in range(count)]
+        self._all = [Slab(name) for name in names]
+        self._free: asyncio.Queue[Slab] = asyncio.Queue(count)
+        for slab in self._all:
+            self._free.put_nowait(slab)
+
+    async def acquire(self) -> Slab:
+        """A free slab, waiting for one."""
+        return await self._free.get()
+
+    def release(self, slab: Slab) -> None:
+        """Gives a slab back."""
+        self._free.put_nowait(slab)
+
+    def close(self) -> None:
+        """Gives all memory back."""
+        for slab in self._all:
+            slab.close()
+
+
+def sweep(prefix: str) -> None:
+    """Removes regions that a killed process of the same name left behind."""
+    for path in SHARED_MEMORY.glob(f"{prefix}-*"):
+        path.unlink(missing_ok=True)

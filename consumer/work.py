@@ -1,0 +1,67 @@
+"""The values that travel between the consumer's stages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consumer.boxes import Letterbox
+from consumer.slabs import Slab
+from trapstream.core.errors import Reason
+from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
+
+
+@dataclass(slots=True)
+class Times:
+    """Milliseconds that one image spent in each stage."""
+
+    fetch: float = 0.0
+    decode: float = 0.0
+    detect: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One reference on its way through the stages."""
+
+    ref: ImageRef
+    spec: JobSpec
+    lane: Lane
+    done: Callable[[], None]
+    """Marks the reference's offset; called once its result is acknowledged, or once it is not wanted."""
+    times: Times = field(default_factory=Times)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An image's encoded bytes."""
+
+    task: Task
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Letterboxed images of one model and one shape, side by side in a slab: one request to the detector."""
+
+    slab: Slab
+    offset: int
+    """Bytes from the slab's beginning."""
+    shape: tuple[int, int, int]
+    """Height, width, 3; uint8."""
+    tasks: tuple[Task, ...]
+    letterboxes: tuple[Letterbox, ...]
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One image's end: what will be emitted."""
+
+    task: Task
+    outcome: Outcome
+    reason: Reason | None
+    entry: bytes

@@ -1,0 +1,1 @@
+"""What the inference server serves: templates, and the demonstration model."""

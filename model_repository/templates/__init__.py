@@ -1,0 +1,1 @@
+"""Templates of model repository entries, one folder for each runtime."""

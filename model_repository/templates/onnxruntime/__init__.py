@@ -1,0 +1,1 @@
+"""ONNX Runtime in Triton's Python backend: runs anywhere, needs no GPU."""

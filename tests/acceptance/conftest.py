@@ -1,0 +1,41 @@
+"""One stack for all acceptance tests, brought up by the command as a user would."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from model_repository.demonstration.scenes import write_scenes
+
+from tests.acceptance.command import Command
+
+
+def command_for(home: Path, **more: str) -> Command:
+    """A command with a home of its own and no setting of the caller's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_")}
+    kept |= {name: os.environ[name] for name in ("TRAPSTREAM_CACHE",) if name in os.environ}
+    return Command(home, kept | more)
+
+
+@pytest.fixture(scope="session")
+def trapstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """The command on a stack that is up; its consumers may reach the tests' own web server."""
+    command = command_for(
+        tmp_path_factory.mktemp("acceptance"),
+        TRAPSTREAM_ALLOW_PRIVATE_NETWORKS="true",
+        TRAPSTREAM_FETCH_SECONDS="3",
+        TRAPSTREAM_FETCH_ATTEMPTS="2",
+    )
+    up = command("up", "-d")
+    assert up.status == 0, up.err
+    yield command
+    down = command("down")
+    assert down.status == 0, down.err
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 120 drawn scenes."""
+    folder = tmp_path_factory.mktemp("scenes")
+    list(write_scenes(folder, 120, seed=20_001, size=(640, 480)))
+    return folder

@@ -1,0 +1,1 @@
+"""The command `trapstream`: one file for each group of verbs, no logic."""

@@ -1,0 +1,32 @@
+"""A job's account in words. Pure."""
+
+from trapstream.cli.progress import duration
+from trapstream.core.messages import Counts, JobStatus
+
+
+def note(status: JobStatus, now: float) -> str:
+    """What follows the figures while a job runs: rate, time left, and what is wrong."""
+    parts = []
+    if status.rate > 0:
+        parts.append(f"{status.rate:,.1f} images/s")
+    if status.finish is not None and status.finish > now:
+        parts.append(f"{duration(status.finish - now)} left")
+    if status.message:
+        parts.append(status.message)
+    return ", ".join(parts)
+
+
+def lines(counts: Counts, total: int) -> list[str]:
+    """The account: images = with detections + empty + failed, each reason by name."""
+    failed = sum(counts.failed.values())
+    rows = [
+        f"images           {total:>10,}",
+        f"with detections  {counts.detected:>10,}",
+        f"empty            {counts.empty:>10,}",
+        f"failed           {failed:>10,}",
+    ]
+    rows += [f"  {reason:<15}{number:>10,}" for reason, number in sorted(counts.failed.items())]
+    missing = total - counts.done
+    if missing:
+        rows.append(f"missing          {missing:>10,}")
+    return rows

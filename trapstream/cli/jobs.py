@@ -1,0 +1,211 @@
+"""submit, status, results, cancel: verbs about jobs on a stack that is up."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from producer import submit as submitting
+from rich.console import Console
+from rich.table import Table
+
+from aggregator import partial as partial_results
+from trapstream.cli import account, exits
+from trapstream.cli.context import say
+from trapstream.cli.progress import progress
+from trapstream.cli.target import Target, target_options
+from trapstream.core import status as statuses
+from trapstream.core import store
+from trapstream.core.errors import TrapstreamError
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane
+from trapstream.core.states import ENDED
+from trapstream.models import bundles
+
+source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+
+
+def job_options(command: click.decorators.FC) -> click.decorators.FC:
+    """The options of every verb that makes a job."""
+    for option in (
+        click.option("--name", help="A name for people. Default: from the first SOURCE."),
+        click.option("--model", default="demonstration", show_default=True, help="NAME[@VERSION] of the model."),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1),
+            default=0.005,
+            show_default=True,
+            help="Lowest confidence kept in the file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+async def make_job(
+    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
+) -> JobSpec:
+    """Reads the sources and submits the job, with progress."""
+    info = bundles.find(model)
+    with progress("reading") as report:
+        return await submitting.submit(
+            target.kafka,
+            target.results,
+            sources,
+            name=name or _name_of(sources[0]),
+            lane=lane,
+            model=info,
+            threshold=threshold,
+            progress=lambda read: report(read, None),
+            note=say,
+        )
+
+
+async def follow(target: Target, spec: JobSpec) -> JobStatus:
+    """Draws the job's progress until it ends. Returns its last status."""
+    with progress("detecting") as report:
+        async for status in statuses.watch(target.kafka, spec.job):
+            report(status.counts.done, spec.images, account.note(status, time.time()))
+            if status.state in ENDED:
+                return status
+    raise TrapstreamError("the status topic ended")
+
+
+def _name_of(source: str) -> str:
+    return "standard-input" if source == "-" else Path(source.rstrip("/")).name or "job"
+
+
+@click.command()
+@source_argument
+@job_options
+@click.option("--lane", type=click.Choice([*Lane]), default=Lane.BULK, show_default=True, help="live overtakes bulk.")
+@click.option("--wait", is_flag=True, help="Return when the job has ended.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
+@target_options
+def submit(
+    target: Target,
+    sources: tuple[str, ...],
+    name: str | None,
+    model: str,
+    threshold: float,
+    lane: str,
+    wait: bool,
+    output: Path | None,
+) -> None:
+    """Make a job of SOURCE... and print its id."""
+    if output is not None and not wait:
+        raise click.UsageError("-o needs --wait")
+
+    async def work() -> JobStatus | None:
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane))
+        print(spec.job, flush=True)
+        return await follow(target, spec) if wait else None
+
+    ended = asyncio.run(work())
+    if ended is not None:
+        exits.unless_complete(ended)
+        if output is not None:
+            target.copy_result(ended, output)
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--watch", is_flag=True, help="Go on until the job ends, or Ctrl-C.")
+@target_options
+def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
+    """States, counts, rate and predicted finish of JOB, or of all jobs."""
+
+    async def once() -> list[JobStatus]:
+        known = await statuses.read_all(target.kafka)
+        if job is not None and job not in known:
+            raise exits.NoSuchJob(job)
+        return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
+
+    async def all_along() -> None:
+        assert job is not None
+        async for each in statuses.watch(target.kafka, job):
+            show([each])
+            if each.state in ENDED:
+                return
+
+    def show(rows: list[JobStatus]) -> None:
+        if as_json:
+            for row in rows:
+                print(msgspec.json.encode(row).decode(), flush=True)
+        else:
+            Console().print(_table(rows))
+
+    if watch and job is None:
+        raise click.UsageError("--watch needs a JOB")
+    show(asyncio.run(once()))
+    if watch:
+        asyncio.run(all_along())
+
+
+def _table(rows: list[JobStatus]) -> Table:
+    table = Table("job", "state", "done", "of", "with detections", "empty", "failed", "note", box=None)
+    for row in rows:
+        table.add_row(
+            row.job,
+            row.state,
+            f"{row.counts.done:,}",
+            "?" if row.total is None else f"{row.total:,}",
+            f"{row.counts.detected:,}",
+            f"{row.counts.empty:,}",
+            f"{sum(row.counts.failed.values()):,}",
+            account.note(row, time.time()),
+        )
+    return table
+
+
+@click.command()
+@click.argument("job")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
+@click.option("--partial", is_flag=True, help="What is there so far, marked incomplete.")
+@target_options
+def results(target: Target, job: str, output: Path | None, partial: bool) -> None:
+    """The result file of JOB."""
+    ended = asyncio.run(statuses.read_all(target.kafka)).get(job)
+    if ended is None:
+        raise exits.NoSuchJob(job)
+    if ended.state in ENDED:
+        target.copy_result(ended, output)
+    elif partial:
+        asyncio.run(_write_partial(target, job, output))
+    else:
+        raise exits.Incomplete(
+            f"{job} is {ended.state}: {ended.counts.done:,} images done; --partial writes what is there so far"
+        )
+
+
+async def _write_partial(target: Target, job: str, output: Path | None) -> None:
+    spec = (await statuses.read_specs(target.kafka))[job]
+    if output is not None:
+        with store.whole_file(output) as file:
+            await partial_results.partial(target.kafka, spec, file)
+        return
+    with tempfile.TemporaryFile() as file:
+        await partial_results.partial(target.kafka, spec, file)
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+@click.command()
+@click.argument("job")
+@target_options
+def cancel(target: Target, job: str) -> None:
+    """End JOB: what is left of it is skipped, what was done stays."""
+
+    async def work() -> JobStatus:
+        if job not in await statuses.read_all(target.kafka):
+            raise exits.NoSuchJob(job)
+        await submitting.cancel(target.kafka, job)
+        return await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
+
+    ended = asyncio.run(work())
+    said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"
+    print(f"{job} {said}: {ended.counts.done:,} images done", file=sys.stderr)

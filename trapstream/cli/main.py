@@ -1,0 +1,116 @@
+"""The entry point: the verbs, what all of them share, and the one place where errors become a line and a status."""
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import click
+
+from trapstream import __version__
+from trapstream.cli.context import Context
+from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
+from trapstream.core.errors import Fatal, TrapstreamError
+from trapstream.local.home import default_home, log_file
+from trapstream.local.state import StackError
+
+VERBS = {
+    "run": "trapstream.cli.run:run",
+    "up": "trapstream.cli.stack:up",
+    "down": "trapstream.cli.stack:down",
+    "ps": "trapstream.cli.stack:ps",
+    "logs": "trapstream.cli.stack:logs",
+    "doctor": "trapstream.cli.doctor:doctor",
+    "submit": "trapstream.cli.jobs:submit",
+    "status": "trapstream.cli.jobs:status",
+    "results": "trapstream.cli.jobs:results",
+    "verify": "trapstream.cli.verify:verify",
+    "cancel": "trapstream.cli.jobs:cancel",
+}
+"""Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
+
+
+class Verbs(click.Group):
+    """A group that finds its commands in `VERBS`. The signatures are click's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """All verbs, in the table's order."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb's command, or None where there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"auto_envvar_prefix": "TRAPSTREAM", "help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), default=None,
+    help="The folder of all state.  [default: TRAPSTREAM_HOME, or the user's data folder]",
+)  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+@click.version_option(__version__, package_name="trapstream", message="trapstream %(version)s")
+@click.pass_context
+def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
+    """Finds the animals, people and vehicles in camera-trap photographs, as they arrive and in whole archives."""
+    context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. Returns its status: 0 done, 1 failed, 2 wrong usage, 3 could not start, 130 interrupted."""
+    try:
+        status = cli.main(args=arguments, prog_name="trapstream", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return _explained(error)
+    return status if isinstance(status, int) else 0
+
+
+def _explained(error: BaseException) -> int:
+    """Says in one line what went wrong; returns the status."""
+    status = FAILED
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            error.show()
+            return USAGE if isinstance(error, click.UsageError) else FAILED
+        case click.Abort() | KeyboardInterrupt():
+            return INTERRUPTED
+        case BrokenPipeError():
+            # The reader of our output has gone. Python would complain again when it closes standard output.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case CommandError():
+            return _fail(error, error.status)
+        case StackError() | Fatal():
+            status = COULD_NOT_START
+        case TrapstreamError():
+            pass
+        case _:
+            _note("".join(traceback.format_exception(error)))
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})")
+    click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
+    return status
+
+
+def _cli_log() -> Path:
+    return log_file(default_home(), "cli")
+
+
+def _note(text: str) -> None:
+    try:
+        _cli_log().parent.mkdir(parents=True, exist_ok=True)
+        with _cli_log().open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(sys.argv)}\n{text}\n")
+    except OSError:
+        click.echo(text, err=True)  # nowhere else to put it
+
+
+if __name__ == "__main__":
+    sys.exit(main())

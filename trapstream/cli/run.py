@@ -1,0 +1,115 @@
+"""run: the main job in one command."""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import click
+from producer import submit as submitting
+from producer.sources import check as check_sources
+
+from aggregator import contact_sheet, read_result
+from trapstream.cli import account, exits
+from trapstream.cli.context import say
+from trapstream.cli.jobs import follow, job_options, make_job, source_argument
+from trapstream.cli.target import Target, of_stack
+from trapstream.core import store
+from trapstream.core.messages import JobSpec, JobStatus, Lane
+from trapstream.local.control import ensure_stack
+
+
+@click.command()
+@source_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The result file (JSON).")
+@job_options
+@click.option("--strict", is_flag=True, help="Exit with 5 if the job is complete but some images failed.")
+@click.pass_context
+def run(
+    context: click.Context,
+    sources: tuple[str, ...],
+    output: Path,
+    name: str | None,
+    model: str,
+    threshold: float,
+    strict: bool,
+) -> None:
+    """Detect in SOURCE... and write the result file: brings a stack up if none is up."""
+    _check_output(output)
+    check_sources(sources)
+    with ensure_stack(context.obj.home, say) as (stack, _):
+        target = of_stack(stack)
+        spec, ended = asyncio.run(_job(target, sources, name, model, threshold))
+        exits.unless_complete(ended)
+        target.copy_result(ended, output)
+        sheet = _contact_sheet(target, spec, output)
+    _summary(spec, ended, output, sheet)
+    failed = sum(ended.counts.failed.values())
+    if strict and failed:
+        raise exits.SomeFailed(f"complete, but {failed:,} images failed; each entry in {output} says why")
+
+
+async def _job(
+    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float
+) -> tuple[JobSpec, JobStatus]:
+    spec = await make_job(target, sources, name, model, threshold, Lane.BULK)
+    try:
+        return spec, await follow(target, spec)
+    except asyncio.CancelledError:
+        # Ctrl-C: nobody waits for the rest any more. The job's own file keeps what was done.
+        await submitting.cancel(target.kafka, spec.job)
+        raise
+
+
+def _check_output(output: Path) -> None:
+    """Tells now, not after hours, that the result cannot be written."""
+    if output.is_dir():
+        raise exits.CommandError(f"{output} is a folder; name a file, such as {output / 'results.json'}")
+    if output.exists() and not output.is_file():
+        raise exits.CommandError(f"{output} is no regular file; write to one and copy it")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise exits.CommandError(
+            f"{output} cannot be written: {error.strerror}; choose another place with -o"
+        ) from error
+
+
+def _contact_sheet(target: Target, spec: JobSpec, output: Path) -> Path | None:
+    picks = contact_sheet.pick(read_result.open_result(output).entries(), spec.model.typical_threshold)
+    places = _places(target, spec, {chosen.file for chosen in picks})
+    sheet = output.with_suffix(".png")
+    title = f"{spec.name}: {spec.model.label}, confidence {spec.model.typical_threshold:g} and above"
+    known = [(chosen, places[chosen.file]) for chosen in picks if chosen.file in places]
+    try:
+        return sheet if contact_sheet.draw(known, spec.model.classes, title, sheet) else None
+    except OSError as error:
+        say(f"no contact sheet: {error}")
+        return None
+
+
+def _places(target: Target, spec: JobSpec, files: set[str]) -> dict[str, Path]:
+    lines = store.read_manifest(store.manifest_path(target.results, spec.job))
+    found = {line.file: local_path(line.uri) for line in lines if line.file in files}
+    return {file: path for file, path in found.items() if path is not None}
+
+
+def local_path(uri: str) -> Path | None:
+    """The local file of a reference; None for what lies elsewhere."""
+    if not uri.startswith("file://"):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
+
+
+def _summary(spec: JobSpec, ended: JobStatus, output: Path, sheet: Path | None) -> None:
+    seconds = max(ended.updated - spec.created, 1e-3)
+    print("\n".join(account.lines(ended.counts, spec.images)))
+    print(f"images/s         {spec.images / seconds:>10,.1f}")
+    print(f"result file      {os.fspath(output)}")
+    if sheet is not None:
+        print(f"contact sheet    {os.fspath(sheet)}")
+    if spec.model.name == "demonstration":
+        say("The demonstration model shows that the system works. It is not for science.")

@@ -1,0 +1,77 @@
+"""Which stack a verb talks to: the one of --home, or a broker named by --kafka."""
+
+import functools
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trapstream.cli import exits
+from trapstream.core import store
+from trapstream.core.messages import JobStatus
+from trapstream.local import control
+from trapstream.local.state import Stack
+
+
+@dataclass(frozen=True)
+class Target:
+    """A broker and a result store."""
+
+    kafka: str
+    """host:port."""
+    results: Path
+    """The result store's folder."""
+
+    def copy_result(self, ended: JobStatus, output: Path | None) -> None:
+        """Writes the job's result file to `output`, whole or not at all, or to standard output."""
+        source = store.result_path(self.results, ended.job)
+        try:
+            with source.open("rb") as given:
+                if output is None:
+                    shutil.copyfileobj(given, sys.stdout.buffer)
+                    return
+                with store.whole_file(output) as written:
+                    while block := given.read(1 << 20):
+                        written.write(block)
+        except OSError as error:
+            raise exits.CommandError(
+                f"the result could not be copied to {output or 'standard output'}: {error.strerror}; "
+                f"it is safe in {source}"
+            ) from error
+
+
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --kafka and --results, and hands the verb a Target as `target`."""
+
+    @functools.wraps(command)
+    def wrapped(kafka: str | None, folder: Path | None, **values: Any) -> Any:
+        return command(target=_find(kafka, folder), **values)
+
+    broker = click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
+    store_option = click.option(
+        "--results",
+        "folder",
+        type=click.Path(path_type=Path),
+        help="The result store's folder. Default: the stack's.",
+    )
+    return broker(store_option(wrapped))
+
+
+def of_stack(stack: Stack) -> Target:
+    """The target that a running stack is."""
+    return Target(stack.endpoints["kafka"], Path(stack.home) / "results")
+
+
+def _find(kafka: str | None, folder: Path | None) -> Target:
+    home: Path = click.get_current_context().find_root().obj.home
+    if kafka is not None:
+        return Target(kafka, folder or home / "results")
+    stack = control.running(home)
+    if stack is None or stack.state != "up":
+        raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
+    found = of_stack(stack)
+    return Target(found.kafka, folder or found.results)

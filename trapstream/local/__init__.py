@@ -1,0 +1,1 @@
+"""The stack on one machine: a real Kafka, a real Triton and the services, without Docker, Java or a GPU."""

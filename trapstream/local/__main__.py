@@ -1,0 +1,56 @@
+"""`python -m trapstream.local`: one supervisor, as `trapstream up -d` starts it."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from trapstream.local import plan, supervise
+from trapstream.local.home import default_home
+from trapstream.local.state import Stack, StackError
+
+
+def stamped(write: Callable[[str], object]) -> Callable[[str], None]:
+    """A progress that puts the time before each line, as the supervisor's log has it."""
+
+    def progress(line: str) -> None:
+        write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
+
+    return progress
+
+
+def run(
+    home: Path, wanted: plan.Wanted, progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
+) -> None:
+    """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
+    services = plan.installed(wanted.services)
+    recipe = plan.recipe(replace(wanted, services=services))
+    asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up))
+
+
+def main() -> int:
+    """Returns the exit status: 0 stopped as asked, 3 could not start."""
+    parser = argparse.ArgumentParser(description="Supervises the local stack of one home.")
+    parser.add_argument("--home", type=Path, default=None)
+    parser.add_argument("--services", default=",".join(plan.SERVICES), help="comma-separated, may be empty")
+    options = parser.parse_args()
+    services = tuple(filter(None, options.services.split(",")))
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    progress = stamped(write)
+    try:
+        run((options.home or default_home()).resolve(), plan.Wanted(services=services), progress)
+    except StackError as error:
+        write(f"could not start: {error}\n")  # without the time: whoever waits reads it in stack.json
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

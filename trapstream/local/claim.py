@@ -1,0 +1,46 @@
+"""One supervisor for each home: a lock that ends with its process, and says who holds it."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from trapstream.local import processes
+from trapstream.local.home import lock_file
+from trapstream.local.state import Process, StackError
+
+
+class AlreadyRunning(StackError):
+    """Another supervisor holds this home."""
+
+
+@contextlib.contextmanager
+def claimed(home: Path) -> Iterator[Process]:
+    """Holds the home. Raises AlreadyRunning."""
+    home.mkdir(parents=True, exist_ok=True)
+    with lock_file(home).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"a stack runs in {home} already; `trapstream down` stops it") from None
+        me = processes.identify(os.getpid(), "supervisor")
+        file.truncate(0)
+        file.write(json.dumps({"pid": me.pid, "created": me.created}))
+        file.flush()
+        try:
+            yield me
+        finally:
+            file.truncate(0)
+
+
+def supervisor(home: Path) -> psutil.Process | None:
+    """The process that supervises this home, or None."""
+    try:
+        holder = json.loads(lock_file(home).read_text())
+        return processes.find(Process(name="supervisor", **holder))
+    except (OSError, ValueError, TypeError):
+        return None

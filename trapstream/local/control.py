@@ -1,0 +1,111 @@
+"""The stack from outside: start one that goes on by itself, stop it, use the one that is there or a passing one."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from trapstream.local import claim, processes, state
+from trapstream.local.home import log_file
+from trapstream.local.state import Stack, StackError
+
+Progress = Callable[[str], None]
+_START_SECONDS = 600.0
+"""Most of it would be a download over a slow line; the supervisor has its own, shorter deadlines for each child."""
+_LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+Z (.*)$")
+
+
+def running(home: Path) -> Stack | None:
+    """The stack of this home while a supervisor is there, whatever its state; else None."""
+    return state.read(home) if claim.supervisor(home) is not None else None
+
+
+def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None) -> Stack:
+    """Starts a detached supervisor, or waits for the one that is starting. Returns once the stack is up.
+
+    Raises StackError. Interrupted (KeyboardInterrupt), it takes down what it started.
+    """
+    log = log_file(home, "supervisor")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started: subprocess.Popen[bytes] | None = None
+    try:
+        with log.open("ab") as output:
+            seen = output.tell()
+            if claim.supervisor(home) is None:
+                arguments = [] if services is None else ["--services", ",".join(services)]
+                started = subprocess.Popen(
+                    [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+        return _until_up(home, log, seen, started, progress)
+    except BaseException:
+        if started is not None:
+            down(home, progress)
+            started.wait()
+        raise
+
+
+def down(home: Path, progress: Progress, seconds: float = 120.0) -> bool:
+    """Stops the stack and leaves nothing behind, even where its supervisor was killed. False where none ran."""
+    supervisor = claim.supervisor(home)
+    if supervisor is not None:
+        progress("stopping")
+        _signal(supervisor, signal.SIGTERM)
+        if processes.wait_gone([supervisor], seconds):
+            _signal(supervisor, signal.SIGTERM)  # a second one forces
+            if processes.wait_gone([supervisor], 10):
+                _signal(supervisor, signal.SIGKILL)
+                processes.wait_gone([supervisor], 10)
+    from trapstream.local import supervise  # noqa: PLC0415 - slow to import, and seldom needed
+
+    supervise.clean(home, progress)
+    return supervisor is not None
+
+
+@contextlib.contextmanager
+def ensure_stack(home: Path, progress: Progress) -> Iterator[tuple[Stack, bool]]:
+    """A stack that is up, and whether it is a passing one: that is taken down at the end."""
+    there = claim.supervisor(home) is not None
+    stack = up(home, progress)
+    try:
+        yield stack, not there
+    finally:
+        if not there:
+            down(home, progress)
+
+
+def _until_up(home: Path, log: Path, seen: int, started: subprocess.Popen[bytes] | None, progress: Progress) -> Stack:
+    deadline = time.monotonic() + _START_SECONDS
+    with log.open(errors="replace") as lines:
+        lines.seek(seen)
+        while True:
+            ended = claim.supervisor(home) is None if started is None else started.poll() is not None
+            for line in lines.readlines():
+                if match := _LINE.match(line):
+                    progress(match[1])
+            stack = state.read(home)
+            if ended:
+                reason = stack.error if stack and stack.error else f"the supervisor ended; {log} says more"
+                raise StackError(reason)
+            if stack is not None and stack.state == "up" and _is_of(stack, home):
+                return stack
+            if time.monotonic() > deadline:
+                raise StackError(f"the stack was not up after {_START_SECONDS:.0f} s; {log} says more")
+            time.sleep(0.1)
+
+
+def _is_of(stack: Stack, home: Path) -> bool:
+    """Whether the supervisor that runs now wrote this: an old file may say that all is up."""
+    supervisor = claim.supervisor(home)
+    return supervisor is not None and supervisor.pid == stack.supervisor.pid
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

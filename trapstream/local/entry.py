@@ -1,0 +1,100 @@
+"""A model repository entry, rendered from its template: what Triton needs to serve a bundle's graph."""
+
+import os
+import shutil
+import string
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import onnx
+
+_TYPES = {
+    onnx.TensorProto.UINT8: "TYPE_UINT8",
+    onnx.TensorProto.FLOAT: "TYPE_FP32",
+    onnx.TensorProto.INT32: "TYPE_INT32",
+    onnx.TensorProto.INT64: "TYPE_INT64",
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph: dims without the batch, -1 where they vary."""
+
+    name: str
+    type: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How an entry is served."""
+
+    max_batch_size: int = 8
+    queue_delay_us: int = 1000
+    instances: int = 1
+    threads: int = 1
+
+
+def default_serving(cores: int | None = None) -> Serving:
+    """One instance of one thread for each core: instances share nothing, so this scales best."""
+    allowed = cores or len(os.sched_getaffinity(0))
+    instances = int(os.environ.get("TRAPSTREAM_TRITON_INSTANCES") or min(allowed, 16))
+    return Serving(instances=instances, threads=max(1, allowed // instances))
+
+
+def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """The inputs and outputs of an ONNX graph."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
+
+
+def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
+    """config.pbtxt of the ONNX Runtime entry."""
+    template = string.Template(_template("config.pbtxt"))
+    return template.substitute(
+        name=name,
+        max_batch_size=serving.max_batch_size,
+        queue_delay_us=serving.queue_delay_us,
+        instances=serving.instances,
+        threads=serving.threads,
+        inputs=",".join(map(_pbtxt, inputs)),
+        outputs=",".join(map(_pbtxt, outputs)),
+    )
+
+
+def render(graph: Path, name: str, repository: Path, serving: Serving, version: int = 1) -> Path:
+    """Writes the entry `repository/name`, with the graph as `version`; other versions stay. Returns its folder."""
+    entry = repository / name
+    folder = entry / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs, outputs = signature(graph)
+    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
+    _replace(folder / "model.py", _template("model.py"))
+    part = folder / "model.onnx.part"
+    shutil.copyfile(graph, part)
+    part.replace(folder / "model.onnx")
+    return entry
+
+
+def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+    kind = value.type.tensor_type
+    dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+    return Tensor(value.name, _TYPES[kind.elem_type], dims[1:])
+
+
+def _pbtxt(tensor: Tensor) -> str:
+    """A scalar for each image is written as [1]: Triton has no empty dims, so clients see [N, 1]."""
+    dims = f"dims: {list(tensor.dims)}" if tensor.dims else "dims: [1] reshape { shape: [] }"
+    return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims} }}'
+
+
+def _template(name: str) -> str:
+    return resources.files("model_repository.templates.onnxruntime").joinpath(name).read_text()
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

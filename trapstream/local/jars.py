@@ -1,0 +1,177 @@
+"""Kafka's jars in the cache: downloaded once, by one process, checked, and whole or absent.
+
+`kafka-jars.lock` pins every jar with size and SHA-256, as jgo resolved `org.apache.kafka:kafka_2.13:4.4.0` and the
+matching `log4j-slf4j-impl`. Resolving both at once gives a wrong set: log4j's own parent pins an old kafka-clients.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import jgo.maven
+import requests
+import stamina
+from jgo.constants import MAVEN_CENTRAL_URL
+
+from trapstream.local.state import StackError
+
+KAFKA_VERSION = "4.4.0"
+Progress = Callable[[str], None]
+"""Takes one line for the user."""
+_BROKEN = (requests.RequestException, OSError, RuntimeError)
+"""What a bad connection looks like through jgo: a RuntimeError is an answer other than 200."""
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One pinned jar."""
+
+    group: str
+    artifact: str
+    version: str
+    size: int
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """Its name in the cache."""
+        return f"{self.artifact}-{self.version}.jar"
+
+
+class Damaged(OSError):
+    """A download that is not what the lock file says."""
+
+
+def pinned() -> tuple[Jar, ...]:
+    """The jars of the lock file, in its order."""
+    text = resources.files("trapstream.local").joinpath("kafka-jars.lock").read_text()
+    jars = []
+    for line in text.splitlines():
+        coordinate, size, sha256 = line.split()
+        group, artifact, version = coordinate.split(":")
+        jars.append(Jar(group, artifact, version, int(size), sha256))
+    return tuple(jars)
+
+
+def folder(cache: Path) -> Path:
+    """Where the complete set lies. The folder exists only when every jar in it has been checked."""
+    return cache / f"kafka-{KAFKA_VERSION}"
+
+
+def ensure(cache: Path, progress: Progress, repository: str | None = None) -> Path:
+    """The folder with all jars; downloads them first where they are missing. Blocks.
+
+    A second process waits for the first. `repository` is another Maven repository to ask. Raises StackError.
+    """
+    done = folder(cache)
+    if done.is_dir():
+        return done
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / "kafka.lock", progress):
+        if not done.is_dir():
+            part = cache / f"kafka-{KAFKA_VERSION}.part"
+            _download_all(part, progress, repository or MAVEN_CENTRAL_URL)
+            (part / "jars").replace(done)
+            shutil.rmtree(part, ignore_errors=True)
+    return done
+
+
+def _download_all(part: Path, progress: Progress, repository: str) -> None:
+    jars, finished = pinned(), part / "jars"
+    finished.mkdir(parents=True, exist_ok=True)
+    # Jars that an interrupted run had finished and checked are kept; what it had begun is not.
+    shutil.rmtree(part / "begun", ignore_errors=True)
+    context = jgo.maven.MavenContext(
+        repo_cache=part / "begun", local_repos=[], remote_repos={"central": repository}, timeout=20
+    )
+    total, report = sum(jar.size for jar in jars), _Report(progress, sum(jar.size for jar in jars))
+    progress(f"kafka: downloading {total / 1e6:.0f} MB (Kafka {KAFKA_VERSION}, {len(jars)} jars) ...")
+
+    def fetch(jar: Jar) -> None:
+        if not (finished / jar.filename).is_file():
+            _fetch(context, jar, finished / jar.filename, progress)
+        report.add(jar.size)
+
+    with ThreadPoolExecutor(4, thread_name_prefix="jars") as pool:
+        try:
+            for _ in pool.map(fetch, jars):
+                pass
+        except _BROKEN as error:
+            pool.shutdown(cancel_futures=True)
+            raise StackError(
+                f"Kafka's jars could not be downloaded ({_brief(error)}); check the connection and start again: "
+                "what is complete is kept"
+            ) from error
+
+
+def _fetch(context: jgo.maven.MavenContext, jar: Jar, target: Path, progress: Progress) -> None:
+    """One jar, checked, then moved into place. A cut connection is tried again with back-off."""
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    begun: Path = artifact.cached_path
+    again = stamina.retry_context(
+        on=_BROKEN,
+        attempts=8, timeout=150, wait_initial=0.5, wait_max=15,
+    )  # fmt: skip
+    for attempt in again:
+        with attempt:
+            if attempt.num > 1:
+                progress(f"kafka: {jar.filename}: the connection broke, attempt {attempt.num}")
+            begun.unlink(missing_ok=True)  # jgo would take a half file for a whole one
+            artifact.resolve()
+            digest = hashlib.sha256(begun.read_bytes()).hexdigest()
+            if digest != jar.sha256:
+                raise Damaged(f"{jar.filename} is not what was expected")
+            begun.replace(target)
+
+
+class _Report:
+    """One line for each quarter of the bytes."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            before, self._done = self._done, self._done + size
+            if before * 4 // self._total < self._done * 4 // self._total:
+                self._progress(f"kafka: downloaded {self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    """One download at a time for this user, whichever stack wants it. The lock ends with its process."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("kafka: another process is downloading it, waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _brief(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def main() -> int:
+    """`python -m trapstream.local.jars FOLDER`: a process of its own, so that it can be stopped at any moment."""
+    try:
+        ensure(Path(sys.argv[1]), lambda line: print(line, flush=True), os.environ.get("TRAPSTREAM_MAVEN"))
+    except StackError as error:
+        print(error, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""What a stack consists of: the list of children, made from its home, its ports and what is wanted."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import model_repository
+from trapstream.local import entry, jars, kafka, processes, triton
+from trapstream.local.child import Child
+from trapstream.local.health import http_ok
+from trapstream.local.home import cache_folder, shm_prefix
+from trapstream.local.ports import HOST
+from trapstream.local.state import StackError
+
+SERVICES = ("producer", "consumer", "aggregator")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the stack shall run beside Kafka and Triton."""
+
+    services: tuple[str, ...] = SERVICES
+    bundle: Path | None = None
+    """The model's folder with `model.onnx` and `card.json`; the demonstration model where it is None."""
+
+
+Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ...]]]
+"""Makes the children, in the order of their start. Tests bring their own."""
+
+
+def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
+    """The ports of a stack; those that others connect to are its endpoints."""
+    return (*kafka.PORTS, *triton.PORTS, *services)
+
+
+def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
+    """Name to host:port, without what is nobody's business."""
+    return {name: f"{HOST}:{port}" for name, port in ports.items() if name != "kafka-controller"}
+
+
+def recipe(wanted: Wanted) -> Recipe:
+    """Kafka, Triton with its model, and the services."""
+
+    async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
+        broker = await kafka.prepare(home, await jars_folder(progress), ports)
+        server = await asyncio.to_thread(_triton, home, wanted, ports)
+        services = [service(name, home, ports) for name in wanted.services]
+        return (broker, server, *services)
+
+    return make
+
+
+def installed(services: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the services that can be started here."""
+    return tuple(name for name in services if importlib.util.find_spec(name) is not None)
+
+
+def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
+    """One of the services, with all it is told."""
+    return Child(
+        name=name,
+        argv=(sys.executable, "-m", name),
+        env={
+            "TRAPSTREAM_HOME": str(home),
+            "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
+            "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
+            "TRAPSTREAM_HTTP_PORT": str(ports[name]),
+            "TRAPSTREAM_SHM_PREFIX": f"{shm_prefix(home)}{name}-",
+            "TRAPSTREAM_MEMBER": f"{name}-0",
+            "TRAPSTREAM_LOG_FORMAT": "json",
+        },
+        stage=1,
+        health=http_ok(ports[name], "/healthz"),
+        stop_seconds=25.0,
+        ports=(ports[name],),
+        shm_prefix=f"{shm_prefix(home)}{name}-",
+    )
+
+
+async def jars_folder(progress: Progress) -> Path:
+    """Kafka's jars; where they are missing a process of its own downloads them. Raises StackError."""
+    cache = cache_folder()
+    if (found := jars.folder(cache)).is_dir():
+        return found
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "trapstream.local.jars", str(cache),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        start_new_session=True, preexec_fn=processes.dies_with_parent(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    last = ""
+    try:
+        async for line in process.stdout:
+            if last:
+                progress(last)
+            last = line.decode(errors="replace").rstrip()
+        status = await process.wait()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if status:
+        raise StackError(last or f"Kafka's jars could not be downloaded (status {status})")
+    progress(last)
+    return found
+
+
+def _triton(home: Path, wanted: Wanted, ports: Mapping[str, int]) -> Child:
+    repository = home / "triton" / "repository"
+    repository.mkdir(parents=True, exist_ok=True)
+    name = _render(wanted.bundle or default_bundle(), repository)
+    return triton.child(home, repository, (name,), ports, shm_prefix(home))
+
+
+def default_bundle() -> Path:
+    """`TRAPSTREAM_BUNDLE`, or the demonstration model that comes with the package."""
+    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
+    return Path(chosen) if chosen else Path(model_repository.__path__[0]) / "demonstration"
+
+
+def _render(bundle: Path, repository: Path) -> str:
+    graph, card = bundle / "model.onnx", bundle / "card.json"
+    try:
+        name = str(json.loads(card.read_text())["name"])
+        entry.render(graph, name, repository, entry.default_serving())
+    except (OSError, KeyError, ValueError) as error:
+        raise StackError(f"the model in {bundle} cannot be served: {error}") from error
+    return name

@@ -1,0 +1,139 @@
+"""Starting, finding and killing process groups. Every child is the leader of a session of its own."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+from trapstream.local.home import STACK_MARK
+from trapstream.local.state import Process, Stack
+
+_PR_SET_PDEATHSIG = 1
+_LOG_BYTES = 50_000_000
+
+
+def dies_with_parent() -> Callable[[], None]:
+    """For `preexec_fn`: the child gets SIGTERM when the supervisor is gone, however it went.
+
+    The library is loaded here and not in the child, where only async-signal-safe calls are in order.
+    """
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask
+
+
+def identify(pid: int, name: str) -> Process:
+    """The process as it is written into stack.json."""
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        created = None
+    return Process(name=name, pid=pid, created=created, state="starting")
+
+
+def find(process: Process) -> psutil.Process | None:
+    """The running process that is meant, or None where it is gone or its pid is another's by now."""
+    if process.pid is None or process.created is None:
+        return None
+    try:
+        found = psutil.Process(process.pid)
+        same = abs(found.create_time() - process.created) < 1.0
+        return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def leftovers(mark: str, stack: Stack | None) -> list[psutil.Process]:
+    """What still runs of a stack without a supervisor: by the mark in its environment, and by stack.json."""
+    found = {p.pid: p for p in _marked(mark)}
+    for process in stack.processes if stack else ():
+        running = find(process)
+        if running is not None:
+            for each in _with_descendants(running):
+                found.setdefault(each.pid, each)
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def end(processes: Iterable[psutil.Process], seconds: float = 5.0) -> int:
+    """SIGTERM, then after `seconds` SIGKILL. Returns how many there were. Blocks."""
+    living = list(processes)
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        for process in living:
+            try:
+                process.send_signal(signal_number)
+            except psutil.NoSuchProcess:
+                continue
+        if not (left := wait_gone(living, seconds)):
+            break
+        living = left
+    return len(living)
+
+
+def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Waits until they have ended; returns those that have not. A zombie has ended: it only waits to be reaped."""
+    left, deadline = list(processes), time.monotonic() + seconds
+    while (left := [p for p in left if _alive(p)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def signal_group(leader: int, number: int) -> bool:
+    """Sends a signal to a whole process group. False where it has no member any more."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def wait_group_gone(group: int, seconds: float) -> bool:
+    """Waits until no member of a process group runs any more. Blocks."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group:
+                members.append(process)
+        except OSError:
+            continue  # gone meanwhile
+    return not wait_gone(members, seconds)
+
+
+def open_log(path: Path) -> int:
+    """A file descriptor that appends to the log; a large old log is set aside first, so that the disk never fills."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_name(f"{path.name}.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(STACK_MARK) == mark and _alive(process):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+    return found
+
+
+def _with_descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return [process]
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -1,0 +1,80 @@
+"""The state of a stack as a value, and `stack.json`, where the supervisor leaves it for everyone else."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from trapstream.core.errors import TrapstreamError
+from trapstream.local.home import stack_file
+
+StackState = Literal["starting", "up", "stopping", "down", "failed"]
+ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
+
+
+class StackError(TrapstreamError):
+    """The local stack cannot do what was asked. The text is one line that says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One supervised process."""
+
+    name: str
+    pid: int | None = None
+    created: float | None = None
+    """Its create time (psutil): with the pid it names a process for ever, the pid alone does not."""
+    state: ProcessState = "waiting"
+    restarts: int = 0
+    last_exit: str | None = None
+    """How it last died, in words: "exit status 1", "signal 9"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Everything that others know about a stack."""
+
+    home: str
+    state: StackState
+    supervisor: Process
+    processes: tuple[Process, ...] = ()
+    endpoints: dict[str, str] = field(default_factory=dict)
+    """Name to host:port: `kafka`, `triton-grpc`, `triton-http`, `triton-metrics`, and `<service>` for its metrics."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Kept while the stack is down, so that it comes back where it was."""
+    shm_prefix: str = ""
+    error: str | None = None
+    """Why it failed, in one line."""
+
+    def process(self, name: str) -> Process:
+        """The process of that name. Raises KeyError."""
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise KeyError(name)
+
+    def with_process(self, changed: Process) -> "Stack":
+        """The same stack with the process of this name replaced."""
+        return replace(self, processes=tuple(changed if p.name == changed.name else p for p in self.processes))
+
+
+def write(home: Path, stack: Stack) -> None:
+    """Replaces stack.json as a whole: a reader sees the old one or the new one."""
+    path = stack_file(home)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(asdict(stack), indent=1) + "\n")
+    part.replace(path)
+
+
+def read(home: Path) -> Stack | None:
+    """The stack as last written, or None where there never was one. A file that cannot be read counts as none."""
+    try:
+        value: dict[str, Any] = json.loads(stack_file(home).read_text())
+        supervisor = Process(**value.pop("supervisor"))
+        processes = tuple(Process(**each) for each in value.pop("processes"))
+        return Stack(**value, supervisor=supervisor, processes=processes)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        return None  # from another version: leftovers are found by their mark as well

@@ -1,0 +1,260 @@
+"""The supervisor: starts the children in order, brings back what dies, stops all in the reverse order.
+
+`trapstream up` runs it in the foreground, `up -d` as a process of its own: `python -m trapstream.local`.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from trapstream.core import retry
+from trapstream.local import claim, ports, processes, shm, state
+from trapstream.local.child import Child
+from trapstream.local.home import STACK_MARK, log_file, shm_prefix
+from trapstream.local.plan import Recipe, endpoints
+from trapstream.local.state import Process, ProcessState, Stack, StackError
+
+Progress = Callable[[str], None]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STEADY_SECONDS = 30.0
+"""A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
+
+
+async def supervise(
+    home: Path,
+    port_names: tuple[str, ...],
+    recipe: Recipe,
+    progress: Progress,
+    on_up: Callable[[Stack], None] | None = None,
+) -> None:
+    """Runs the stack of this home until a signal; calls `on_up` once everything is ready.
+
+    Raises AlreadyRunning, and StackError where it cannot start.
+    """
+    with claim.claimed(home) as me:
+        before = state.read(home)
+        await asyncio.to_thread(clean, home, progress)
+        chosen = ports.choose(port_names, before.ports if before else {})
+        stack = Stack(
+            home=str(home),
+            state="starting",
+            supervisor=replace(me, state="up"),
+            endpoints=endpoints(chosen),
+            ports=chosen,
+            shm_prefix=shm_prefix(home),
+        )
+        await _Supervisor(home, stack, progress, on_up).run(recipe)
+
+
+def clean(home: Path, progress: Progress) -> None:
+    """Ends what a killed supervisor left behind: its processes, then its shared memory. Blocks."""
+    prefix = shm_prefix(home)
+    if count := processes.end(processes.leftovers(prefix, state.read(home))):
+        progress(f"ended {count} process{'es' * (count > 1)} that an earlier run had left behind")
+    shm.sweep(prefix)
+
+
+class _Supervisor:
+    """The state of one run: the children, their processes, and the signals that came."""
+
+    def __init__(self, home: Path, stack: Stack, progress: Progress, on_up: Callable[[Stack], None] | None) -> None:
+        self._home, self._stack, self._progress, self._on_up = home, stack, progress, on_up
+        self._stop, self._force = asyncio.Event(), asyncio.Event()
+        self._running: dict[str, tuple[Child, asyncio.subprocess.Process]] = {}
+
+    async def run(self, recipe: Recipe) -> None:
+        """From the first child to the last one's end."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        self._save()
+        error: str | None = None
+        try:
+            await self._until_stopped(recipe)
+        except* StackError as group:
+            error = _first(group)
+        finally:
+            self._save(state="stopping")
+            await self._stop_all()
+            # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
+            await asyncio.to_thread(clean, self._home, self._progress)
+            self._save(state="failed" if error else "down", error=error)
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+        if error:
+            raise StackError(error)
+        self._progress("the stack is down")
+
+    async def _until_stopped(self, recipe: Recipe) -> None:
+        stop = asyncio.create_task(self._stop.wait())
+        work = asyncio.create_task(self._work(recipe))
+        try:
+            await asyncio.wait((stop, work), return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                self._progress("stopping")
+        finally:
+            stop.cancel()
+            work.cancel()
+            await asyncio.wait((stop, work))
+        if not work.cancelled():
+            work.result()
+
+    async def _work(self, recipe: Recipe) -> None:
+        began = time.monotonic()
+        children = await recipe(self._home, self._stack.ports, self._progress)
+        self._save(processes=tuple(Process(name=child.name) for child in children))
+        async with asyncio.TaskGroup() as keepers:
+            for _, stage in itertools.groupby(children, key=lambda child: child.stage):
+                together = list(stage)
+                started = await self._start_together(together)
+                for child, process in zip(together, started, strict=True):
+                    keepers.create_task(self._keep(child, process), name=child.name)
+            self._save(state="up")
+            self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
+            if self._on_up is not None:
+                self._on_up(self._stack)
+
+    async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._first_start(child)) for child in children]
+        return [task.result() for task in tasks]
+
+    async def _first_start(self, child: Child) -> asyncio.subprocess.Process:
+        self._progress(f"{child.name}: starting")
+        began = time.monotonic()
+        process = await self._spawn(child)
+        await self._until_ready(child, process)
+        self._progress(f"{child.name}: up in {time.monotonic() - began:.1f} s")
+        return process
+
+    async def _keep(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """Brings the child back for as long as the stack runs."""
+        delays, ready_at = _delays(), time.monotonic()
+        while True:
+            died = _in_words(await process.wait())
+            if time.monotonic() - ready_at > _STEADY_SECONDS:
+                delays = _delays()
+            delay = next(delays)
+            before = self._stack.process(child.name)
+            self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=died))
+            self._progress(f"{child.name}: died ({died}), starts again in {delay:.1f} s")
+            await self._bury(child, process)
+            await asyncio.sleep(delay)
+            began = time.monotonic()
+            process = await self._spawn(child)
+            try:
+                await self._until_ready(child, process)
+            except StackError as error:
+                self._progress(f"{child.name}: {error}")
+                processes.signal_group(process.pid, signal.SIGKILL)
+            else:
+                self._progress(f"{child.name}: back in {time.monotonic() - began:.1f} s")
+            ready_at = time.monotonic()
+
+    async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
+        log = processes.open_log(log_file(self._home, child.name))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.argv,
+                env={**os.environ, **child.env, STACK_MARK: self._stack.shm_prefix},
+                cwd=self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=processes.dies_with_parent(),
+            )  # fmt: skip
+        except OSError as error:
+            raise StackError(f"{child.name} cannot be started: {error}") from error
+        finally:
+            os.close(log)
+        self._running[child.name] = (child, process)
+        before = self._stack.process(child.name)
+        known = processes.identify(process.pid, child.name)
+        self._process(replace(known, restarts=before.restarts, last_exit=before.last_exit))
+        return process
+
+    async def _until_ready(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """Raises StackError where it dies first, takes too long or says that waiting is of no use."""
+        gone = asyncio.create_task(process.wait())
+        try:
+            async with asyncio.timeout(child.start_seconds):
+                while not gone.done() and not await child.health():
+                    await asyncio.wait((gone,), timeout=0.1)
+        except TimeoutError:
+            raise StackError(
+                f"{child.name} was not ready after {child.start_seconds:.0f} s; "
+                f"`trapstream logs {child.name}` says more"
+            ) from None
+        finally:
+            gone.cancel()
+        if gone.done() and not gone.cancelled():
+            raise StackError(_why_it_died(self._home, child, gone.result()))
+        self._state(child.name, "up")
+
+    async def _stop_all(self) -> None:
+        for child, process in reversed(self._running.values()):
+            self._state(child.name, "stopping")
+            if process.returncode is None:
+                process.send_signal(child.stop_signal)
+                ended = asyncio.create_task(process.wait())
+                forced = asyncio.create_task(self._force.wait())
+                await asyncio.wait((ended, forced), timeout=child.stop_seconds, return_when=asyncio.FIRST_COMPLETED)
+                forced.cancel()
+                if process.returncode is None:
+                    self._progress(f"{child.name}: killed, it did not stop")
+            await self._bury(child, process)
+            self._state(child.name, "down")
+
+    async def _bury(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """Nothing is left of a child: neither its group nor its shared memory."""
+        processes.signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+        await asyncio.to_thread(processes.wait_group_gone, process.pid, 5.0)
+        shm.sweep(child.shm_prefix)
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop.is_set():
+            self._progress(f"forced to stop ({signal.Signals(number).name})")
+            self._force.set()
+        self._stop.set()
+
+    def _state(self, name: str, new: ProcessState) -> None:
+        self._process(replace(self._stack.process(name), state=new))
+
+    def _process(self, changed: Process) -> None:
+        self._stack = self._stack.with_process(changed)
+        self._save()
+
+    def _save(self, **changes: object) -> None:
+        self._stack = replace(self._stack, **changes)  # type: ignore[arg-type]
+        state.write(self._home, self._stack)
+
+
+def _delays() -> Iterator[float]:
+    """Seconds before each next start of a child that dies again and again."""
+    return itertools.chain((0.1,), retry.delays(first=1.0, most=30.0))
+
+
+def _in_words(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def _why_it_died(home: Path, child: Child, status: int) -> str:
+    taken = [port for port in child.ports if not ports.is_free(port)]
+    if taken:
+        return f"{child.name} could not start: another program took port {taken[0]}; start again, it gets a new one"
+    try:
+        lines = log_file(home, child.name).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    last = f": {lines[-1][:200]}" if lines else ""
+    return f"{child.name} ended while starting ({_in_words(status)}){last}"
+
+
+def _first(group: BaseExceptionGroup[StackError]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

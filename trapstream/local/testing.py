@@ -1,0 +1,69 @@
+"""For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+NAME = "tiny"
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """What a test needs to know of a stack that is up."""
+
+    home: Path
+    kafka: str
+    """host:port."""
+    triton: str
+    """host:port of gRPC."""
+    triton_http: str
+    shm_prefix: str
+    model: str
+    graph: Path
+    """The ONNX file that Triton serves."""
+
+
+def write_bundle(folder: Path, name: str = NAME) -> Path:
+    """A bundle of two convolutions: `images` uint8 [N, H, W, 3] to `detections` [N, 300, 6] and `count` [N]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(7)
+    weights = {
+        "scale": np.float32(1 / 255),
+        "w1": random.standard_normal((8, 3, 3, 3)).astype("f4"),
+        "w2": random.standard_normal((16, 8, 3, 3)).astype("f4"),
+        "head": random.standard_normal((16, 1800)).astype("f4"),
+        "shape": np.array([-1, 300, 6], dtype="i8"),
+        "axes": np.array([1, 2], dtype="i8"),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["planes", "scale"], ["x"]),
+        helper.make_node("Conv", ["x", "w1"], ["c1"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c1"], ["s1"]),
+        helper.make_node("Conv", ["s1", "w2"], ["c2"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["c2"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], ["row"]),
+        helper.make_node("Reshape", ["row", "shape"], ["detections"]),
+        helper.make_node("ReduceSum", ["detections", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["count"], to=TensorProto.INT32),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [
+            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
+            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(folder / "model.onnx"))
+    (folder / "card.json").write_text(json.dumps({"name": name, "version": "1"}) + "\n")
+    return folder

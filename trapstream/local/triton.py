@@ -1,0 +1,149 @@
+"""One Triton on this machine: the server of the nvidia-pytriton wheel with its Python backend."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from trapstream.local.child import Child, Health
+from trapstream.local.health import http_status
+from trapstream.local.ports import HOST
+from trapstream.local.state import StackError
+
+PORTS = ("triton-grpc", "triton-http", "triton-metrics")
+_STUB = "triton_python_backend_stub"
+_REGIONS = "backend-"
+"""After the stack's prefix: the regions of the Python backend."""
+
+
+def server_folder() -> Path:
+    """Where the wheel keeps the server. Raises StackError where it is not installed.
+
+    Found without importing pytriton, which takes seconds.
+    """
+    try:
+        found = Path(str(metadata.distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
+    except metadata.PackageNotFoundError:
+        found = Path()
+    if not (found / "bin" / "tritonserver").is_file():
+        raise StackError("Triton's server is not installed; install the package nvidia-pytriton")
+    return found
+
+
+def library_path() -> str:
+    """LD_LIBRARY_PATH for the server and its stub: the wheel's libraries, and this interpreter's libpython."""
+    parts = [str(server_folder().parents[1] / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
+    return ":".join(part for part in (*parts, os.environ.get("LD_LIBRARY_PATH", "")) if part)
+
+
+def prepare_backends(folder: Path) -> Path:
+    """A backend directory with the stub for the running Python; the wheel has it elsewhere, for all versions."""
+    server, target = server_folder(), folder / "python"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = server / "python_backend_stubs" / version / _STUB
+    if not stub.is_file():
+        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11, 3.12 or 3.13")
+    target.mkdir(parents=True, exist_ok=True)
+    for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
+        part = target / f"{source.name}.part"
+        shutil.copyfile(source, part)
+        part.chmod(0o755)
+        part.replace(target / source.name)
+    return folder
+
+
+@functools.cache
+def known_flags() -> frozenset[str]:
+    """The flags that this server has, from its own help: they differ from version to version."""
+    answer = subprocess.run(
+        [server_folder() / "bin" / "tritonserver", "--help"],
+        env={**os.environ, "LD_LIBRARY_PATH": library_path()},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", timeout=60, check=False,
+    )  # fmt: skip
+    words = (line.strip().split(maxsplit=1)[0] for line in answer.stdout.splitlines() if line.strip())
+    return frozenset(word for word in words if word.startswith("--"))
+
+
+def arguments(
+    repository: Path, backends: Path, ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]
+) -> tuple[str, ...]:
+    """The server's flags. Those that only some versions have are given where `flags` names them."""
+    wanted = {
+        "--model-repository": str(repository),
+        "--model-control-mode": "explicit",  # more models are loaded while it serves
+        "--load-model": "*",
+        "--backend-directory": str(backends),
+        "--http-address": HOST,
+        "--grpc-address": HOST,
+        "--metrics-address": HOST,
+        "--http-port": str(ports["triton-http"]),
+        "--grpc-port": str(ports["triton-grpc"]),
+        "--metrics-port": str(ports["triton-metrics"]),
+        "--exit-on-error": "false",  # one broken model must not take the others down
+        "--strict-readiness": "false",
+        "--exit-timeout-secs": "5",
+        "--log-format": "ISO8601",
+    }
+    by_version = {
+        "--allow-client-shm": "true",  # off by default since 2.68
+        "--grpc-infer-allocation-pool-size": "64",
+    }
+    chosen = wanted | {flag: value for flag, value in by_version.items() if flag in flags}
+    python = {
+        "shm-region-prefix-name": f"{shm_prefix}{_REGIONS}",
+        "shm-default-byte-size": str(16 << 20),  # a request of eight images at once without growing
+        "shm-growth-byte-size": str(8 << 20),
+        "stub-timeout-seconds": "60",
+    }
+    return (
+        *(f"{flag}={value}" for flag, value in chosen.items()),
+        *(f"--backend-config=python,{key}={value}" for key, value in python.items()),
+    )
+
+
+def child(home: Path, repository: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefix: str) -> Child:
+    """How to start the server. It is ready when each of `models` is; other models may load or not. Blocks shortly."""
+    backends = prepare_backends(home / "triton" / "backends")
+    python = Path(sys.executable).parent
+    packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    return Child(
+        name="triton",
+        argv=(
+            str(server_folder() / "bin" / "tritonserver"),
+            *arguments(repository, backends, ports, shm_prefix, known_flags()),
+        ),
+        env={
+            "LD_LIBRARY_PATH": library_path(),
+            # The stub embeds Python and finds its packages through the first python3 on the path.
+            "PATH": f"{python}:{os.environ.get('PATH', '')}",
+            "PYTHONPATH": ":".join((*packages, *filter(None, [os.environ.get("PYTHONPATH")]))),
+        },
+        health=models_ready(ports["triton-http"], tuple(models)),
+        stop_seconds=15.0,
+        start_seconds=120.0,
+        ports=tuple(ports[name] for name in PORTS),
+        shm_prefix=f"{shm_prefix}{_REGIONS}",
+    )
+
+
+def models_ready(port: int, models: tuple[str, ...]) -> Health:
+    """Ready once server and models are. A server that answers has tried to load them all: no use to wait longer."""
+
+    async def ready() -> bool:
+        if await http_status(port, "/v2/health/ready") != 200:
+            return False
+        for model in models:
+            status = await http_status(port, f"/v2/models/{model}/ready")
+            if status is None:
+                return False
+            if status != 200:
+                raise StackError(f"Triton could not load the model {model}; `trapstream logs triton` says why")
+        return True
+
+    return ready
