@@ -54,7 +54,8 @@ class LetterboxPipeline:
 @pipeline_def  # type: ignore[untyped-decorator]
 def _from_encoded(device: str) -> tuple[Any, Any]:
     encoded = fn.external_source(name="image", dtype=types.UINT8, ndim=1)
-    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB))
+    # Turning is ours: see turn.py.
+    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB, adjust_orientation=False))
 
 
 @pipeline_def  # type: ignore[untyped-decorator]

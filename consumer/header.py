@@ -23,7 +23,7 @@ from PIL.ImageFile import ImageFile
 from consumer.sniff import Format, format_of, looks_like
 from trapstream.core.errors import Permanent, Reason
 
-ORIENTATION = 0x0112
+_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
@@ -59,6 +59,11 @@ class Header:
         """Width times height."""
         return self.width * self.height
 
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Height and width before the turn."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
 
 def read_header(data: bytes, max_pixels: int) -> Header:
     """The header of `data`.
@@ -87,8 +92,8 @@ def read_header(data: bytes, max_pixels: int) -> Header:
 def _inspect(data: bytes, form: Format) -> Header:
     with open_image(data, form) as image:
         width, height = _raw_size(image)
-        orientation, plain = _orientation(image)
-        direct = form in _DALI_FORMATS and image.mode in _DALI_MODES and plain and _has_end(data, form)
+        orientation = _orientation(image)
+        direct = form in _DALI_FORMATS and image.mode in _DALI_MODES and _has_end(data, form)
     if orientation >= 5:
         width, height = height, width
     return Header(form, int(width), int(height), orientation, direct)
@@ -106,14 +111,12 @@ def _raw_size(image: ImageFile) -> tuple[int, int]:
     return image.size
 
 
-def _orientation(image: ImageFile) -> tuple[int, bool]:
-    """EXIF orientation, and whether DALI finds the same one: it does not read XMP, where Pillow looks as well."""
+def _orientation(image: ImageFile) -> int:
     try:
-        found = image.getexif().get(ORIENTATION, 1)
+        found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block turns nothing
-        return 1, "exif" not in image.info
-    orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
-    return orientation, orientation == 1 or not ({"xmp", "XML:com.adobe.xmp"} & image.info.keys())
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _has_end(data: bytes, form: Format) -> bool:
