@@ -30,7 +30,7 @@ class Decoded:
     """What the network sees of an image."""
 
     pixels: NDArray[np.uint8]
-    """RGB, [padded_height, padded_width, 3]. Valid until the next decode() of its Decoder."""
+    """RGB, [padded_height, padded_width, 3]. It stays valid, and holds memory, as long as it is kept."""
     letterbox: Letterbox
 
 

@@ -34,8 +34,6 @@ _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.GIF: GifImagePlugin.GifImageFile,
     Format.AVIF: AvifImagePlugin.AvifImageFile,
 }
-_DALI_FORMATS = frozenset({Format.JPEG, Format.PNG, Format.BMP, Format.TIFF, Format.WEBP})
-_DALI_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK"})
 _END_OF_JPEG = b"\xff\xd9"
 _TRAILER = 65_536
 """Cameras append up to this much after the end of the JPEG."""
@@ -52,7 +50,8 @@ class Header:
     orientation: int
     """1 to 8, as EXIF counts; what is not one of them is 1."""
     direct: bool
-    """Whether DALI is tried. Known to be in vain for some, and one refusal costs its whole batch a second run."""
+    """Whether DALI is tried: for a JPEG that is not cut short. The rest is Pillow's: DALI refuses some of it, at the
+    price of a second run of the batch, and reads PNG by OpenCV, which allocates gigabytes for a damaged length."""
 
     @property
     def pixels(self) -> int:
@@ -93,7 +92,7 @@ def _inspect(data: bytes, form: Format) -> Header:
     with open_image(data, form) as image:
         width, height = _raw_size(image)
         orientation = _orientation(image)
-        direct = form in _DALI_FORMATS and image.mode in _DALI_MODES and _has_end(data, form)
+        direct = form is Format.JPEG and _has_end(data)
     if orientation >= 5:
         width, height = height, width
     return Header(form, int(width), int(height), orientation, direct)
@@ -119,6 +118,5 @@ def _orientation(image: ImageFile) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _has_end(data: bytes, form: Format) -> bool:
-    """False for a JPEG cut short: DALI refuses it."""
-    return form is not Format.JPEG or data.rfind(_END_OF_JPEG, max(len(data) - _TRAILER, 2)) >= 0
+def _has_end(jpeg: bytes) -> bool:
+    return jpeg.rfind(_END_OF_JPEG, max(len(jpeg) - _TRAILER, 2)) >= 0

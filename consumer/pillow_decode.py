@@ -1,4 +1,4 @@
-"""What DALI refuses and Pillow reads: GIF, AVIF, files cut short. Pixels as MegaDetector sees them.
+"""All but whole JPEG files: other formats, and files cut short. Pixels as MegaDetector sees them.
 
 MegaDetector's exceptions are mended, not copied: mirrored EXIF orientations and turned greyscale JPEGs, which it
 leaves as they lie, are turned here as everything else is, and CMYK and palette images, which it fails, are read.

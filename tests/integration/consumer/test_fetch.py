@@ -52,7 +52,7 @@ def url(server: TestServer, path: str = "a.jpg") -> str:
     return f"http://127.0.0.1:{server.port}/{path}"
 
 
-def file_uri(path: Path | bytes) -> str:
+def file_uri(path: Path) -> str:
     return "file://" + quote(os.fsencode(path))
 
 
@@ -62,8 +62,8 @@ def file_uri(path: Path | bytes) -> str:
 @pytest.mark.parametrize("name", [b"a.jpg", b"a b%20#?.jpg", "é.jpg".encode(), b"\xff\xfe.jpg"])
 async def test_file(tmp_path: Path, name: bytes) -> None:
     """A file is read whatever its name's bytes are."""
-    path = os.fsencode(tmp_path) + b"/" + name
-    Path(os.fsdecode(path)).write_bytes(b"pixels")
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(b"pixels")
     assert await fetched(tmp_path, file_uri(path)) == b"pixels"
 
 
