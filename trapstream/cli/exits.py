@@ -8,6 +8,7 @@ USAGE = 2
 COULD_NOT_START = 3
 INCOMPLETE = 4
 SOME_FAILED = 5
+INTERRUPTED = 130
 
 
 class CommandError(TrapstreamError):

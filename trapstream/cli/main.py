@@ -11,20 +11,25 @@ import click
 
 from trapstream import __version__
 from trapstream.cli.context import Context
+from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
 from trapstream.local.state import StackError
 
 VERBS = {
+    "run": "trapstream.cli.run:run",
     "up": "trapstream.cli.stack:up",
     "down": "trapstream.cli.stack:down",
     "ps": "trapstream.cli.stack:ps",
     "logs": "trapstream.cli.stack:logs",
     "doctor": "trapstream.cli.doctor:doctor",
+    "submit": "trapstream.cli.jobs:submit",
+    "status": "trapstream.cli.jobs:status",
+    "results": "trapstream.cli.jobs:results",
+    "verify": "trapstream.cli.verify:verify",
+    "cancel": "trapstream.cli.jobs:cancel",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
-
-FAILED, USAGE, COULD_NOT_START, INTERRUPTED = 1, 2, 3, 130
 
 
 class Verbs(click.Group):
@@ -68,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _explained(error: BaseException) -> int:
     """Says in one line what went wrong; returns the status."""
+    status = FAILED
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -80,16 +86,15 @@ def _explained(error: BaseException) -> int:
             # The reader of our output has gone. Python would complain again when it closes standard output.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        case CommandError():
+            return _fail(error, error.status)
         case StackError() | Fatal():
-            return _fail(error, COULD_NOT_START)
+            status = COULD_NOT_START
         case TrapstreamError():
-            return _fail(error, FAILED)
+            pass
         case _:
             _note("".join(traceback.format_exception(error)))
-            return _fail(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})", FAILED)
-
-
-def _fail(error: object, status: int) -> int:
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})")
     click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
     return status
 

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 from trapstream.core import messages, metrics, retry, topics
@@ -58,6 +59,12 @@ def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
         fetch_max_wait_ms=100,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
+
+
+def job_partition(job: str) -> int:
+    """The partition of `detections` that a job lives on: the default partitioner's answer for its key."""
+    hashed: int = murmur2(job.encode())
+    return (hashed & 0x7FFFFFFF) % topics.DETECTIONS.partitions
 
 
 async def create_topics(servers: str) -> None:

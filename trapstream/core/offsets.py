@@ -26,7 +26,7 @@ class Watermark:
         self._open.add(offset)
 
     def done(self, offset: int) -> None:
-        """The record's result is acknowledged. A second time does no harm; ValueError if it was never fetched."""
+        """The record's result is acknowledged. A second time does no harm; ValueError beyond the last one fetched."""
         if offset > self._last:
             raise ValueError(f"offset {offset} was never fetched")
         self._open.discard(offset)

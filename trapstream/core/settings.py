@@ -39,6 +39,11 @@ class ProducerSettings(CoreSettings):
     publish_checkpoint: int = Field(default=10_000, gt=0)
     """References between two writes of the cursor."""
 
+    @property
+    def cursors(self) -> Path:
+        """Folder of the cursors: how far each job is published."""
+        return self.home / "producer"
+
 
 class ConsumerSettings(CoreSettings):
     """The consumer."""
@@ -83,3 +88,14 @@ class AggregatorSettings(CoreSettings):
     """Between two reports of a job's progress."""
     fold_batch: int = Field(default=5_000, gt=0)
     """Results folded in one transaction at most."""
+    commit_seconds: float = Field(default=5.0, gt=0)
+    """Between two commits of the group's offset, which only tells the lag: the stores keep their own."""
+    quiet_seconds: float = Field(default=2.0, gt=0)
+    """A cancelled job's file is written once no result of it has come for so long."""
+    quiet_most_seconds: float = Field(default=30.0, gt=0)
+    """The longest wait for that."""
+
+    @property
+    def stores(self) -> Path:
+        """The folder of the stores, one for each partition of `detections`."""
+        return self.home / "aggregator"

@@ -1,5 +1,7 @@
 """The states of a job and the moves between them. Pure."""
 
+import msgspec
+
 from trapstream.core.messages import JobSpec, JobState
 
 MOVES: dict[JobState, frozenset[JobState]] = {
@@ -21,11 +23,32 @@ def may_move(old: JobState, new: JobState) -> bool:
 
 
 def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
-    """The state that a job's spec and its account imply. `written`: its final file is in the store."""
+    """The state that a job's spec and its account imply. `written`: its final file is in the store.
+
+    A job whose every image has its entry is completed, even if it was cancelled too late to matter.
+    """
     if written:
+        if spec.total is not None and done >= spec.total:
+            return JobState.COMPLETED
         if spec.failed is not None:
             return JobState.FAILED
         return JobState.CANCELLED if spec.cancelled else JobState.COMPLETED
     if done > 0:
         return JobState.RUNNING
     return JobState.SEALED if spec.total is not None else JobState.OPEN
+
+
+def merged(old: JobSpec | None, new: JobSpec) -> JobSpec:
+    """`new` after `old` in the log: what was decided once stays so, whoever wrote last.
+
+    Producer and command both write a job's spec, each from what it last read: a seal that crosses a cancellation
+    must not take it back, nor the other way round.
+    """
+    if old is None:
+        return new
+    return msgspec.structs.replace(
+        new,
+        total=new.total if old.total is None else old.total,
+        cancelled=new.cancelled or old.cancelled,
+        failed=new.failed if old.failed is None else old.failed,
+    )

@@ -1,0 +1,1 @@
+"""The aggregator: folds results from the log into one result file a job."""

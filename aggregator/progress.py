@@ -1,0 +1,77 @@
+"""How far a job is, as its users see it: counts, rate, predicted finish. Pure: the clock is a value."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from aggregator.fold import counts
+from trapstream.core.messages import Counts, JobSpec, JobStatus
+from trapstream.core.states import state_of
+
+WINDOW = 10.0
+"""Seconds that the rate looks back."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What changes of a job between two reports."""
+
+    tally: dict[int, int] = field(default_factory=dict)
+    """Code to count, as committed."""
+    repeated: int = 0
+    window: deque[tuple[float, int]] = field(default_factory=deque)
+    """(when, images that got their entry then), the last seconds of them."""
+    changed: bool = True
+    """There is something to report."""
+    message: str | None = None
+    """What is wrong, for the user."""
+    last: float = 0.0
+    """When the last new result came."""
+
+    def add(self, fresh: int, now: float) -> None:
+        """Takes note of `fresh` images that got their entry."""
+        self.changed = True
+        if fresh:
+            self.window.append((now, fresh))
+            self.last = now
+
+    def rate(self, now: float) -> float:
+        """Images a second over the last WINDOW seconds, or over the time since the first of them."""
+        while self.window and self.window[0][0] <= now - WINDOW:
+            self.window.popleft()
+        if not self.window:
+            return 0.0
+        return sum(fresh for _, fresh in self.window) / max(now - self.window[0][0], 1.0)
+
+
+def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
+    """The report of a job that has not ended. `now`: seconds since 1970."""
+    account = counts(progress.tally)
+    rate = progress.rate(now)
+    left = (spec.total if spec.total is not None else spec.images) - account.done
+    return JobStatus(
+        job=spec.job,
+        state=state_of(spec, account.done, written=False),
+        total=spec.total,
+        counts=account,
+        repeated=progress.repeated,
+        rate=round(rate, 1),
+        finish=round(now + left / rate, 1) if rate > 0 and left > 0 else None,
+        updated=round(now, 3),
+        message=progress.message,
+    )
+
+
+def final_status(
+    spec: JobSpec, account: Counts, *, repeated: int, now: float, location: str, sha256: str
+) -> JobStatus:
+    """The last report of a job: its file is in the result store."""
+    return JobStatus(
+        job=spec.job,
+        state=state_of(spec, account.done, written=True),
+        total=spec.total,
+        counts=account,
+        repeated=repeated,
+        updated=round(now, 3),
+        location=location,
+        sha256=sha256,
+    )

@@ -1,0 +1,316 @@
+"""One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
+
+SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
+and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
+thread writes; `read_entries` has a connection of its own and may run beside it.
+"""
+
+import bisect
+import contextlib
+import fcntl
+import itertools
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from aggregator import blocks
+from aggregator.fold import PIECE, PIECE_BITS, JobFold, Result, fold
+from trapstream.core.errors import Fatal, Retryable
+
+_FORMAT = 1
+_DROP = 64
+"""Blocks deleted in one transaction: short enough to go between two folds."""
+_LARGE_PIECE = 32 * 1024 * 1024
+"""Bytes of entries in a piece beyond which they are read one by one."""
+
+_SCHEMA = """
+create table if not exists meta (name text primary key, value integer) without rowid;
+create table if not exists jobs (number integer primary key, job text unique not null, repeated integer not null,
+  mark blob);
+create table if not exists blocks (key integer primary key, codes blob not null, seqs blob not null,
+  lengths blob not null, data blob not null);
+"""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A job's end, kept so that it ends once: later results of it are ignored."""
+
+    status: msgspec.Raw
+    """The final JobStatus as it goes to Kafka: sent again, it is the same bytes."""
+    announced: bool = False
+    """Kafka has acknowledged it."""
+    dropped: bool = False
+    """The job's blocks are gone."""
+
+
+class StoredJob(msgspec.Struct):
+    """One job of the partition."""
+
+    number: int
+    """Its number in this store."""
+    fold: JobFold
+    mark: Mark | None = None
+
+
+class Change(NamedTuple):
+    """What a batch did to one job. A copy, so that other threads may read it."""
+
+    fresh: int
+    """Images that got their entry."""
+    repeats: int
+    """Results that came again, or after the job's end."""
+    tally: dict[int, int]
+    """Code to count, after the batch."""
+    repeated: int
+    """Results that came again, after the batch."""
+
+
+class Store:
+    """The store of one partition. Its methods belong to one thread at a time."""
+
+    def __init__(self, folder: Path, durable: bool = True) -> None:
+        """Opens the store in `folder`, or makes it.
+
+        Retryable while another process has it or the disk refuses; Fatal if it is damaged. `durable` off is for
+        stores that live as long as one process.
+        """
+        self._path = folder / "store.sqlite"
+        self.jobs: dict[str, StoredJob] = {}
+        self.next_offset: int | None = None
+        """The next record of the log to fold; None for a new store."""
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(os.close, _lock(folder / "lock"))
+                self._db = stack.enter_context(contextlib.closing(_connect(self._path, durable)))
+                self._load()
+            except (OSError, sqlite3.OperationalError) as error:
+                raise Retryable(f"{folder}: {error}") from error
+            except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
+                raise Fatal(
+                    f"{folder} is damaged ({error}); move it away, and it is made again from the log"
+                ) from error
+            self._close = stack.pop_all()
+
+    def close(self) -> None:
+        """Closes the store and lets other processes have it."""
+        self._close.close()
+
+    def fold(self, results: Iterable[Result], next_offset: int) -> dict[str, Change]:
+        """Folds a batch and moves the place in the log to `next_offset`, in one transaction. What changed, by job.
+
+        Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
+        """
+        groups: dict[tuple[int, int], list[Result]] = {}
+        fresh: dict[str, int] = {}
+        repeats: dict[str, int] = {}
+        with self._transaction():
+            for result in results:
+                stored = self.jobs.get(result.job) or self._add(result.job)
+                if stored.mark is not None or not fold(stored.fold, result.seq, result.code):
+                    repeats[result.job] = repeats.get(result.job, 0) + 1
+                    continue
+                fresh[result.job] = fresh.get(result.job, 0) + 1
+                group = groups.get((stored.number, result.seq >> PIECE_BITS))
+                if group is None:
+                    groups[stored.number, result.seq >> PIECE_BITS] = [result]
+                else:
+                    group.append(result)
+            self._db.executemany(
+                "insert into blocks values (?, ?, ?, ?, ?)",
+                (blocks.pack(number, group) for (number, _), group in groups.items()),
+            )
+            self._db.executemany(
+                "update jobs set repeated = ? where number = ?",
+                [(self.jobs[job].fold.repeated, self.jobs[job].number) for job in repeats],
+            )
+            self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
+        self.next_offset = next_offset
+        changes = {}
+        for job in fresh.keys() | repeats.keys():
+            state = self.jobs[job].fold
+            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), dict(state.tally), state.repeated)
+        return changes
+
+    def set_mark(self, job: str, mark: Mark) -> None:
+        """Writes a job's end down, in a transaction of its own. Retryable as `fold`."""
+        with self._transaction():
+            stored = self.jobs.get(job) or self._add(job)
+            self._db.execute("update jobs set mark = ? where number = ?", (msgspec.json.encode(mark), stored.number))
+        stored.mark = mark
+        stored.fold.seen.clear()  # the mark answers for them now
+
+    def drop_some(self, job: str) -> bool:
+        """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
+        low, high = _range(self.jobs[job].number)
+        with self._transaction():
+            gone = self._db.execute(
+                "delete from blocks where key in (select key from blocks where key >= ? and key < ? limit ?)",
+                (low, high, _DROP),
+            ).rowcount
+        with _refusals(self._path):
+            self._db.execute(f"pragma incremental_vacuum({_DROP * 256})").fetchall()
+        return gone > 0
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _refusals(self._path):
+            self._db.execute("begin immediate")
+            try:
+                yield
+                self._db.execute("commit")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                raise
+
+    def _add(self, job: str) -> StoredJob:
+        number = self._db.execute("insert into jobs (job, repeated) values (?, 0)", (job,)).lastrowid
+        assert number is not None
+        stored = self.jobs[job] = StoredJob(number, JobFold())
+        return stored
+
+    def _load(self) -> None:
+        self._db.executescript(_SCHEMA)
+        meta = dict(self._db.execute("select name, value from meta"))
+        if meta.setdefault("format", _FORMAT) != _FORMAT:
+            raise Fatal(
+                f"{self._path} is of another version of this program; move it away to make it again from the log"
+            )
+        self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
+        self.next_offset = meta.get("next")
+        for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
+            state = JobFold(repeated=repeated)
+            self.jobs[job] = StoredJob(number, state, msgspec.json.decode(mark, type=Mark) if mark else None)
+            if not mark:
+                for low, codes, seqs in self._db.execute(
+                    "select key, codes, seqs from blocks where key >= ? and key < ?", _range(number)
+                ):
+                    _take_again(state, low, codes, seqs)
+
+
+def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, int]:
+    """Code to count of a job's entries with seq < `below`, from the disk. Retryable if it cannot be read."""
+    tally: dict[int, int] = {}
+    with _reader(folder) as db:
+        number = _number(db, job)
+        if number is None:
+            return tally
+        low, high = _range(number)
+        top = high if below is None else min(high, blocks.key(number, below))
+        for first, codes, seqs in db.execute(
+            "select key, codes, seqs from blocks where key >= ? and key < ?", (low, top)
+        ):
+            base = (first - low) & -PIECE
+            for place, code in zip(blocks.places(seqs).tolist(), codes, strict=True):
+                if below is None or base + place < below:
+                    tally[code] = tally.get(code, 0) + 1
+    return tally
+
+
+def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[bytes]:
+    """A job's entries with seq < `below` in the order of seq, from the disk, a piece in memory at a time.
+
+    It has its own connection, so it may run beside the thread that folds. Retryable if it cannot be read.
+    """
+    with _reader(folder) as db:
+        number = _number(db, job)
+        if number is None:
+            return
+        low, high = _range(number)
+        top = high if below is None else min(high, blocks.key(number, below))
+        piece = low
+        while True:
+            row = db.execute("select min(key) from blocks where key >= ? and key < ?", (piece, top)).fetchone()
+            if row[0] is None:
+                return
+            piece = row[0] & -PIECE
+            yield from _piece(db, piece, PIECE if below is None else below - (piece - low))
+            piece += PIECE
+
+
+def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
+    where = "from blocks where key >= ? and key < ? order by key"
+    keys = (piece, piece + PIECE)
+    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
+    index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
+    if sum(row[2] for row in rows) <= _LARGE_PIECE:
+        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
+        yield from blocks.slices(index, data)
+        return
+    starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
+    for start, end in zip(index.start, index.end, strict=True):
+        row = bisect.bisect_right(starts, start) - 1
+        with db.blobopen("blocks", "data", rows[row][3], readonly=True) as blob:
+            blob.seek(start - starts[row])
+            yield blob.read(end - start)
+
+
+def _take_again(state: JobFold, low: int, codes: bytes, seqs: bytes) -> None:
+    """Puts a stored block back into the fold's memory: bit by bit in numpy, since there may be millions."""
+    piece = (low & ((1 << blocks.SEQ_BITS) - 1)) >> PIECE_BITS
+    there = blocks.places(seqs)
+    mask = np.zeros(PIECE, dtype=np.uint8)
+    mask[there] = 1
+    bits = state.seen.get(piece)
+    old = np.frombuffer(bits if bits is not None else bytes(PIECE // 8), dtype=np.uint8)
+    state.seen[piece] = bytearray((old | np.packbits(mask, bitorder="little")).tobytes())
+    for code, count in enumerate(np.bincount(np.frombuffer(codes, dtype=np.uint8)).tolist()):
+        if count:
+            state.tally[code] = state.tally.get(code, 0) + count
+    state.highest = max(state.highest, (piece << PIECE_BITS) + int(there[-1]))
+
+
+def _range(number: int) -> tuple[int, int]:
+    return blocks.key(number, 0), blocks.key(number + 1, 0)
+
+
+def _number(db: sqlite3.Connection, job: str) -> int | None:
+    row = db.execute("select number from jobs where job = ?", (job,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise Retryable(f"{path.parent} is held by another aggregator") from error
+    return handle
+
+
+def _connect(path: Path, durable: bool) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("pragma auto_vacuum = incremental")
+    db.execute("pragma journal_mode = wal" if durable else "pragma journal_mode = off")
+    db.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+    db.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: each checkpoint costs two syncs
+    db.execute("pragma cache_size = -4000")
+    return db
+
+
+@contextlib.contextmanager
+def _reader(folder: Path) -> Iterator[sqlite3.Connection]:
+    path = folder / "store.sqlite"
+    with _refusals(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+        db.execute("pragma cache_size = -4000")
+        yield db
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """SQLite's errors as this project's."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Retryable(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise Fatal(
+            f"{path} is damaged ({error}); move its folder away, and it is made again from the log"
+        ) from error
