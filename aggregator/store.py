@@ -1,8 +1,8 @@
 """One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
 
-SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`), and
-the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `entries` reads with a connection of its own and may run beside it.
+SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
+and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
+thread writes; `read_entries` has a connection of its own and may run beside it.
 """
 
 import bisect
@@ -57,17 +57,21 @@ class StoredJob(msgspec.Struct):
     mark: Mark | None = None
 
 
-class Folded(NamedTuple):
-    """What a batch did, by job."""
+class Change(NamedTuple):
+    """What a batch did to one job. A copy, so that other threads may read it."""
 
-    fresh: dict[str, int]
+    fresh: int
     """Images that got their entry."""
-    repeats: dict[str, int]
+    repeats: int
     """Results that came again, or after the job's end."""
+    tally: dict[int, int]
+    """Code to count, after the batch."""
+    repeated: int
+    """Results that came again, after the batch."""
 
 
 class Store:
-    """The store of one partition. Every method but `entries` belongs to one thread at a time."""
+    """The store of one partition. Its methods belong to one thread at a time."""
 
     def __init__(self, folder: Path, durable: bool = True) -> None:
         """Opens the store in `folder`, or makes it.
@@ -88,15 +92,17 @@ class Store:
             except (OSError, sqlite3.OperationalError) as error:
                 raise Retryable(f"{folder}: {error}") from error
             except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
-                raise Fatal(f"{folder} is damaged ({error}); move it away, and it is made again from the log") from error
+                raise Fatal(
+                    f"{folder} is damaged ({error}); move it away, and it is made again from the log"
+                ) from error
             self._close = stack.pop_all()
 
     def close(self) -> None:
         """Closes the store and lets other processes have it."""
         self._close.close()
 
-    def fold(self, results: Iterable[Result], next_offset: int) -> Folded:
-        """Folds a batch and moves the place in the log to `next_offset`, in one transaction.
+    def fold(self, results: Iterable[Result], next_offset: int) -> dict[str, Change]:
+        """Folds a batch and moves the place in the log to `next_offset`, in one transaction. What changed, by job.
 
         Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
         """
@@ -125,7 +131,11 @@ class Store:
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
         self.next_offset = next_offset
-        return Folded(fresh, repeats)
+        changes = {}
+        for job in fresh.keys() | repeats.keys():
+            state = self.jobs[job].fold
+            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), dict(state.tally), state.repeated)
+        return changes
 
     def set_mark(self, job: str, mark: Mark) -> None:
         """Writes a job's end down, in a transaction of its own. Retryable as `fold`."""
@@ -169,7 +179,9 @@ class Store:
         self._db.executescript(_SCHEMA)
         meta = dict(self._db.execute("select name, value from meta"))
         if meta.setdefault("format", _FORMAT) != _FORMAT:
-            raise Fatal(f"{self._path} is of another version of this program; move it away to make it again from the log")
+            raise Fatal(
+                f"{self._path} is of another version of this program; move it away to make it again from the log"
+            )
         self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
         self.next_offset = meta.get("next")
         for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
@@ -225,10 +237,10 @@ def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[b
 def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
     where = "from blocks where key >= ? and key < ? order by key"
     keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()  # noqa: S608 - no input
+    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
     index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
     if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))  # noqa: S608 - no input
+        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
         yield from blocks.slices(index, data)
         return
     starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
@@ -299,4 +311,6 @@ def _refusals(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise Retryable(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise Fatal(f"{path} is damaged ({error}); move its folder away, and it is made again from the log") from error
+        raise Fatal(
+            f"{path} is damaged ({error}); move its folder away, and it is made again from the log"
+        ) from error

@@ -10,8 +10,10 @@ _TYPICAL = 0.2  # what MegaDetector's tools take for a model they do not know
 
 
 def verify(path: Path, manifest: Callable[[], Iterable[str]]) -> Account:
-    """The account of the file at `path`. `manifest` gives the names of the images from the first on, and may be called
-    twice. BadMessage if the file is none or is damaged; OSError as the disk gives it.
+    """The account of the file at `path`.
+
+    `manifest` gives the names of the images from the first on, and may be called twice. BadMessage if the file is none
+    or is damaged; OSError as the disk gives it.
     """
     result = open_result(path)
     return account(manifest, result.entries(), threshold_of(result))
@@ -32,5 +34,8 @@ def disagreements(found: Account, result: ResultFile) -> list[str]:
     real = {"detected": found.detected, "empty": found.empty, "failed": found.failed}
     if own.get("complete"):
         real["images"] = found.published
-    return [f"the file says {key} {own.get(key)}, its entries say {value}" for key, value in real.items()
-            if own.get(key) != value]
+    return [
+        f"the file says {key} {own.get(key)}, its entries say {value}"
+        for key, value in real.items()
+        if own.get(key) != value
+    ]

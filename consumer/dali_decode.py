@@ -51,13 +51,13 @@ class LetterboxPipeline:
         return [(out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)]
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_encoded(device: str) -> tuple[Any, Any]:
     encoded = fn.external_source(name="image", dtype=types.UINT8, ndim=1)
     return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB))
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_pixels(device: str) -> tuple[Any, Any]:
     pixels = fn.external_source(name="image", dtype=types.UINT8, ndim=3, layout="HWC")
     return _letterbox(pixels.gpu() if device == "mixed" else pixels)

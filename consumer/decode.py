@@ -62,7 +62,8 @@ class Decoder:
         are turned as PIL.ImageOps.exif_transpose does.
         """
         answers: list[Decoded | Permanent] = []
-        direct, indirect = [], []
+        direct: list[_Job] = []
+        indirect: list[_Job] = []
         for index, encoded in enumerate(images):
             try:
                 header = read_header(encoded.data, self._max_pixels)

@@ -24,6 +24,7 @@ from consumer.sniff import Format, format_of, looks_like
 from trapstream.core.errors import Permanent, Reason
 
 ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.PNG: PngImagePlugin.PngImageFile,
@@ -70,32 +71,46 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     form = format_of(data)
     if form is None:
         raise Permanent(Reason.NOT_AN_IMAGE, looks_like(data))
+    try:
+        header = _inspect(data, form)
+    except Permanent:
+        raise
+    except Exception:  # Pillow's formats raise nearly every class; each means the same here
+        raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
+    if header.width < 1 or header.height < 1:
+        raise Permanent(Reason.DAMAGED, f"{form}: the header claims {header.width} x {header.height} pixels")
+    if header.pixels > max_pixels:
+        raise Permanent(Reason.TOO_MANY_PIXELS, f"{header.width} x {header.height}, the limit is {max_pixels} in all")
+    return header
+
+
+def _inspect(data: bytes, form: Format) -> Header:
     with open_image(data, form) as image:
-        width, height = image.size
-        if width < 1 or height < 1:
-            raise Permanent(Reason.DAMAGED, f"{form}: the header claims {width} x {height} pixels")
-        if width * height > max_pixels:
-            raise Permanent(Reason.TOO_MANY_PIXELS, f"{width} x {height}, the limit is {max_pixels} in all")
+        width, height = _raw_size(image)
         orientation, plain = _orientation(image)
         direct = form in _DALI_FORMATS and image.mode in _DALI_MODES and plain and _has_end(data, form)
     if orientation >= 5:
         width, height = height, width
-    return Header(form, width, height, orientation, direct)
+    return Header(form, int(width), int(height), orientation, direct)
 
 
 def open_image(data: bytes, form: Format) -> ImageFile:
-    """Pillow's lazy image of `data`. Permanent(DAMAGED) where even the header cannot be read."""
-    try:
-        return _OPEN[form](io.BytesIO(data))
-    except Exception:  # Pillow's formats raise nearly every class; each means the same here
-        raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
+    """Pillow's lazy image of `data`; nearly any exception where even the header cannot be read."""
+    return _OPEN[form](io.BytesIO(data))
+
+
+def _raw_size(image: ImageFile) -> tuple[int, int]:
+    """Width and height as stored. Pillow's TIFF class, alone among them, tells those after the turn."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+    return image.size
 
 
 def _orientation(image: ImageFile) -> tuple[int, bool]:
     """EXIF orientation, and whether DALI finds the same one: it does not read XMP, where Pillow looks as well."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # as above: a broken EXIF block turns nothing
+    except Exception:  # a broken EXIF block turns nothing
         return 1, "exif" not in image.info
     orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
     return orientation, orientation == 1 or not ({"xmp", "XML:com.adobe.xmp"} & image.info.keys())

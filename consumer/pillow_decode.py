@@ -10,6 +10,7 @@ from PIL import ImageFile
 from PIL.Image import Image
 
 from consumer.header import Header, open_image
+from consumer.sniff import Format
 from trapstream.core.errors import Permanent, Reason
 
 # A file cut short decodes with the rest grey, as MegaDetector has it. Pillow asks this global in the middle of its
@@ -29,7 +30,8 @@ def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
             raise
         except Exception:  # Pillow's decoders raise nearly every class; each means the same here
             raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels cannot be decoded") from None
-    pixels = turn(pixels, header.orientation)
+    if header.format is not Format.TIFF:  # Pillow turns a TIFF itself while it loads it
+        pixels = turn(pixels, header.orientation)
     if pixels.shape[:2] != (header.height, header.width):
         raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels are not of the size in the header")
     return np.ascontiguousarray(pixels)

@@ -46,7 +46,9 @@ def test_sources_that_hold_nothing(trapstream: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['["a.jpg", ', '{"a": 1}', '["a.jpg", 7]', '[["a.jpg", "meta", "more"]]'], ids=["cut", "object", "number", "three"]
+    "text",
+    ['["a.jpg", ', '{"a": 1}', '["a.jpg", 7]', '[["a.jpg", "meta", "more"]]'],
+    ids=["cut", "object", "number", "three"],
 )
 def test_a_manifest_that_is_none(trapstream: Command, tmp_path: Path, text: str) -> None:
     """A JSON manifest with another content is refused as a whole, with what was expected."""

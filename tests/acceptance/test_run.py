@@ -64,7 +64,7 @@ GOOD = {
     "wide.png": images.png(20_000, 30),
     **{f"turned-{number}.jpg": images.oriented(number) for number in range(1, 9)},
     "name with spaces.jpg": images.jpeg(64, 48, 2),
-    "it's \"quoted\".jpg": images.jpeg(64, 48, 3),
+    'it\'s "quoted".jpg': images.jpeg(64, 48, 3),
     "new\nline.jpg": images.jpeg(64, 48, 4),
     "emoji-\N{FOX FACE}.jpg": images.jpeg(64, 48, 5),
 }
@@ -107,7 +107,7 @@ def test_lists_of_every_form(trapstream: Command, scenes: Path, tmp_path: Path) 
     forms = {
         "list.txt": f"near.jpg\n\n{second}\n{second}\nmissing.jpg\n",
         "list.json": json.dumps(["near.jpg", str(second), "missing.jpg"]),
-        "meta.json": json.dumps([["near.jpg", "{\"x\": 1}"], [str(second), "b"], ["missing.jpg", "c"]]),
+        "meta.json": json.dumps([["near.jpg", '{"x": 1}'], [str(second), "b"], ["missing.jpg", "c"]]),
         "list.jsonl": "".join(
             json.dumps({"file": name, "uri": uri}) + "\n"
             for name, uri in (("near.jpg", "near.jpg"), (str(second), str(second)), ("missing.jpg", "missing.jpg"))

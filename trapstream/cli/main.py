@@ -31,6 +31,7 @@ VERBS = {
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
+
 class Verbs(click.Group):
     """A group that finds its commands in `VERBS`. The signatures are click's."""
 
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _explained(error: BaseException) -> int:
     """Says in one line what went wrong; returns the status."""
+    status = FAILED
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -87,15 +89,12 @@ def _explained(error: BaseException) -> int:
         case CommandError():
             return _fail(error, error.status)
         case StackError() | Fatal():
-            return _fail(error, COULD_NOT_START)
+            status = COULD_NOT_START
         case TrapstreamError():
-            return _fail(error, FAILED)
+            pass
         case _:
             _note("".join(traceback.format_exception(error)))
-            return _fail(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})", FAILED)
-
-
-def _fail(error: object, status: int) -> int:
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})")
     click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
     return status
 

@@ -75,6 +75,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
             "TRAPSTREAM_MEMBER": f"{name}-0",
             "TRAPSTREAM_LOG_FORMAT": "json",
         },
+        stage=1,
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
         ports=(ports[name],),

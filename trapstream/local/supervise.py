@@ -41,9 +41,13 @@ async def supervise(
         await asyncio.to_thread(clean, home, progress)
         chosen = ports.choose(port_names, before.ports if before else {})
         stack = Stack(
-            home=str(home), state="starting", supervisor=me, endpoints=endpoints(chosen), ports=chosen,
+            home=str(home),
+            state="starting",
+            supervisor=replace(me, state="up"),
+            endpoints=endpoints(chosen),
+            ports=chosen,
             shm_prefix=shm_prefix(home),
-        )  # fmt: skip
+        )
         await _Supervisor(home, stack, progress, on_up).run(recipe)
 
 
@@ -105,13 +109,20 @@ class _Supervisor:
         children = await recipe(self._home, self._stack.ports, self._progress)
         self._save(processes=tuple(Process(name=child.name) for child in children))
         async with asyncio.TaskGroup() as keepers:
-            for child in children:
-                process = await self._first_start(child)
-                keepers.create_task(self._keep(child, process), name=child.name)
+            for _, stage in itertools.groupby(children, key=lambda child: child.stage):
+                together = list(stage)
+                started = await self._start_together(together)
+                for child, process in zip(together, started, strict=True):
+                    keepers.create_task(self._keep(child, process), name=child.name)
             self._save(state="up")
             self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
             if self._on_up is not None:
                 self._on_up(self._stack)
+
+    async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._first_start(child)) for child in children]
+        return [task.result() for task in tasks]
 
     async def _first_start(self, child: Child) -> asyncio.subprocess.Process:
         self._progress(f"{child.name}: starting")

@@ -1,0 +1,296 @@
+"""The aggregator at work: fold what the log gives, report progress, end jobs."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from aggregator.ending import end_job
+from aggregator.lease import Lease, Released
+from aggregator.partitions import Partitions
+from aggregator.patience import STORE, patiently
+from aggregator.progress import status_of
+from aggregator.reading import read
+from trapstream.core import jobs, kafka, log, messages, metrics, retry, topics
+from trapstream.core.errors import Retryable
+from trapstream.core.messages import JobSpec
+from trapstream.core.service import Health, Main
+from trapstream.core.settings import AggregatorSettings
+
+GROUP = "aggregator"
+_LINGER = 0.05
+"""Seconds that a small batch waits for more: a transaction costs a disk sync, whatever is in it."""
+_ALIVE = 30.0
+"""Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
+
+
+def service(settings: AggregatorSettings) -> Main:
+    """The aggregator's body for `trapstream.core.service.run`."""
+
+    async def main(stop: asyncio.Event, health: Health) -> None:
+        await kafka.create_topics(settings.kafka)
+        async with contextlib.AsyncExitStack() as stack:
+            producer = await kafka.start_producer(settings.kafka)
+            stack.push_async_callback(producer.stop)
+            fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
+            write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
+            async with asyncio.TaskGroup() as tasks:
+                partitions = Partitions(settings, fold_thread, tasks)
+                work = Aggregator(settings, partitions, producer, write_thread, tasks)
+                await work.run(stop, health)
+
+    return main
+
+
+class Aggregator:
+    """Joins log, stores, jobs and reports. The rules are elsewhere: fold, store, ending, progress."""
+
+    def __init__(
+        self,
+        settings: AggregatorSettings,
+        partitions: Partitions,
+        producer: AIOKafkaProducer,
+        writer: ThreadPoolExecutor,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._producer = producer
+        self._writer = writer
+        self._tasks = tasks
+        self._table = jobs.JobTable(settings.kafka, self._on_spec)
+        self._sending = asyncio.Lock()  # a report must not overtake the one after it
+
+    async def run(self, stop: asyncio.Event, health: Health) -> None:
+        """Works until `stop`, then ends what is in hand and gives the partitions up."""
+        consumer = await self._start_consumer()
+        background = [
+            self._tasks.create_task(body)
+            for body in (self._table.run(), self._begin(health), self._report(), self._commit(consumer))
+        ]
+        try:
+            await self._intake(consumer, stop, health)
+        finally:
+            for task in background:
+                task.cancel()
+            await self._partitions.release()
+            await consumer.stop()
+
+    async def _start_consumer(self) -> AIOKafkaConsumer:
+        async def start() -> AIOKafkaConsumer:
+            consumer = kafka.group_consumer(self._settings.kafka, GROUP, self._settings.member)
+            self._partitions.consumer = consumer
+            consumer.subscribe([topics.DETECTIONS.name], listener=self._partitions)
+            try:
+                await consumer.start()
+            except KafkaError as error:
+                await consumer.stop()
+                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+            return consumer
+
+        return await retry.until_back(start, "kafka")
+
+    # From the log into the stores
+
+    async def _intake(self, consumer: AIOKafkaConsumer, stop: asyncio.Event, health: Health) -> None:
+        most = self._settings.fold_batch
+        folding: asyncio.Task[None] | None = None
+        while not stop.is_set():
+            batches = await consumer.getmany(timeout_ms=200, max_records=most)
+            work = [
+                (lease, records)
+                for part, records in batches.items()
+                if (lease := self._partitions.leases.get(part.partition)) and await self._follows_on(lease, records)
+            ]
+            if folding is not None:
+                await self._keep_alive(consumer, folding, stop)
+            if work:
+                folding = self._tasks.create_task(self._fold_all(work))
+                if sum(len(records) for _, records in work) < most // 10:
+                    await asyncio.sleep(_LINGER)
+            health.details["partitions"] = {
+                str(n): lease.store_offset for n, lease in self._partitions.leases.items()
+            }
+        if folding is not None:
+            await asyncio.wait({folding}, timeout=self._settings.drain_seconds)
+
+    async def _follows_on(self, lease: Lease, records: Sequence[ConsumerRecord]) -> bool:
+        """Whether a batch begins where the last one ended. If not, Kafka is asked again, so that none is skipped."""
+        first = records[0].offset
+        if first > lease.place:
+            part = TopicPartition(topics.DETECTIONS.name, lease.partition)
+            begin = (await self._partitions.consumer.beginning_offsets([part]))[part]
+            if begin <= lease.place and lease.gap != first:
+                lease.gap = first  # a gap that stays is the log's own
+                self._partitions.consumer.seek(part, lease.place)
+                return False
+            log.get_logger().error("records are gone", partition=lease.partition, after=lease.place, before=first)
+        lease.place = max(lease.place, records[-1].offset + 1)
+        return True
+
+    async def _keep_alive(self, consumer: AIOKafkaConsumer, folding: asyncio.Task[None], stop: asyncio.Event) -> None:
+        """Waits for a fold. One that lasts, since its disk refuses, must not cost us our place in the group."""
+        while not folding.done() and not stop.is_set():
+            await asyncio.wait({folding}, timeout=_ALIVE)
+            if not folding.done():
+                held = consumer.assignment() - consumer.paused()
+                consumer.pause(*held)
+                await consumer.getmany(timeout_ms=0)
+                consumer.resume(*(held & consumer.assignment()))
+
+    async def _fold_all(self, work: list[tuple[Lease, Sequence[ConsumerRecord]]]) -> None:
+        for lease, records in work:
+            with contextlib.suppress(Released):
+                await self._fold(lease, records)
+
+    async def _fold(self, lease: Lease, records: Sequence[ConsumerRecord]) -> None:
+        """One batch of one partition, in steps that a kill may part anywhere."""
+        records = [record for record in records if record.offset >= (lease.store_offset or 0)]
+        if not records:
+            return
+        # 1. Read. Nothing is kept yet: killed here, the batch comes again.
+        batch = await patiently(
+            lease,
+            STORE,
+            lambda: lease.with_store(lambda store: read(records, lease.partition, store.jobs)),
+            lease.tell_all,
+        )
+        # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
+        await asyncio.gather(*(self._park(record, reason) for record, reason in batch.bad))
+        # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
+        #    Killed after it: both are there, and the log is read on from here.
+        after = records[-1].offset + 1
+        changes = await patiently(
+            lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), lease.tell_all
+        )
+        lease.store_offset = after
+        # 4. Tell. Killed here: the next owner reports from the store.
+        now = time.time()
+        for job, change in changes.items():
+            metrics.FOLDED.inc(change.fresh)
+            metrics.REPEATED.inc(change.repeats)
+            if job not in lease.ended:
+                progress = lease.progress_of(job)
+                progress.tally, progress.repeated = change.tally, change.repeated
+                progress.add(change.fresh, now)
+                self._consider(lease, job)
+
+    async def _park(self, record: ConsumerRecord, reason: str) -> None:
+        async def send() -> None:
+            try:
+                await kafka.send_dead_letter(self._producer, record, reason)
+            except KafkaError as error:
+                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+
+        log.get_logger().warning("dead letter", partition=record.partition, offset=record.offset, reason=reason)
+        await retry.until_back(send, "kafka")
+
+    # Jobs and their ends
+
+    def _on_spec(self, spec: JobSpec) -> None:
+        lease = self._partitions.leases.get(kafka.job_partition(spec.job))
+        if lease is not None:
+            if spec.job not in lease.ended:
+                lease.progress_of(spec.job).changed = True
+            self._consider(lease, spec.job)
+
+    async def _begin(self, health: Health) -> None:
+        """Looks at every job of a partition that was taken."""
+        await self._partitions.joined.wait()
+        await self._table.caught_up.wait()
+        health.ready = True
+        while True:
+            lease = await self._partitions.taken.get()
+            for job, spec in list(self._table.specs.items()):
+                if kafka.job_partition(job) == lease.partition:
+                    self._on_spec(spec)
+
+    def _consider(self, lease: Lease, job: str) -> None:
+        """Begins a job's end if it is due and not under way."""
+        spec = self._table.specs.get(job)
+        if spec is None or job in lease.ending or (job in lease.ended and job not in lease.unfinished):
+            return
+        stopped = spec.cancelled or spec.failed is not None
+        done = sum(lease.progress[job].tally.values()) if job in lease.progress else 0
+        if job in lease.unfinished or stopped or (spec.total is not None and done >= spec.total):
+            task = self._tasks.create_task(self._end(lease, spec))
+            lease.ending[job] = task
+            task.add_done_callback(lambda _: lease.ending.pop(job, None))
+
+    async def _end(self, lease: Lease, spec: JobSpec) -> None:
+        with contextlib.suppress(Released):
+            if spec.cancelled or spec.failed is not None:
+                await self._quiet(lease, spec)
+            await end_job(lease, spec, self._settings.results, self._writer, self._announce)
+
+    async def _quiet(self, lease: Lease, spec: JobSpec) -> None:
+        """Waits until a job that was stopped gets no more results: consumers skip the rest of it, but not at once."""
+        part = TopicPartition(topics.DETECTIONS.name, lease.partition)
+        began = time.time()
+        end = (await self._partitions.consumer.end_offsets([part]))[part]
+        while time.time() < began + self._settings.quiet_most_seconds:
+            if lease.released.is_set():
+                raise Released
+            progress = lease.progress_of(spec.job)
+            last = max(began, progress.last)
+            if spec.total is not None and sum(progress.tally.values()) >= spec.total:
+                return
+            if (lease.store_offset or 0) >= end and time.time() >= last + self._settings.quiet_seconds:
+                return
+            await asyncio.sleep(self._settings.quiet_seconds / 8)
+
+    # Reports
+
+    async def _announce(self, job: str, status: bytes) -> None:
+        async def send() -> None:
+            try:
+                async with self._sending:
+                    sent = await self._producer.send(topics.STATUS.name, status, job.encode())
+                await sent
+            except KafkaError as error:
+                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+
+        await retry.until_back(send, "kafka")
+
+    async def _report(self) -> None:
+        """Reports the jobs that changed, until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.status_seconds)
+            sent: list[asyncio.Future[object]] = []
+            with contextlib.suppress(KafkaError):
+                for lease in list(self._partitions.leases.values()):
+                    sent += [future for job in list(lease.progress) if (future := await self._report_job(lease, job))]
+            await asyncio.gather(*sent, return_exceptions=True)
+            metrics.JOBS_OPEN.set(sum(len(lease.progress) for lease in self._partitions.leases.values()))
+
+    async def _report_job(self, lease: Lease, job: str) -> asyncio.Future[object] | None:
+        async with self._sending:
+            spec, progress = self._table.specs.get(job), lease.progress.get(job)
+            if spec is None or progress is None or lease.released.is_set():
+                return None
+            if not progress.changed and not progress.window:
+                return None
+            progress.changed = False
+            status = messages.encode(status_of(spec, progress, time.time()))
+            future: asyncio.Future[object] = await self._producer.send(topics.STATUS.name, status, job.encode())
+            return future
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Tells the group how far we are, for those who measure lag. The stores do not read it."""
+        while True:
+            await asyncio.sleep(self._settings.commit_seconds)
+            offsets = {
+                TopicPartition(topics.DETECTIONS.name, number): lease.store_offset
+                for number, lease in self._partitions.leases.items()
+                if lease.store_offset is not None
+            }
+            if offsets:
+                try:
+                    await asyncio.wait_for(consumer.commit(offsets), self._settings.commit_seconds)
+                except (KafkaError, TimeoutError) as error:
+                    log.get_logger().debug("lag not told", error=repr(error))
