@@ -31,7 +31,7 @@ SHARD = 1000
 GREY = 114
 MOST_FIGURES = 8
 SMALL = ((256, 192), (288, 224))
-FULL = ((640, 480), (512, 384), (640, 384))
+FULL = ((640, 480), (512, 384), (448, 352))
 
 
 def sample(shard: Collection, index: int, canvas: tuple[int, int], rng: random.Random) -> tuple[Array, Array]:
@@ -39,19 +39,30 @@ def sample(shard: Collection, index: int, canvas: tuple[int, int], rng: random.R
     start = int(shard.ends[index - 1]) if index else 0
     with shard.path.open("rb") as file:
         file.seek(start)
-        picture = Image.open(io.BytesIO(file.read(int(shard.ends[index]) - start))).convert("RGB")
-    whole = canvas[0] / picture.width
-    scale = (
-        whole * math.exp(rng.uniform(-0.2, 0.1)) if rng.random() < 0.6 else rng.uniform(whole, max(1.1 * whole, 1.0))
-    )
-    boxes = shard.boxes[index].copy()
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
-    dx, dy = (
-        rng.randint(min(0, room), max(0, room)) for room in (canvas[0] - picture.width, canvas[1] - picture.height)
+        stored = Image.open(io.BytesIO(file.read(int(shard.ends[index]) - start)))
+    full = stored.size
+    whole = canvas[0] / full[0]
+    scale = whole * math.exp(rng.uniform(-0.2, 0.1))
+    if rng.random() < 0.35:
+        scale = rng.uniform(whole, max(1.1 * whole, 1.0))
+    stored.draft(
+        "RGB", (round(full[0] * scale), round(full[1] * scale))
+    )  # decodes a half or a quarter where that will do
+    picture = stored.convert("RGB")
+    size = (round(full[0] * scale), round(full[1] * scale))
+    dx, dy = (rng.randint(min(0, c - s), max(0, c - s)) for c, s in zip(canvas, size, strict=True))
+    left, top, right, bottom = max(0, dx), max(0, dy), min(canvas[0], dx + size[0]), min(canvas[1], dy + size[1])
+    fit = picture.width / size[0]
+    region = (
+        (left - dx) * fit,
+        (top - dy) * fit,
+        min((right - dx) * fit, picture.width),
+        min((bottom - dy) * fit, picture.height),
     )
     page = Image.new("RGB", canvas, (GREY,) * 3)
-    page.paste(picture, (dx, dy))
+    page.paste(picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, region), (left, top))
     pixels = np.asarray(page)
+    boxes = shard.boxes[index].copy()
     boxes[:, 1:] = boxes[:, 1:] * scale + np.asarray([dx, dy, dx, dy], np.float32)
     area = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])
     boxes[:, 1::2], boxes[:, 2::2] = boxes[:, 1::2].clip(0, canvas[0]), boxes[:, 2::2].clip(0, canvas[1])
@@ -76,7 +87,10 @@ def batch(
     images, truth, labels = [], torch.zeros(count, MOST_FIGURES, 4), torch.full((count, MOST_FIGURES), -1)
     for i in range(count):
         shard = rng.choice(shards)
-        pixels, boxes = sample(shard, rng.randrange(len(shard)), canvas, rng)
+        index = rng.randrange(len(shard))
+        if len(shard.boxes[index]) == 0 and rng.random() < 0.4:
+            index = rng.randrange(len(shard))  # empty scenes teach less: take them less often
+        pixels, boxes = sample(shard, index, canvas, rng)
         images.append(torch.tensor(pixels.copy()).permute(2, 0, 1))
         for j, row in enumerate(boxes[:MOST_FIGURES]):
             labels[i, j], truth[i, j] = int(row[0]), torch.from_numpy(row[1:])
@@ -131,16 +145,18 @@ def train(folder: Path, minutes: float, start: Path | None, peak: float, small_s
     progress, began, saved, step, seen = 0.0, time.monotonic(), time.monotonic(), 0, 0
     running = 0.0
 
+    shards = shards_in(folder)
+
     def make() -> tuple[Tensor, Tensor, Tensor]:
         small = progress < small_share
         canvas = rng.choice(SMALL if small else FULL)
-        return batch(shards_in(folder), 32 if small else 12, canvas, rng)
+        return batch(shards, 16 if small else 8, canvas, rng)
 
     for images, truth, labels in prefetched(make):
         progress = (time.monotonic() - began) / (60 * minutes)
         if progress >= 1:
             break
-        rate = peak * min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = peak * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
@@ -153,7 +169,7 @@ def train(folder: Path, minutes: float, start: Path | None, peak: float, small_s
         step, seen = step + 1, seen + len(images)
         average_into(slow, model, min(0.998, (1 + step) / (10 + step)))
         running = total.item() if step == 1 else 0.97 * running + 0.03 * total.item()
-        if step % 25 == 0:
+        if step % 50 == 0:
             speed = seen / (time.monotonic() - began)
             print(f"{progress:6.1%} step {step} images {seen} ({speed:.1f}/s) loss {running:.3f} {parts}", flush=True)
         if time.monotonic() - saved > 60:
