@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.command import Command, wait_for
+from tests.acceptance.command import Command
 from tests.acceptance.test_jobs import sum_of
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
