@@ -81,7 +81,7 @@ def _name_of(source: str) -> str:
 @click.command()
 @source_argument
 @job_options
-@click.option("--lane", type=click.Choice([*Lane]), default=Lane.BULK, show_default=True, help="live overtakes bulk.")
+@click.option("--lane", type=click.Choice([lane.value for lane in Lane]), default="bulk", show_default=True, help="live overtakes bulk.")
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options

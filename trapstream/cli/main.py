@@ -12,6 +12,7 @@ import click
 from trapstream import __version__
 from trapstream.cli.context import Context
 from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
+from trapstream.core import log
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
 from trapstream.local.state import StackError
@@ -61,6 +62,7 @@ def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
     known: list[Context] = context.obj
     context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
     known.append(context.obj)
+    log.setup(level="info" if verbose else "warning")
 
 
 def main(arguments: list[str] | None = None) -> int:
