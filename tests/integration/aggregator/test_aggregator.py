@@ -1,11 +1,13 @@
 """The aggregator on a real Kafka: one file a job, the same bytes whatever happens."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from aggregator.partial import partial
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
 from trapstream.core import kafka, messages, status, topics
@@ -136,6 +138,19 @@ async def test_results_before_their_job(stack: RunningStack, member: str, home: 
         assert not result_path(home / "results", member).exists()
         await harness.send_spec(stack.kafka, spec)
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
+
+
+async def test_partial(stack: RunningStack, member: str) -> None:
+    """Partial results are the first of each so far, in the final format, without an aggregator."""
+    spec = harness.sealed(member, 1_000)
+    log = harness.shuffled(harness.results(member, 700))
+    await harness.send_results(stack.kafka, log)
+    out = io.BytesIO()
+    account = await partial(stack.kafka, spec, out, batch=100)
+    assert account.done == 700
+    assert out.getvalue() == harness.expected(spec, log)
+    said = json.loads(out.getvalue())["info"]["custom_metadata"]["trapstream"]
+    assert (said["complete"], said["state"]) == (False, "partial")
 
 
 async def _dead_letters(servers: str, partition: int) -> list[DeadLetter]:
