@@ -10,7 +10,7 @@ import pytest
 
 from aggregator import ending, store
 from aggregator.fold import PIECE, Result
-from aggregator.lease import Lease
+from aggregator.lease import Lease, Released
 from tests.unit.values import job_spec
 from trapstream.core.store import result_path
 
@@ -115,7 +115,7 @@ async def test_other_jobs_do_not_wait(
 
     task = asyncio.ensure_future(ending.end_job(lease, SPEC, tmp_path / "results", thread, announce))
     async with asyncio.timeout(10):
-        while lease.progress_of("job").message is None:
+        while lease.progress_of("job").message is None:  # noqa: ASYNC110 - nobody sets an event for a test
             await asyncio.sleep(0.01)
         assert "result store" in str(lease.progress_of("job").message)
         await lease.with_store(lambda opened: opened.fold([Result("other", 0, 0, b"{}")], IMAGES + 1))
@@ -129,7 +129,7 @@ async def test_released_in_mid_file(folder: Path, thread: ThreadPoolExecutor, tm
     """A partition that is taken away ends the writing of its job's file: nothing is left of it."""
     lease = Lease(0, folder, store.Store(folder), thread)
     lease.released.set()
-    with pytest.raises(ending.Released):
+    with pytest.raises(Released):
         ending.write_file(lease, SPEC, result_path(tmp_path / "results", "job"))
     assert list((tmp_path / "results").iterdir()) == []
     await lease.close()
