@@ -6,6 +6,7 @@ sends the results through the real topic to an aggregator process of its own.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -15,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -94,18 +94,27 @@ def values(job: str, count: int, seed: int = 1) -> Iterator[bytes]:
             )
 
 
+def _in_turn(streams: list[Iterator[bytes]]) -> Iterator[bytes]:
+    return (value for some in zip(*streams, strict=True) for value in some)
+
+
 def _box(rand: random.Random, most: float = 1.0) -> dict[str, object]:
     box = [round(rand.random(), 4) for _ in range(4)]
     return {"category": "1", "conf": round(0.2 * most + 0.8 * most * rand.random(), 3), "bbox": box}
 
 
-def fold_in_process(count: int, folder: Path) -> dict[str, float]:
-    """Folds and finalises `count` results in this process. Rates a second, seconds, and MB of memory at the most."""
+def fold_in_process(count: int, jobs: int, folder: Path) -> dict[str, float]:
+    """Folds `count` results of `jobs` jobs in this process and finalises the first.
+
+    Rates a second, seconds, and MB of memory at the most.
+    """
     job, partition = "bench", kafka.job_partition("bench")
+    names = (f"bench-{number}" for number in itertools.count())
+    others = itertools.islice((name for name in names if kafka.job_partition(name) == partition), jobs - 1)
     opened = store.Store(folder)
     cpu = wall = size = 0.0
-    stream, offset = values(job, count), 0
-    while batch := [Record(offset + n, value) for n, value in enumerate(islice(stream, _BATCH))]:
+    stream, offset = _in_turn([values(name, count // jobs) for name in (job, *others)]), 0
+    while batch := [Record(offset + n, value) for n, value in enumerate(itertools.islice(stream, _BATCH))]:
         cpu_before, wall_before = time.process_time(), time.perf_counter()
         done = read(batch, partition, opened.jobs)
         offset += len(batch)
@@ -115,15 +124,14 @@ def fold_in_process(count: int, folder: Path) -> dict[str, float]:
         size += sum(len(record.value) for record in batch)
     before = time.perf_counter()
     with whole_file(folder / "result.json") as out:
-        write_result(
-            spec(job, count), counts(store.read_tally(folder, job)), store.read_entries(folder, job, count), out
-        )
+        write_result(spec(job, count), counts(store.read_tally(folder, job)), store.read_entries(folder, job), out)
     finalise = time.perf_counter() - before
     before = time.perf_counter()
     opened.close()
     store.Store(folder).close()
     return {
         "images": count,
+        "jobs": jobs,
         "bytes_each": round(size / count, 1),
         "folds_per_cpu_second": round(count / cpu),
         "folds_per_second": round(count / wall),
@@ -141,7 +149,7 @@ async def fold_through_kafka(count: int, servers: str, home: Path) -> dict[str, 
     await kafka.create_topics(servers)
     await producer.send_and_wait(topics.JOBS.name, messages.encode(spec(job, count)), job.encode())
     stream = values(job, count)
-    while some := list(islice(stream, 20_000)):
+    while some := list(itertools.islice(stream, 20_000)):
         await asyncio.gather(*[await producer.send(topics.DETECTIONS.name, value, job.encode()) for value in some])
     await producer.stop()
     environment = os.environ | {"TRAPSTREAM_HOME": str(home), "TRAPSTREAM_KAFKA": servers, "TRAPSTREAM_MEMBER": job}
@@ -175,6 +183,7 @@ def main() -> None:
     """Prints one JSON object."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--count", type=int, default=300_000)
+    arguments.add_argument("--jobs", type=int, default=1, help="open at once; in this process only")
     arguments.add_argument("--kafka", metavar="HOST:PORT")
     arguments.add_argument("--folder", type=Path, help="where the store goes; default a temporary one")
     chosen = arguments.parse_args()
@@ -182,7 +191,7 @@ def main() -> None:
         if chosen.kafka:
             print(json.dumps(asyncio.run(fold_through_kafka(chosen.count, chosen.kafka, Path(folder)))))
         else:
-            print(json.dumps(fold_in_process(chosen.count, Path(folder))))
+            print(json.dumps(fold_in_process(chosen.count, chosen.jobs, Path(folder))))
 
 
 if __name__ == "__main__":

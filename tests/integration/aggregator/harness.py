@@ -34,9 +34,14 @@ class Process:
     child: subprocess.Popen[bytes] | None = None
 
     @property
+    def log_file(self) -> Path:
+        """Where it says it."""
+        return self.home / f"aggregator-{self.member}.log"
+
+    @property
     def log(self) -> str:
         """Everything that it said."""
-        return (self.home / "aggregator.log").read_text()
+        return self.log_file.read_text()
 
     def start(self) -> None:
         """Starts it, or starts it again."""
@@ -50,7 +55,7 @@ class Process:
             "TRAPSTREAM_QUIET_SECONDS": "0.5",
             "TRAPSTREAM_DRAIN_SECONDS": "5",
         }
-        with (self.home / "aggregator.log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "aggregator"], env=environment, stdout=log, stderr=log
             )
@@ -69,10 +74,11 @@ class Process:
 
 
 @contextlib.contextmanager
-def aggregator(home: Path, servers: str) -> Iterator[Process]:
+def aggregator(home: Path, servers: str, member: str = "test", start: bool = True) -> Iterator[Process]:
     """A running aggregator, gone afterwards."""
-    process = Process(home, servers)
-    process.start()
+    process = Process(home, servers, member)
+    if start:
+        process.start()
     try:
         yield process
     finally:
@@ -110,6 +116,12 @@ def result(job: str, seq: int, variant: int = 0) -> ImageResult:
         model=MODEL.label,
         ms=StageTimes(),
     )
+
+
+def beside(job: str) -> str:
+    """The name of another job on the same partition."""
+    partition = kafka.job_partition(job)
+    return next(name for number in range(1_000) if kafka.job_partition(name := f"{job}-{number}") == partition)
 
 
 def shuffled(answers: Sequence[ImageResult], seed: int = 1) -> list[ImageResult]:

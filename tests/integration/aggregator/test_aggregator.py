@@ -1,17 +1,24 @@
 """The aggregator on a real Kafka: one file a job, the same bytes whatever happens."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from aggregator.partial import partial
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.messages import DeadLetter, JobState
 from trapstream.core.store import result_path
 from trapstream.local.testing import RunningStack
+
+
+@pytest.fixture(autouse=True)
+async def broker(stack: RunningStack) -> None:
+    await kafka.create_topics(stack.kafka)
 
 
 @pytest.fixture
@@ -100,6 +107,63 @@ async def test_lost_store(stack: RunningStack, member: str, home: Path) -> None:
         assert path.read_bytes() == before == harness.expected(spec, log)
 
 
+async def test_lost_store_of_a_finished_job(stack: RunningStack, member: str, home: Path) -> None:
+    """With its store lost and the file there, a finished job stays finished: nothing is folded or reported again."""
+    spec = harness.sealed(member, 500)
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_spec(stack.kafka, spec)
+        await harness.send_results(stack.kafka, harness.results(member, 500))
+        await harness.wait_file(home, stack.kafka, member)
+        path = result_path(home / "results", member)
+        written = path.stat()
+        final = (await status.read_all(stack.kafka))[member]
+        process.kill()
+        shutil.rmtree(home / "aggregator")
+        process.start()
+        await harness.until(lambda: f'"job": "{member}", "state": "completed", "event": "job adopted"' in process.log)
+        other = harness.beside(member)
+        await harness.send_spec(stack.kafka, harness.sealed(other, 10))
+        await harness.send_results(stack.kafka, harness.results(other, 10))
+        await harness.wait_file(home, stack.kafka, other)
+        assert path.stat().st_ino == written.st_ino
+        assert (await status.read_all(stack.kafka))[member] == final
+
+
+async def test_store_mended(stack: RunningStack, member: str, home: Path) -> None:
+    """With no place for its store it waits and says so, and goes on by itself once there is one."""
+    spec = harness.sealed(member, 50)
+    log = harness.results(member, 50)
+    (home / "aggregator").touch()
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_spec(stack.kafka, spec)
+        await harness.send_results(stack.kafka, log)
+        await harness.until(lambda: '"on": "aggregator store"' in process.log)
+        (home / "aggregator").unlink()
+        assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
+
+
+async def test_second_aggregator_joins_and_first_is_killed(stack: RunningStack, member: str, home: Path) -> None:
+    """A second aggregator takes its share in mid-job, and the rest when the first is killed: the same bytes."""
+    specs = [harness.sealed(f"{member}-{number}", 400) for number in range(6)]
+    logs = {spec.job: harness.shuffled(harness.results(spec.job, 400)) for spec in specs}
+    with (
+        harness.aggregator(home, stack.kafka) as first,
+        harness.aggregator(home, stack.kafka, member="second", start=False) as second,
+    ):
+        for spec in specs:
+            await harness.send_spec(stack.kafka, spec)
+        for part in range(3):
+            for spec in specs:
+                await harness.send_results(stack.kafka, logs[spec.job][part * 160 : (part + 1) * 160])
+            if part == 0:
+                second.start()
+                await harness.until(lambda: '"partition taken"' in second.log)
+            elif part == 1:
+                first.kill()
+        for spec in specs:
+            assert await harness.wait_file(home, stack.kafka, spec.job) == harness.expected(spec, logs[spec.job])
+
+
 async def test_cancelled(stack: RunningStack, member: str, home: Path) -> None:
     """A cancelled job ends within seconds with what was done; its file says so."""
     spec = harness.sealed(member, 100)
@@ -136,6 +200,19 @@ async def test_results_before_their_job(stack: RunningStack, member: str, home: 
         assert not result_path(home / "results", member).exists()
         await harness.send_spec(stack.kafka, spec)
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
+
+
+async def test_partial(stack: RunningStack, member: str) -> None:
+    """Partial results are the first of each so far, in the final format, without an aggregator."""
+    spec = harness.sealed(member, 1_000)
+    log = harness.shuffled(harness.results(member, 700))
+    await harness.send_results(stack.kafka, log)
+    out = io.BytesIO()
+    account = await partial(stack.kafka, spec, out, batch=100)
+    assert account.done == 700
+    assert out.getvalue() == harness.expected(spec, log)
+    said = json.loads(out.getvalue())["info"]["custom_metadata"]["trapstream"]
+    assert (said["complete"], said["state"]) == (False, "partial")
 
 
 async def _dead_letters(servers: str, partition: int) -> list[DeadLetter]:
