@@ -140,9 +140,7 @@ def test_sixteen_bits_are_scaled(decoder: Decoder) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "greyscale JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientations(decoder: Decoder, orientation: int, form: str) -> None:
     """All eight EXIF orientations are turned as PIL.ImageOps.exif_transpose turns them, greyscale too."""
-    data = (
-        images.grey(orientation=orientation) if form == "greyscale JPEG" else images.oriented(orientation, form=form)
-    )
+    data = images.grey(orientation=orientation) if form == "greyscale JPEG" else images.oriented(orientation, form=form)
     assert_same(decoded(decoder, data), upright(data))
 
 
