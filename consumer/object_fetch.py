@@ -13,6 +13,7 @@ from consumer.attempts import Transient
 from trapstream.core.errors import Permanent, Reason
 
 _MOST_STORES = 64
+_MEANINGS = {401: Reason.NO_PERMISSION, 403: Reason.NO_PERMISSION, 404: Reason.NOT_FOUND}
 _STATUS = re.compile(r"status code: (\d{3})")
 
 
@@ -43,6 +44,10 @@ class ObjectFetcher:
             raise Permanent(Reason.UNSUPPORTED_URI, "no valid name of an object") from None
         except exceptions.BaseError as error:
             raise _meaning(str(error)) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # Rust's; it is no Exception, and would end the process
+                raise
+            raise Permanent(Reason.UNREACHABLE, "the object store's client failed") from None
 
     def _store(self, root: str) -> Any:
         if root not in self._stores:
@@ -64,5 +69,5 @@ def _meaning(text: str) -> Permanent | Transient:
         return Transient(Reason.UNREACHABLE, "the object store gave no answer; are its credentials and region set?")
     status = int(found[1])
     if status < 500 and status not in {408, 429}:
-        return Permanent(Reason.HTTP_STATUS, f"HTTP {status}")
+        return Permanent(_MEANINGS.get(status, Reason.HTTP_STATUS), f"HTTP {status}")
     return Transient(Reason.HTTP_STATUS, f"HTTP {status}")

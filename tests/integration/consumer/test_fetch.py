@@ -388,6 +388,19 @@ async def test_objects(tmp_path: Path, bucket: Callable[[TestServer], None]) -> 
         assert "hush" not in str(caught.value)
 
 
+async def test_a_panic_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panic of the Rust client, which Python does not count among its exceptions, costs one image."""
+
+    class PanicException(BaseException):
+        """Named as the real one, which cannot be imported."""
+
+    async def panic(*_: object) -> None:
+        raise PanicException("hush")
+
+    monkeypatch.setattr("obstore.get_async", panic)
+    assert await failed(tmp_path, "s3://pictures/a") == (Reason.UNREACHABLE, "the object store's client failed")
+
+
 async def test_many_at_once(tmp_path: Path) -> None:
     """A hundred fetches at once are a hundred answers."""
     for number in range(100):
