@@ -37,7 +37,7 @@ class LetterboxPipeline:
     def run(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Letterbox]) -> list[tuple[Pixels, bool]]:
         """Letterboxed RGB pixels [H, W, 3] of each image, and whether its decoded size was the expected one.
 
-        RuntimeError where DALI refuses any of the images. The arrays own or hold their memory.
+        RuntimeError where DALI refuses any of the images. The arrays stay valid.
         """
         out, shapes = self._pipeline.run(
             image=list(images),
@@ -47,14 +47,18 @@ class LetterboxPipeline:
         )
         if self._gpu:
             out = out.as_cpu()
-        sizes = [tuple(shapes.at(i)[:2].tolist()) for i in range(len(boxes))]
-        return [(out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)]
+        # Views, not copies: each holds its tensor, which DALI does not use again while it is held.
+        return [
+            (np.asarray(out[i]), tuple(shapes.at(i)[:2].tolist()) == (box.source_height, box.source_width))
+            for i, box in enumerate(boxes)
+        ]
 
 
 @pipeline_def  # type: ignore[untyped-decorator]
 def _from_encoded(device: str) -> tuple[Any, Any]:
     encoded = fn.external_source(name="image", dtype=types.UINT8, ndim=1)
-    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB))
+    # Turning is ours: see turn.py.
+    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB, adjust_orientation=False))
 
 
 @pipeline_def  # type: ignore[untyped-decorator]

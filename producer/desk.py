@@ -106,6 +106,4 @@ class Desk:
             )
 
         await retry.until_back(once, "kafka")
-        log.get_logger().info(
-            "left" if self._stop.is_set() else "published", job=spec.job, at=self.published[spec.job]
-        )
+        log.get_logger().info("left" if self._stop.is_set() else "published", job=spec.job, at=self.published[spec.job])

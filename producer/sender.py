@@ -13,7 +13,7 @@ from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
 
-MOST_IN_FLIGHT = 32
+MOST_IN_FLIGHT = 8
 """Chunks sent and not yet acknowledged, of all jobs together: this bounds the producer's memory."""
 _STOP_SECONDS = 5.0
 

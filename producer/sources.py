@@ -131,9 +131,7 @@ def _open(text: str) -> Source:
     place = os.fsencode(text)
     if text == "-":
         base = os.getcwdb()
-        return Source(
-            "standard input", base, lambda _: _listed(_standard_input(), "standard input", base), again=False
-        )
+        return Source("standard input", base, lambda _: _listed(_standard_input(), "standard input", base), again=False)
     if manifest.is_url(place):
         return _open_url(text, place)
     path = os.path.abspath(place)

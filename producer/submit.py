@@ -132,7 +132,8 @@ async def submit(
 
 async def cancel(servers: str, job: str) -> JobSpec:
     """Marks the job as cancelled; returns its spec. SubmitError if there is no such job, or it has ended."""
-    spec = (await status.read_specs(servers)).get(job)
+    async with _answer_within(servers):
+        spec = (await status.read_specs(servers)).get(job)
     if spec is None:
         raise SubmitError(f"there is no job {job}: `trapstream status` lists them")
     if spec.failed is not None:
@@ -145,13 +146,19 @@ async def cancel(servers: str, job: str) -> JobSpec:
 
 
 @contextlib.asynccontextmanager
-async def _producer(servers: str, seconds: float = 15.0) -> AsyncIterator[AIOKafkaProducer]:
+async def _answer_within(servers: str, seconds: float = 15.0) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
-            await kafka.create_topics(servers)
-            producer = await kafka.start_producer(servers)
+            yield
     except TimeoutError:
         raise Retryable(f"Kafka at {servers} does not answer: is the stack up?") from None
+
+
+@contextlib.asynccontextmanager
+async def _producer(servers: str) -> AsyncIterator[AIOKafkaProducer]:
+    async with _answer_within(servers):
+        await kafka.create_topics(servers)
+        producer = await kafka.start_producer(servers)
     try:
         yield producer
     finally:

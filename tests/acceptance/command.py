@@ -53,7 +53,14 @@ class Command:
 
     def arguments(self, *arguments: str | Path) -> list[str]:
         """The whole command line."""
-        return [sys.executable, "-m", "trapstream.cli", "--home", str(self.home), *map(os.fspath, arguments)]
+        return [
+            sys.executable,
+            "-m",
+            "trapstream.cli",
+            "--home",
+            str(self.home),
+            *(os.fspath(each) for each in arguments),
+        ]
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """`ps --json` by name."""

@@ -18,7 +18,6 @@ from importlib import resources
 from pathlib import Path
 
 import jgo.maven
-import requests
 import stamina
 from jgo.constants import MAVEN_CENTRAL_URL
 
@@ -27,8 +26,8 @@ from trapstream.local.state import StackError
 KAFKA_VERSION = "4.4.0"
 Progress = Callable[[str], None]
 """Takes one line for the user."""
-_BROKEN = (requests.RequestException, OSError, RuntimeError)
-"""What a bad connection looks like through jgo: a RuntimeError is an answer other than 200."""
+_BROKEN = (OSError, RuntimeError)
+"""What a bad connection looks like through jgo: requests raises OSErrors, jgo a RuntimeError for other answers than 200."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, with all it is told."""
     return Child(
         name=name,
-        argv=(sys.executable, "-m", name),
+        argv=(sys.executable, "-P", "-m", name),  # -P: what lies in the home must not pass for a package
         env={
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",

@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,6 +238,8 @@ def bad_ones() -> list[bytes]:
         whole[:800] + b"\xff\xd9",
         images.png()[:400] + images.png()[500:],
         images.bomb(),
+        images.damaged_exif(),
+        images.damaged_length(),
         images.encode(images.scene(64, 48), "TIFF")[:900],
         images.encode(images.scene(64, 48), "WEBP")[:300],
     ]
@@ -262,6 +265,15 @@ def test_mates_do_not_matter(decoder: Decoder) -> None:
         if one in good:
             assert isinstance(answer, Decoded)
             assert_same(answer, upright(one))
+
+
+def test_a_damaged_length_costs_nothing(decoder: Decoder) -> None:
+    """A chunk that claims gigabytes takes neither the time nor the memory for them."""
+    process = psutil.Process()
+    before, began = process.memory_info().rss, time.monotonic()
+    decode_all(decoder, images.damaged_length())
+    assert time.monotonic() - began < 1
+    assert process.memory_info().rss - before < 100_000_000
 
 
 def test_networks_share_a_batch(decoder: Decoder) -> None:
