@@ -19,6 +19,8 @@ from trapstream.local.state import StackError
 
 SERVICES = ("producer", "consumer", "aggregator")
 Progress = Callable[[str], None]
+_ROOT = Path(model_repository.__path__[0]).parent
+"""Where the packages lie: site-packages, or a checkout that nobody installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         name=name,
         argv=(sys.executable, "-P", "-m", name),  # -P: what lies in the home must not pass for a package
         env={
+            "PYTHONPATH": ":".join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
             "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
