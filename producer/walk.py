@@ -25,15 +25,15 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
         raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
     real_root = os.path.realpath(root)
     read = {(top.st_dev, top.st_ino)}
-    stack: list[Iterator[tuple[bytes, bool]]] = [iter(names)]
+    stack = [iter(names)]
     steps: list[bytes] = []
     while stack:
-        for name, is_folder in stack[-1]:
-            relative = b"/".join([*steps, name])
-            if not is_folder:
+        for name in stack[-1]:
+            relative = b"".join([*steps, name])
+            if not name.endswith(b"/"):
                 yield relative
                 continue
-            path = os.path.join(root, relative)
+            path = os.path.join(root, relative[:-1])
             try:
                 if _is_read_elsewhere(path, real_root, read):
                     notes.add(_LINKED, path_text(path))
@@ -68,9 +68,9 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _sorted(folder: bytes) -> list[tuple[bytes, bool]]:
-    """Names of images and folders. A folder sorts as its name with a slash: so whole paths come out sorted."""
-    found: list[tuple[bytes, bool]] = []
+def _sorted(folder: bytes) -> list[bytes]:
+    """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
+    found: list[bytes] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_left_out(entry.name):
@@ -79,7 +79,9 @@ def _sorted(folder: bytes) -> list[tuple[bytes, bool]]:
                 is_folder = entry.is_dir()
             except OSError:  # a link to itself, or into a closed folder
                 is_folder = False
-            if is_folder or is_image_name(entry.name):
-                found.append((entry.name, is_folder))
-    found.sort(key=lambda each: each[0] + b"/" if each[1] else each[0])
+            if is_folder:
+                found.append(entry.name + b"/")
+            elif is_image_name(entry.name):
+                found.append(entry.name)
+    found.sort()
     return found
