@@ -24,6 +24,7 @@ help: ## Show this list
 	@echo 'make demo IMAGES=FOLDER takes your own photographs; OUT=FILE names the result (demo/results.json).'
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11 or 3.12; 1.6 GB; costs nothing the second time)
+	@echo "$(VENV) is ready."
 
 # .installing stands while pip works: where it is found again, pip was cut short, and .venv is made anew.
 $(STAMP): pyproject.toml constraints.txt
@@ -43,7 +44,7 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	    $(BIN)/python -m model_repository.demonstration.scenes "$$images" --count 300 --size 1280x960; \
 	fi; \
 	mkdir -p "$$(dirname "$$out")"; \
-	$(BIN)/trapstream run "$$images" -o "$$out"
+	$(BIN)/trapstream run -o "$$out" -- "$$images"
 
 test: $(STAMP) lint ## Check style, types and layers, and run every test
 	$(BIN)/python -m pytest

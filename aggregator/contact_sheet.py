@@ -91,7 +91,8 @@ def _tile(chosen: Pick, path: Path, names: Mapping[str, str]) -> Image.Image | N
     pen, font = ImageDraw.Draw(tile), ImageFont.load_default(14)
     for found in chosen.detections:
         _box(pen, found, names, (left, top, picture.width, picture.height))
-    caption = chosen.file.encode("ascii", "replace").decode()  # the built-in font has no other letters
+    # The built-in font has no other letters, and a caption is one line.
+    caption = "".join(letter if " " <= letter <= "~" else "?" for letter in chosen.file)
     while caption and pen.textlength(caption, font) > TILE[0]:
         caption = "..." + caption[4:]
     pen.text((0, TILE[1] + 5), caption, fill=_FAINT, font=font)

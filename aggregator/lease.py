@@ -25,13 +25,11 @@ class Lease:
         self.folder = folder
         self.released = threading.Event()
         """Set once the partition is not ours any more; read by every thread."""
-        self.progress: dict[str, Progress] = {
-            job: Progress(tally=dict(stored.fold.tally), repeated=stored.fold.repeated)
-            for job, stored in store.jobs.items()
-            if stored.mark is None
-        }
-        self.ended: set[str] = {job for job, stored in store.jobs.items() if stored.mark is not None}
+        self.progress: dict[str, Progress] = {}
+        self.ended: set[str] = set()
         """Jobs whose end stands in the store."""
+        self.unfinished: set[str] = set()
+        """Jobs whose end was cut off after its mark."""
         self.ending: dict[str, asyncio.Task[None]] = {}
         """Jobs that are being brought to their end."""
         self.store_offset = store.next_offset
@@ -40,12 +38,20 @@ class Lease:
         """The next offset that Kafka is to hand over."""
         self.gap: int | None = None
         """The offset after a gap that was asked about once."""
-        self.unfinished: set[str] = {
-            job for job, stored in store.jobs.items() if stored.mark is not None and not stored.mark.dropped
-        }
-        """Jobs whose end was cut off after its mark."""
         self._store: Store | None = store
         self._thread = thread
+        self.look(store)
+
+    def look(self, store: Store) -> None:
+        """Takes over what the store knows of its jobs. Before the first fold only."""
+        for job, stored in store.jobs.items():
+            if stored.mark is None:
+                self.progress[job] = Progress(tally=dict(stored.fold.tally), repeated=stored.fold.repeated)
+                continue
+            self.progress.pop(job, None)
+            self.ended.add(job)
+            if not stored.mark.dropped:
+                self.unfinished.add(job)
 
     def progress_of(self, job: str) -> Progress:
         """The job's progress, begun if there is none."""

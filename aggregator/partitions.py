@@ -1,15 +1,18 @@
 """Which partitions this process folds: taken and given up as the group says."""
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
-from aggregator.lease import Lease
+from aggregator.adopt import adopt
+from aggregator.lease import Lease, Released
+from aggregator.patience import STORE, patiently
 from aggregator.store import Store
-from trapstream.core import log, retry, topics
+from trapstream.core import kafka, log, retry, topics
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.settings import AggregatorSettings
 
@@ -29,10 +32,12 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tasks = tasks
         self._round = 0
         self._taking: set[asyncio.Task[None]] = set()
+        self._statuses: asyncio.Task[dict[bytes, bytes]] | None = None
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """The group gives these; opening their stores may take longer than this call should."""
         self._round += 1
+        self._statuses = None
         self.consumer.pause(*assigned)
         for part in assigned:
             task = self._tasks.create_task(self._take(part, self._round))
@@ -56,6 +61,8 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             _, late = await asyncio.wait(waiting, timeout=self._settings.drain_seconds)
             if late:
                 log.get_logger().warning("partitions given up before their work had ended", tasks=len(late))
+            for task in late.intersection(ending):  # it would act for a partition that is no longer ours
+                task.cancel()
 
     async def _take(self, part: TopicPartition, this_round: int) -> None:
         lease = await self._open(part, this_round)
@@ -63,7 +70,10 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         ours = False
         try:
-            lease.place = await self._place(part, lease)
+            begin, end = await bounds(self.consumer, part)
+            lease.place = place_in_log(lease.store_offset, begin, end, str(lease.folder), part.partition)
+            if lease.store_offset != end:
+                await self._adopt(lease)
             ours = this_round == self._round
         finally:
             if not ours:
@@ -91,19 +101,33 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
                 return Lease(part.partition, folder, store, self._thread)
         raise AssertionError("delays never end")
 
-    async def _place(self, part: TopicPartition, lease: Lease) -> int:
-        """Where to read on: the store's own offset, held against what the log has."""
+    async def _adopt(self, lease: Lease) -> None:
+        """Lets the store know of jobs that ended without it. The statuses are read once for all partitions."""
+        if self._statuses is None:
+            self._statuses = self._tasks.create_task(kafka.read_table(self._settings.kafka, topics.STATUS))
+        statuses = await self._statuses
+        results = self._settings.results
 
-        async def bounds() -> tuple[int, int]:
-            try:
-                begin = await self.consumer.beginning_offsets([part])
-                end = await self.consumer.end_offsets([part])
-            except KafkaError as error:
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
-            return begin[part], end[part]
+        def mark(store: Store) -> None:
+            adopt(store, lease.partition, statuses, results)
+            lease.look(store)
 
-        begin, end = await retry.until_back(bounds, "kafka")
-        return place_in_log(lease.store_offset, begin, end, str(lease.folder), part.partition)
+        with contextlib.suppress(Released):
+            await patiently(lease, STORE, lambda: lease.with_store(mark), lease.tell_all)
+
+
+async def bounds(consumer: AIOKafkaConsumer, part: TopicPartition) -> tuple[int, int]:
+    """The first offset of a partition and the one after its last; waits for a broker that is away."""
+
+    async def ask() -> tuple[int, int]:
+        try:
+            begin = await consumer.beginning_offsets([part])
+            end = await consumer.end_offsets([part])
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+        return begin[part], end[part]
+
+    return await retry.until_back(ask, "kafka")
 
 
 def place_in_log(stored: int | None, begin: int, end: int, folder: str, partition: int) -> int:

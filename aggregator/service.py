@@ -12,7 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
 from aggregator.lease import Lease, Released
-from aggregator.partitions import Partitions
+from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
 from aggregator.progress import status_of
 from aggregator.reading import read
@@ -25,7 +25,7 @@ from trapstream.core.settings import AggregatorSettings
 GROUP = "aggregator"
 _LINGER = 0.05
 """Seconds that a small batch waits for more: a transaction costs a disk sync, whatever is in it."""
-_ALIVE = 30.0
+_ALIVE = 5.0
 """Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
 
 
@@ -36,7 +36,7 @@ def service(settings: AggregatorSettings) -> Main:
         await kafka.create_topics(settings.kafka)
         async with contextlib.AsyncExitStack() as stack:
             producer = await kafka.start_producer(settings.kafka)
-            stack.push_async_callback(producer.stop)
+            stack.push_async_callback(_stop, producer, settings.drain_seconds)
             fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
             write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
             async with asyncio.TaskGroup() as tasks:
@@ -64,6 +64,7 @@ class Aggregator:
         self._writer = writer
         self._tasks = tasks
         self._table = jobs.JobTable(settings.kafka, self._on_spec)
+        self._folding: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()  # a report must not overtake the one after it
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
@@ -79,7 +80,9 @@ class Aggregator:
             for task in background:
                 task.cancel()
             await self._partitions.release()
-            await consumer.stop()
+            if self._folding is not None:
+                self._folding.cancel()
+            await _stop(consumer, self._settings.drain_seconds)
 
     async def _start_consumer(self) -> AIOKafkaConsumer:
         async def start() -> AIOKafkaConsumer:
@@ -99,32 +102,36 @@ class Aggregator:
 
     async def _intake(self, consumer: AIOKafkaConsumer, stop: asyncio.Event, health: Health) -> None:
         most = self._settings.fold_batch
-        folding: asyncio.Task[None] | None = None
         while not stop.is_set():
-            batches = await consumer.getmany(timeout_ms=200, max_records=most)
+            try:
+                batches = await consumer.getmany(timeout_ms=200, max_records=most)
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(1.0)
+                continue
             work = [
                 (lease, records)
                 for part, records in batches.items()
                 if (lease := self._partitions.leases.get(part.partition)) and await self._follows_on(lease, records)
             ]
-            if folding is not None:
-                await self._keep_alive(consumer, folding, stop)
+            if self._folding is not None:
+                await self._keep_alive(consumer, self._folding, stop)
             if work:
-                folding = self._tasks.create_task(self._fold_all(work))
+                self._folding = self._tasks.create_task(self._fold_all(work))
                 if sum(len(records) for _, records in work) < most // 10:
                     await asyncio.sleep(_LINGER)
             health.details["partitions"] = {
                 str(n): lease.store_offset for n, lease in self._partitions.leases.items()
             }
-        if folding is not None:
-            await asyncio.wait({folding}, timeout=self._settings.drain_seconds)
+        if self._folding is not None:
+            await asyncio.wait({self._folding}, timeout=self._settings.drain_seconds)
 
     async def _follows_on(self, lease: Lease, records: Sequence[ConsumerRecord]) -> bool:
         """Whether a batch begins where the last one ended. If not, Kafka is asked again, so that none is skipped."""
         first = records[0].offset
         if first > lease.place:
             part = TopicPartition(topics.DETECTIONS.name, lease.partition)
-            begin = (await self._partitions.consumer.beginning_offsets([part]))[part]
+            begin, _ = await bounds(self._partitions.consumer, part)
             if begin <= lease.place and lease.gap != first:
                 lease.gap = first  # a gap that stays is the log's own
                 self._partitions.consumer.seek(part, lease.place)
@@ -224,15 +231,20 @@ class Aggregator:
 
     async def _end(self, lease: Lease, spec: JobSpec) -> None:
         with contextlib.suppress(Released):
-            if spec.cancelled or spec.failed is not None:
-                await self._quiet(lease, spec)
-            await end_job(lease, spec, self._settings.results, self._writer, self._announce)
+            while True:
+                if (spec.cancelled or spec.failed is not None) and spec.job not in lease.ended:
+                    await self._quiet(lease, spec)
+                await end_job(lease, spec, self._settings.results, self._writer, self._announce)
+                newest = self._table.specs.get(spec.job, spec)
+                if newest is spec or spec.job in lease.ended:
+                    return
+                spec = newest  # it was not due then; it may have been cancelled since
 
     async def _quiet(self, lease: Lease, spec: JobSpec) -> None:
         """Waits until a job that was stopped gets no more results: consumers skip the rest of it, but not at once."""
         part = TopicPartition(topics.DETECTIONS.name, lease.partition)
         began = time.time()
-        end = (await self._partitions.consumer.end_offsets([part]))[part]
+        _, end = await bounds(self._partitions.consumer, part)
         while time.time() < began + self._settings.quiet_most_seconds:
             if lease.released.is_set():
                 raise Released
@@ -294,3 +306,9 @@ class Aggregator:
                     await asyncio.wait_for(consumer.commit(offsets), self._settings.commit_seconds)
                 except (KafkaError, TimeoutError) as error:
                     log.get_logger().debug("lag not told", error=repr(error))
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer, seconds: float) -> None:
+    """Stops a client; a broker that is away must not hold us."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(client.stop(), seconds)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from aggregator import blocks
 from aggregator.fold import PIECE, PIECE_BITS, JobFold, Result, fold
@@ -188,10 +189,9 @@ class Store:
             state = JobFold(repeated=repeated)
             self.jobs[job] = StoredJob(number, state, msgspec.json.decode(mark, type=Mark) if mark else None)
             if not mark:
-                for low, codes, seqs in self._db.execute(
-                    "select key, codes, seqs from blocks where key >= ? and key < ?", _range(number)
-                ):
-                    _take_again(state, low, codes, seqs)
+                low, high = _range(number)
+                for start, codes, seqs in _pieces(self._db, low, high):
+                    _take_again(state, (start - low) >> PIECE_BITS, codes, seqs)
 
 
 def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, int]:
@@ -203,13 +203,9 @@ def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, in
             return tally
         low, high = _range(number)
         top = high if below is None else min(high, blocks.key(number, below))
-        for first, codes, seqs in db.execute(
-            "select key, codes, seqs from blocks where key >= ? and key < ?", (low, top)
-        ):
-            base = (first - low) & -PIECE
-            for place, code in zip(blocks.places(seqs).tolist(), codes, strict=True):
-                if below is None or base + place < below:
-                    tally[code] = tally.get(code, 0) + 1
+        for start, codes, seqs in _pieces(db, low, top):
+            there = codes if below is None else codes[seqs < below - (start - low)]
+            _add_up(tally, there)
     return tally
 
 
@@ -251,19 +247,32 @@ def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
             yield blob.read(end - start)
 
 
-def _take_again(state: JobFold, low: int, codes: bytes, seqs: bytes) -> None:
-    """Puts a stored block back into the fold's memory: bit by bit in numpy, since there may be millions."""
-    piece = (low & ((1 << blocks.SEQ_BITS) - 1)) >> PIECE_BITS
-    there = blocks.places(seqs)
-    mask = np.zeros(PIECE, dtype=np.uint8)
-    mask[there] = 1
-    bits = state.seen.get(piece)
-    old = np.frombuffer(bits if bits is not None else bytes(PIECE // 8), dtype=np.uint8)
-    state.seen[piece] = bytearray((old | np.packbits(mask, bitorder="little")).tobytes())
-    for code, count in enumerate(np.bincount(np.frombuffer(codes, dtype=np.uint8)).tolist()):
+Codes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.uint16]
+
+
+def _pieces(db: sqlite3.Connection, low: int, high: int) -> Iterator[tuple[int, Codes, Places]]:
+    """The key at which each piece begins, and the codes and places of its entries, without the entries themselves."""
+    rows = db.execute("select key, codes, seqs from blocks where key >= ? and key < ? order by key", (low, high))
+    for start, group in itertools.groupby(rows, lambda row: int(row[0]) & -PIECE):
+        some = list(group)
+        codes = np.frombuffer(b"".join(row[1] for row in some), dtype=np.uint8)
+        yield start, codes, blocks.places(b"".join(row[2] for row in some))
+
+
+def _add_up(tally: dict[int, int], codes: Codes) -> None:
+    for code, count in enumerate(np.bincount(codes).tolist()):
         if count:
-            state.tally[code] = state.tally.get(code, 0) + count
-    state.highest = max(state.highest, (piece << PIECE_BITS) + int(there[-1]))
+            tally[code] = tally.get(code, 0) + count
+
+
+def _take_again(state: JobFold, piece: int, codes: Codes, seqs: Places) -> None:
+    """Puts a stored piece back into the fold's memory."""
+    there = np.zeros(PIECE, dtype=np.uint8)
+    there[seqs] = 1
+    state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
+    _add_up(state.tally, codes)
+    state.highest = (piece << PIECE_BITS) + int(seqs.max())
 
 
 def _range(number: int) -> tuple[int, int]:

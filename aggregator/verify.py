@@ -12,8 +12,8 @@ _TYPICAL = 0.2  # what MegaDetector's tools take for a model they do not know
 def verify(path: Path, manifest: Callable[[], Iterable[str]]) -> Account:
     """The account of the file at `path`.
 
-    `manifest` gives the names of the images from the first on, and may be called twice. BadMessage if the file is none
-    or is damaged; OSError as the disk gives it.
+    `manifest` gives the names of the images from the first on, and may be called twice. BadMessage if the file is no
+    result file, or damaged; OSError as the disk gives it.
     """
     result = open_result(path)
     return account(manifest, result.entries(), threshold_of(result))

@@ -48,6 +48,25 @@ def scrambled(data: bytes, seed: int = 0, count: int = 200) -> bytes:
     return data[:middle] + rng.integers(0, 255, count, dtype=np.uint8).tobytes() + data[middle + count :]
 
 
+def damaged_exif() -> bytes:
+    """A turned JPEG whose EXIF block claims too many fields and whose scan holds a stray marker."""
+    data = bytearray(oriented(6, 96, 72))
+    fields = data.index(b"Exif\0\0") + len(b"Exif\0\0") + 9
+    data[fields] = 0x78
+    for place in (0.3, 0.5, 0.7, 0.8, 0.9):
+        data[int(len(data) * place)] = 0xFF
+        data[int(len(data) * place) + 1] = 0x78
+    return bytes(data)
+
+
+def damaged_length() -> bytes:
+    """A PNG with a chunk that claims two gigabytes."""
+    data = bytearray(png())
+    place = data.index(b"IDAT") - 4
+    data[place : place + 4] = b"\x7f\xff\xff\xff"
+    return bytes(data)
+
+
 def cmyk(width: int = 320, height: int = 240) -> bytes:
     """A JPEG in CMYK."""
     return encode(scene(width, height).convert("CMYK"), "JPEG", quality=90)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_repository.demonstration.scenes import write_scenes
 
+from model_repository.demonstration.scenes import write_scenes
 from tests.acceptance.command import Command
 
 

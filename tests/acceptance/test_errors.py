@@ -71,7 +71,8 @@ def test_output_that_cannot_be(trapstream: Command, scenes: Path, tmp_path: Path
 def test_a_full_disk_for_the_result(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
     """A result that cannot be written names the place where it is safe, and leaves no half of a file."""
     output = tmp_path / "results.json"
-    line = " ".join(f"'{each}'" for each in trapstream.arguments("run", scenes, "-o", output))
+    job = trapstream("submit", scenes, "--wait").out.strip()
+    line = " ".join(f"'{each}'" for each in trapstream.arguments("results", job, "-o", output))
     # A limit on the size of files is a full disk that needs no privilege; the stack, which is up, does not have it.
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 4; trap '' XFSZ; {line}"],

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from tests import megadetector_rules
-from tests.acceptance.command import Command, wait_for
+from tests.acceptance.command import Command
+from tests.waiting import wait_for
 
 ENDED = {"completed", "cancelled", "failed"}
 

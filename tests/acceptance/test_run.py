@@ -51,14 +51,14 @@ BAD = {
     "text.jpg": (b"this is no image\n" * 40, "not an image"),
     "page.jpg": (b"<!DOCTYPE html><html><body>404</body></html>", "not an image"),
     "empty.jpg": (b"", "empty file"),
-    "bomb.png": (images.png_header(100_000, 100_000), "too many pixels"),
+    "bomb.png": (images.bomb(), "too many pixels"),
 }
 GOOD = {
     "truncated.jpg": images.truncated(images.jpeg(640, 480, 1), 0.5),
-    "gif.jpg": images.gif(),
+    "gif.jpg": images.encode(images.scene(320, 240), "GIF"),
     "cmyk.jpg": images.cmyk(),
     "grey.jpg": images.grey(),
-    "sixteen.png": images.png16(),
+    "sixteen.png": images.grey16(),
     "palette.png": images.palette(),
     "one.png": images.png(1, 1),
     "wide.png": images.png(20_000, 30),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from producer import submit as submitting
 from rich.console import Console
 from rich.table import Table
 
 from aggregator import partial as partial_results
+from producer import submit as submitting
 from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.progress import progress
@@ -81,7 +81,13 @@ def _name_of(source: str) -> str:
 @click.command()
 @source_argument
 @job_options
-@click.option("--lane", type=click.Choice([*Lane]), default=Lane.BULK, show_default=True, help="live overtakes bulk.")
+@click.option(
+    "--lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    default="bulk",
+    show_default=True,
+    help="live overtakes bulk.",
+)
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options

@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import click
-from producer import submit as submitting
-from producer.sources import check as check_sources
 
 from aggregator import contact_sheet, read_result
+from producer import submit as submitting
+from producer.sources import check as check_sources
 from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, job_options, make_job, source_argument

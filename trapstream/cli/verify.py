@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from producer.manifest import Notes
-from producer.sources import manifest_lines, open_sources
 
 from aggregator.ledger import summary
 from aggregator.read_result import open_result
 from aggregator.verify import disagreements
 from aggregator.verify import verify as check
+from producer.manifest import Notes
+from producer.sources import manifest_lines, open_sources
 from trapstream.cli import exits
 
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from trapstream.models.card import Card, read_card
-
 import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import ModelInfo
+from trapstream.models.card import Card, read_card
 
 
 class NoSuchModel(TrapstreamError):

@@ -2,8 +2,10 @@
 
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from consumer.boxes import letterbox
+from consumer.dali_decode import LetterboxPipeline
 from consumer.decode import Decoded, Decoder, Encoded
 from tests import images
 from trapstream.core.errors import Permanent, Reason
@@ -85,6 +88,20 @@ def test_photographs(decoder: Decoder, network: tuple[int, int]) -> None:
     for one, answer in zip(data, decode_all(decoder, *data, network=network), strict=True):
         assert isinstance(answer, Decoded)
         assert_same(answer, upright(one), network)
+        assert np.array_equal(answer.pixels, reference(upright(one), network))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("source", ["encoded", "pixels"])
+def test_the_gpus_graph(source: Literal["encoded", "pixels"], network: tuple[int, int]) -> None:
+    """The graph that a GPU runs, run here: different shapes in one batch give the reference's pixels."""
+    pipeline = LetterboxPipeline(source, batch=4, threads=1, device="cpu")
+    data = [images.jpeg(*size) for size in ((320, 240), (675, 506), (333, 777), (2048, 1536))]
+    boxes = [letterbox(one.shape[1], one.shape[0], *network) for one in map(upright, data)]
+    given = [np.frombuffer(one, dtype=np.uint8) if source == "encoded" else upright(one) for one in data]
+    for one, box, (pixels, expected) in zip(data, boxes, pipeline.run(given, boxes), strict=True):
+        assert expected
+        assert_same(Decoded(pixels, box), upright(one), network)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -139,9 +156,7 @@ def test_sixteen_bits_are_scaled(decoder: Decoder) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "greyscale JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientations(decoder: Decoder, orientation: int, form: str) -> None:
     """All eight EXIF orientations are turned as PIL.ImageOps.exif_transpose turns them, greyscale too."""
-    data = (
-        images.grey(orientation=orientation) if form == "greyscale JPEG" else images.oriented(orientation, form=form)
-    )
+    data = images.grey(orientation=orientation) if form == "greyscale JPEG" else images.oriented(orientation, form=form)
     assert_same(decoded(decoder, data), upright(data))
 
 
@@ -237,6 +252,8 @@ def bad_ones() -> list[bytes]:
         whole[:800] + b"\xff\xd9",
         images.png()[:400] + images.png()[500:],
         images.bomb(),
+        images.damaged_exif(),
+        images.damaged_length(),
         images.encode(images.scene(64, 48), "TIFF")[:900],
         images.encode(images.scene(64, 48), "WEBP")[:300],
     ]
@@ -262,6 +279,15 @@ def test_mates_do_not_matter(decoder: Decoder) -> None:
         if one in good:
             assert isinstance(answer, Decoded)
             assert_same(answer, upright(one))
+
+
+def test_a_damaged_length_costs_nothing(decoder: Decoder) -> None:
+    """A chunk that claims gigabytes takes neither the time nor the memory for them."""
+    process = psutil.Process()
+    before, began = process.memory_info().rss, time.monotonic()
+    decode_all(decoder, images.damaged_length())
+    assert time.monotonic() - began < 1
+    assert process.memory_info().rss - before < 100_000_000
 
 
 def test_networks_share_a_batch(decoder: Decoder) -> None:
