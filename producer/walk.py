@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from producer.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
+from producer.spill import in_order
 
 _UNREADABLE = "folders could not be read and were left out"
 _LINKED = "links to folders that are read under their own name were left out"
@@ -25,7 +26,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
         raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
     real_root = os.path.realpath(root)
     read = {(top.st_dev, top.st_ino)}
-    stack = [iter(names)]
+    stack = [names]
     steps: list[bytes] = []
     while stack:
         for name in stack[-1]:
@@ -42,7 +43,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
             except OSError as error:
                 notes.add(_UNREADABLE, f"{path_text(path)} ({error.strerror})")
                 continue
-            stack.append(iter(below))
+            stack.append(below)
             steps.append(name)
             break
         else:
@@ -68,20 +69,19 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _sorted(folder: bytes) -> list[bytes]:
+def _sorted(folder: bytes) -> Iterator[bytes]:
     """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
-    found: list[bytes] = []
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_left_out(entry.name):
-                continue
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link to itself, or into a closed folder
-                is_folder = False
-            if is_folder:
-                found.append(entry.name + b"/")
-            elif is_image_name(entry.name):
-                found.append(entry.name)
-    found.sort()
-    return found
+        return in_order(name for entry in entries if (name := _wanted(entry)) is not None)
+
+
+def _wanted(entry: "os.DirEntry[bytes]") -> bytes | None:
+    if is_left_out(entry.name):
+        return None
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link to itself, or into a closed folder
+        is_folder = False
+    if is_folder:
+        return entry.name + b"/"
+    return entry.name if is_image_name(entry.name) else None
