@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from aggregator import store
+from aggregator import entries, store
 from aggregator.finalise import write_result
 from aggregator.fold import counts
 from aggregator.reading import read
@@ -124,7 +124,9 @@ def fold_in_process(count: int, jobs: int, folder: Path) -> dict[str, float]:
         size += sum(len(record.value) for record in batch)
     before = time.perf_counter()
     with whole_file(folder / "result.json") as out:
-        write_result(spec(job, count), counts(store.read_tally(folder, job)), store.read_entries(folder, job), out)
+        write_result(
+            spec(job, count), counts(entries.read_tally(folder, job)), entries.read_entries(folder, job), out
+        )
     finalise = time.perf_counter() - before
     before = time.perf_counter()
     opened.close()
