@@ -149,7 +149,7 @@ def source_corners(box: Letterbox, corners: NDArray[np.float32]) -> NDArray[np.f
     pad_y = (box.padded_height - box.source_height * gain) / 2
     pad = np.array([pad_x, pad_y, pad_x, pad_y], dtype=np.float32)
     limit = np.array([box.source_width, box.source_height] * 2, dtype=np.float32)
-    scaled: NDArray[np.float32] = np.round(np.clip((corners - pad) / np.float32(gain), 0, limit))
+    scaled = np.round(np.clip((corners - pad) / np.float32(gain), 0, limit)).astype(np.float32)
     scaled[:, 2:] = np.maximum(scaled[:, 2:], scaled[:, :2])  # no box has a negative side
     return scaled
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from tests import megadetector_rules
-from tests.acceptance.command import Command, wait_for
+from tests.acceptance.command import Command
+from tests.waiting import wait_for
 
 ENDED = {"completed", "cancelled", "failed"}
 
@@ -58,7 +59,7 @@ def test_the_live_lane(trapstream: Command, scenes: Path, tmp_path: Path) -> Non
 def test_cancel_and_partial_results(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
     """Partial results are the final format, marked; a cancelled job ends soon and says so."""
     listed = tmp_path / "many.jsonl"
-    one = sorted(scenes.glob("*.jpg"))[0]
+    one = min(scenes.glob("*.jpg"))
     listed.write_text("".join(json.dumps({"file": f"{n:05}.jpg", "uri": str(one)}) + "\n" for n in range(5_000)))
     job = _job(trapstream("submit", listed).out)
     wait_for("a first result", lambda: sum_of(trapstream.status(job)) > 0)

@@ -1,1 +1,1 @@
-"""Tests on a real Kafka and a real Triton."""
+"""Parts against real counterparts."""

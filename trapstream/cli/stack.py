@@ -1,6 +1,7 @@
 """`up`, `down`, `ps`, `logs`: the local stack."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +86,7 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
 def _foreground(home: Path, services: tuple[str, ...]) -> None:
     from trapstream.local import __main__ as supervisor  # noqa: PLC0415 - slow to import, only needed here
 
-    log = log_file(home, "supervisor")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", buffering=1) as file:
+    with os.fdopen(processes.open_log(log_file(home, "supervisor")), "a", buffering=1) as file:
         noted = supervisor.stamped(file.write)
 
         def progress(line: str) -> None:

@@ -13,7 +13,8 @@ import click
 from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
-from trapstream.local import state
+from trapstream.local import control
+from trapstream.local.state import Stack
 
 
 @dataclass(frozen=True)
@@ -46,26 +47,30 @@ class Target:
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --kafka and --results, and hands the verb a Target as `target`."""
 
-    @click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
-    @click.option("--results", "folder", type=click.Path(path_type=Path), help="The result store's folder.")
-    @click.pass_context
     @functools.wraps(command)
-    def wrapped(context: click.Context, kafka: str | None, folder: Path | None, **values: Any) -> Any:
-        return context.invoke(command, target=_find(context, kafka, folder), **values)
+    def wrapped(kafka: str | None, folder: Path | None, **values: Any) -> Any:
+        return command(target=_find(kafka, folder), **values)
 
-    return wrapped
+    broker = click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
+    store_option = click.option(
+        "--results",
+        "folder",
+        type=click.Path(path_type=Path),
+        help="The result store's folder. Default: the stack's.",
+    )
+    return broker(store_option(wrapped))
 
 
-def of_stack(stack: state.Stack) -> Target:
+def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
     return Target(stack.endpoints["kafka"], Path(stack.home) / "results")
 
 
-def _find(context: click.Context, kafka: str | None, folder: Path | None) -> Target:
-    home: Path = context.obj.home
+def _find(kafka: str | None, folder: Path | None) -> Target:
+    home: Path = click.get_current_context().find_root().obj.home
     if kafka is not None:
         return Target(kafka, folder or home / "results")
-    stack = state.read(home)
+    stack = control.running(home)
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)

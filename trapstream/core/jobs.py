@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from trapstream.core import kafka, log, messages, topics
+from trapstream.core import kafka, log, messages, states, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
 
@@ -59,6 +59,6 @@ class JobTable:
         except BadMessage as error:
             log.get_logger().error("bad job", key=key, error=str(error))
             return
-        self.specs[spec.job] = spec
+        spec = self.specs[spec.job] = states.merged(self.specs.get(spec.job), spec)
         if self._on_change is not None:
             self._on_change(spec)

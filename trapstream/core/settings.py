@@ -39,6 +39,11 @@ class ProducerSettings(CoreSettings):
     publish_checkpoint: int = Field(default=10_000, gt=0)
     """References between two writes of the cursor."""
 
+    @property
+    def cursors(self) -> Path:
+        """Folder of the cursors: how far each job is published."""
+        return self.home / "producer"
+
 
 class ConsumerSettings(CoreSettings):
     """The consumer."""

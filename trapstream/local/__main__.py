@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ def stamped(write: Callable[[str], object]) -> Callable[[str], None]:
     """A progress that puts the time before each line, as the supervisor's log has it."""
 
     def progress(line: str) -> None:
-        write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
+        with contextlib.suppress(OSError):  # a full disk costs the line and not the stack
+            write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
 
     return progress
 

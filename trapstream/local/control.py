@@ -1,6 +1,7 @@
 """The stack from outside: start one that goes on by itself, stop it, use the one that is there or a passing one."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -32,23 +33,24 @@ def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None) 
     Raises StackError. Interrupted (KeyboardInterrupt), it takes down what it started.
     """
     log = log_file(home, "supervisor")
-    log.parent.mkdir(parents=True, exist_ok=True)
+    output = processes.open_log(log)
+    seen = log.stat().st_size
     started: subprocess.Popen[bytes] | None = None
     try:
-        with log.open("ab") as output:
-            seen = output.tell()
-            if claim.supervisor(home) is None:
-                arguments = [] if services is None else ["--services", ",".join(services)]
-                started = subprocess.Popen(
-                    [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-                )  # fmt: skip
+        if claim.supervisor(home) is None:
+            arguments = [] if services is None else ["--services", ",".join(services)]
+            started = subprocess.Popen(
+                [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
         return _until_up(home, log, seen, started, progress)
     except BaseException:
-        if started is not None:
-            down(home, progress)
-            started.wait()
+        if started is not None and started.poll() is None:
+            started.terminate()
+            _wait_for_end(started)
         raise
+    finally:
+        os.close(output)
 
 
 def down(home: Path, progress: Progress, seconds: float = 120.0) -> bool:
@@ -82,22 +84,33 @@ def ensure_stack(home: Path, progress: Progress) -> Iterator[tuple[Stack, bool]]
 
 def _until_up(home: Path, log: Path, seen: int, started: subprocess.Popen[bytes] | None, progress: Progress) -> Stack:
     deadline = time.monotonic() + _START_SECONDS
+    lonely_since: float | None = None
     with log.open(errors="replace") as lines:
         lines.seek(seen)
         while True:
-            ended = claim.supervisor(home) is None if started is None else started.poll() is not None
+            alone = claim.supervisor(home) is None and (started is None or started.poll() is not None)
             for line in lines.readlines():
                 if match := _LINE.match(line):
                     progress(match[1])
             stack = state.read(home)
-            if ended:
-                reason = stack.error if stack and stack.error else f"the supervisor ended; {log} says more"
-                raise StackError(reason)
             if stack is not None and stack.state == "up" and _is_of(stack, home):
                 return stack
+            # Between taking the lock and writing its name there a supervisor cannot be seen, so look twice.
+            lonely_since = (lonely_since or time.monotonic()) if alone else None
+            if lonely_since is not None and time.monotonic() - lonely_since > 1.0:
+                raise StackError(stack.error if stack and stack.error else f"the supervisor ended; {log} says more")
             if time.monotonic() > deadline:
                 raise StackError(f"the stack was not up after {_START_SECONDS:.0f} s; {log} says more")
             time.sleep(0.1)
+
+
+def _wait_for_end(supervisor: subprocess.Popen[bytes]) -> None:
+    """It stops its children first; a second Ctrl-C forces it."""
+    try:
+        supervisor.wait()
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait()
 
 
 def _is_of(stack: Stack, home: Path) -> bool:

@@ -65,7 +65,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, with all it is told."""
     return Child(
         name=name,
-        argv=(sys.executable, "-m", name),
+        argv=(sys.executable, "-P", "-m", name),  # -P: what lies in the home must not pass for a package
         env={
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
@@ -90,24 +90,22 @@ async def jars_folder(progress: Progress) -> Path:
         return found
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "trapstream.local.jars", str(cache),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True, preexec_fn=processes.dies_with_parent(),
     )  # fmt: skip
     assert process.stdout is not None
-    last = ""
+    assert process.stderr is not None
     try:
         async for line in process.stdout:
-            if last:
-                progress(last)
-            last = line.decode(errors="replace").rstrip()
+            progress(line.decode(errors="replace").rstrip())
+        errors = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
         status = await process.wait()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
     if status:
-        raise StackError(last or f"Kafka's jars could not be downloaded (status {status})")
-    progress(last)
+        raise StackError(errors[-1] if errors else f"Kafka's jars could not be downloaded (status {status})")
     return found
 
 

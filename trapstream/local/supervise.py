@@ -229,7 +229,10 @@ class _Supervisor:
 
     def _save(self, **changes: object) -> None:
         self._stack = replace(self._stack, **changes)  # type: ignore[arg-type]
-        state.write(self._home, self._stack)
+        try:
+            state.write(self._home, self._stack)
+        except OSError as error:  # a full disk must not keep the children from being stopped
+            self._progress(f"stack.json could not be written: {error}")
 
 
 def _delays() -> Iterator[float]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -129,4 +130,36 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert answer.returncode == 3
     assert "cannot be served" in answer.stderr
     assert "Traceback" not in answer.stderr
+    assert nothing_is_left(home)
+
+
+def test_ctrl_c_while_downloading_leaves_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repository accepts the connection and says nothing, as a broken line does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("TRAPSTREAM_MAVEN", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("TRAPSTREAM_CACHE", str(tmp_path / "cache"))
+        up = subprocess.Popen([*COMMAND, "--home", str(home), "up"], stderr=subprocess.PIPE, text=True)
+        assert up.stderr is not None
+        assert any("downloading" in line for line in up.stderr)
+        supervisor = psutil.Process(up.pid)
+        wait_for(lambda: len(supervisor.children()) == 1)
+        (download,) = supervisor.children()
+        up.send_signal(signal.SIGINT)
+        _, errors = up.communicate(timeout=30)
+    assert "Traceback" not in errors
+    assert up.returncode == 0
+    assert not download.is_running()
+    assert nothing_is_left(home)
+    assert not list((tmp_path / "cache").glob("kafka-?.?.?"))
+
+
+def test_two_ups_at_once_make_one_stack(home: Path) -> None:
+    command = [*COMMAND, "--home", str(home), "up", "-d", "--services", ""]
+    ups = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [up.communicate(timeout=60) for up in ups]
+    try:
+        assert [up.returncode for up in ups] == [0, 0], answers
+        assert answers[0][0] == answers[1][0], "both name the same endpoints"
+    finally:
+        assert trapstream(home, "down").returncode == 0
     assert nothing_is_left(home)

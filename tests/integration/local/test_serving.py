@@ -70,9 +70,7 @@ async def test_the_company_in_a_batch_changes_no_bit(stack: RunningStack) -> Non
     shapes = [(1, 96, 128, 3), (3, 96, 128, 3), (1, 128, 96, 3), (2, 64, 64, 3), (8, 96, 128, 3)] * 4
     batches = [pictures(10 + number, *shape) for number, shape in enumerate(shapes)]
     async with InferenceServerClient(stack.triton) as client:
-        answers = await asyncio.gather(
-            *(client.infer(stack.model, [plain(each)], outputs=OUTPUTS) for each in batches)
-        )
+        answers = await asyncio.gather(*(client.infer(stack.model, [plain(each)], outputs=OUTPUTS) for each in batches))
     for images, answer in zip(batches, answers, strict=True):
         np.testing.assert_array_equal(answer.as_numpy("detections"), direct(stack, images)[0])
 

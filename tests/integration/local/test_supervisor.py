@@ -143,9 +143,7 @@ async def test_a_child_that_cannot_start_takes_the_stack_down_and_says_why(tmp_p
 
 
 async def test_a_child_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    made = recipe(
-        lambda *_: python("idle", STUBBORN, health=health.http_ok(1, "/"), start_seconds=1, stop_seconds=0.2)
-    )
+    made = recipe(lambda *_: python("idle", STUBBORN, health=health.http_ok(1, "/"), start_seconds=1, stop_seconds=0.2))
     with pytest.raises(StackError, match="idle was not ready after 1 s"):
         async with running(tmp_path, (), made, []):
             pass

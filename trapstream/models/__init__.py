@@ -1,0 +1,1 @@
+"""Models: completing a graph, and the card that comes with one."""
