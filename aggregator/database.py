@@ -48,6 +48,4 @@ def refusals(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise Retryable(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise Fatal(
-            f"{path} is damaged ({error}); move its folder away, and it is made again from the log"
-        ) from error
+        raise Fatal(f"{path} is damaged ({error}); move its folder away, and it is made again from the log") from error

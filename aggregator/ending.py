@@ -104,9 +104,7 @@ def write_file(lease: Lease, spec: JobSpec, path: Path) -> tuple[Counts, str]:
     except OSError as error:
         raise Retryable(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise Fatal(
-            f"{lease.folder} is damaged ({error}); move it away, and it is made again from the log"
-        ) from error
+        raise Fatal(f"{lease.folder} is damaged ({error}); move it away, and it is made again from the log") from error
     return account, file.sha256
 
 
