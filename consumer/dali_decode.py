@@ -1,7 +1,8 @@
-"""The two DALI pipelines: encoded bytes to letterboxed pixels, and decoded pixels to letterboxed pixels.
+"""The two DALI pipelines of a GPU: encoded bytes to letterboxed pixels, and decoded pixels to letterboxed pixels.
 
 Both end in the same resize (linear, no antialias: cv2.INTER_LINEAR's, to one grey level) and the same padding, so
-an image's pixels do not depend on the way that it took. With `mixed` the same graph runs on the GPU.
+an image's pixels do not depend on the way that it took. With device="cpu" the same graph runs where there is no GPU:
+slower than cpu_decode.py, and there for the tests.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.boxes import Letterbox, letterbox
+from consumer.cpu_decode import CpuDecode, CpuLetterbox
 from consumer.dali_decode import LetterboxPipeline
 from consumer.header import Header, read_header
 from consumer.pillow_decode import pillow_decode
@@ -53,7 +54,7 @@ class _Job:
 
 
 class Decoder:
-    """Decodes batches, in one thread: not thread-safe, synchronous, without the GIL while DALI works.
+    """Decodes batches, in one thread: not thread-safe, synchronous, without the GIL while DALI and cv2 work.
 
     `batch`: images in one run of DALI; `threads`: DALI's; `device`: "cpu", or "mixed" for the GPU; `max_pixels`:
     largest image, and most pixels decoded at once.
@@ -62,8 +63,13 @@ class Decoder:
     def __init__(self, batch: int, threads: int, device: str, max_pixels: int) -> None:
         self._batch = batch
         self._max_pixels = max_pixels
-        self._encoded = LetterboxPipeline("encoded", batch, threads, device)
-        self._pixels = LetterboxPipeline("pixels", 1, threads, device)
+        self._encoded: LetterboxPipeline | CpuDecode
+        self._pixels: LetterboxPipeline | CpuLetterbox
+        if device == "mixed":
+            self._encoded = LetterboxPipeline("encoded", batch, threads, device)
+            self._pixels = LetterboxPipeline("pixels", 1, threads, device)
+        else:
+            self._encoded, self._pixels = CpuDecode(batch, threads), CpuLetterbox()
 
     def decode(self, images: Sequence[Encoded]) -> list[Decoded | Permanent]:
         """The images in order: pixels, or why not. Fatal where DALI itself no longer works.

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from consumer.boxes import letterbox
+from consumer.dali_decode import LetterboxPipeline
 from consumer.decode import Decoded, Decoder, Encoded
 from tests import images
 from trapstream.core.errors import Permanent, Reason
@@ -86,6 +88,20 @@ def test_photographs(decoder: Decoder, network: tuple[int, int]) -> None:
     for one, answer in zip(data, decode_all(decoder, *data, network=network), strict=True):
         assert isinstance(answer, Decoded)
         assert_same(answer, upright(one), network)
+        assert np.array_equal(answer.pixels, reference(upright(one), network))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("source", ["encoded", "pixels"])
+def test_the_gpus_graph(source: Literal["encoded", "pixels"], network: tuple[int, int]) -> None:
+    """The graph that a GPU runs, run here: different shapes in one batch give the reference's pixels."""
+    pipeline = LetterboxPipeline(source, batch=4, threads=1, device="cpu")
+    data = [images.jpeg(*size) for size in ((320, 240), (675, 506), (333, 777), (2048, 1536))]
+    boxes = [letterbox(one.shape[1], one.shape[0], *network) for one in map(upright, data)]
+    given = [np.frombuffer(one, dtype=np.uint8) if source == "encoded" else upright(one) for one in data]
+    for one, box, (pixels, expected) in zip(data, boxes, pipeline.run(given, boxes), strict=True):
+        assert expected
+        assert_same(Decoded(pixels, box), upright(one), network)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
