@@ -30,7 +30,7 @@ setup: $(STAMP) ## Install everything into .venv (Python 3.11 or 3.12; 1.6 GB; c
 $(STAMP): pyproject.toml constraints.txt
 	@rm -f '$@'
 	@deploy/find-python $(VENV) $(BROKEN)
-	@echo 'Installing into $(VENV): 1.6 GB, which takes a minute or two.'
+	@echo 'Installing into $(VENV): 1.6 GB and a minute or two the first time.'
 	@touch $(BROKEN)
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@rm $(BROKEN)
