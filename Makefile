@@ -30,7 +30,7 @@ setup: $(STAMP) ## Install everything into .venv (Python 3.11 or 3.12; 1.6 GB; c
 $(STAMP): pyproject.toml constraints.txt
 	@rm -f '$@'
 	@deploy/find-python $(VENV) $(BROKEN)
-	@echo 'Installing into $(VENV): 1.6 GB, which takes a minute or two.'
+	@echo 'Installing into $(VENV): 1.6 GB and a minute or two the first time.'
 	@touch $(BROKEN)
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@rm $(BROKEN)
@@ -41,7 +41,10 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	images="$$(home "$${IMAGES:-}")" out="$$(home "$${OUT:-demo/results.json}")"; \
 	if [[ -z "$$images" ]]; then \
 	    images=demo/images; \
-	    $(BIN)/python -m model_repository.demonstration.scenes "$$images" --count 300 --size 1280x960; \
+	    if [[ ! -e "$$images/.drawn" ]]; then \
+	        $(BIN)/python -m model_repository.demonstration.scenes "$$images" --count 300 --size 1280x960; \
+	        mkdir -p "$$images"; touch "$$images/.drawn"; \
+	    fi; \
 	fi; \
 	mkdir -p "$$(dirname "$$out")"; \
 	$(BIN)/trapstream run -o "$$out" -- "$$images"
@@ -62,9 +65,11 @@ format: $(STAMP) ## Put the code into its one form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: $(STAMP) ## Train the demonstration model anew (adds PyTorch to .venv)
+train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'
-	$(BIN)/python -m model_repository.demonstration.train
+	$(BIN)/python -m model_repository.demonstration.train build/scenes --minutes '$(or $(MINUTES),60)'
+	$(BIN)/python -m model_repository.demonstration.export build/scenes/weights.pt
+	$(BIN)/python -m model_repository.demonstration.evaluate --write
 
 clean: ## Remove .venv, caches and demo/
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,6 +13,7 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    Image,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -76,22 +77,22 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     if form is None:
         raise Permanent(Reason.NOT_AN_IMAGE, looks_like(data))
     try:
-        header = _inspect(data, form)
+        header = _inspect(data, form, max_pixels)
     except Permanent:
         raise
     except Exception:  # Pillow's formats raise nearly every class; each means the same here
         raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
     if header.width < 1 or header.height < 1:
         raise Permanent(Reason.DAMAGED, f"{form}: the header claims {header.width} x {header.height} pixels")
-    if header.pixels > max_pixels:
-        raise Permanent(Reason.TOO_MANY_PIXELS, f"{header.width} x {header.height}, the limit is {max_pixels} in all")
     return header
 
 
-def _inspect(data: bytes, form: Format) -> Header:
+def _inspect(data: bytes, form: Format, max_pixels: int) -> Header:
     with open_image(data, form) as image:
         width, height = _raw_size(image)
-        orientation = _orientation(image)
+        if width * height > max_pixels:
+            raise Permanent(Reason.TOO_MANY_PIXELS, f"{width} x {height}, the limit is {max_pixels} in all")
+        orientation = _orientation(image, data)
         direct = form is Format.JPEG and _has_end(data)
     if orientation >= 5:
         width, height = height, width
@@ -110,9 +111,13 @@ def _raw_size(image: ImageFile) -> tuple[int, int]:
     return image.size
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: ImageFile, data: bytes) -> int:
+    late = b"eXIf" in data and "exif" not in image.info
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        # PNG's own getexif decodes the whole picture to find a block behind the pixels: only where there is one.
+        lazy = isinstance(image, PngImagePlugin.PngImageFile) and not late
+        exif = Image.Image.getexif(image) if lazy else image.getexif()
+        found = exif.get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block turns nothing
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1

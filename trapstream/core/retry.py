@@ -25,18 +25,22 @@ def delays(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
 
 async def until_back(call: Callable[[], Awaitable[T]], what: str, most: float = 5.0) -> T:
     """The answer of `call`, however long the other side is away. Every wait is logged."""
-    waited = 0.0
-    for delay in delays(most=most):
-        try:
-            answer = await call()
-        except Retryable as error:
-            log.get_logger().warning("waiting", on=what, error=str(error), seconds=round(waited, 1))
-            metrics.WAITING.labels(what).set(1)
-        else:
-            if waited:
-                log.get_logger().info("back", what=what, seconds=round(waited, 1))
-                metrics.WAITING.labels(what).set(0)
-            return answer
-        await asyncio.sleep(delay)
-        waited += delay
+    waited, failed = 0.0, False
+    try:
+        for delay in delays(most=most):
+            try:
+                answer = await call()
+            except Retryable as error:
+                log.get_logger().warning("waiting", on=what, error=str(error), seconds=round(waited, 1))
+                metrics.WAITING.labels(what).set(1)
+                failed = True
+            else:
+                if failed:
+                    log.get_logger().info("back", what=what, seconds=round(waited, 1))
+                return answer
+            await asyncio.sleep(delay)
+            waited += delay
+    finally:
+        if failed:  # also where the wait ends in an error, or is given up
+            metrics.WAITING.labels(what).set(0)
     raise AssertionError("delays never end")

@@ -316,3 +316,16 @@ def test_memory_stays_flat(decoder: Decoder) -> None:
         if number in {60, 299}:
             after.append(process.memory_info().rss)
     assert after[1] - after[0] < 20_000_000
+
+
+def test_the_header_check_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a bomb nor a common PNG is decoded to learn its size and its turn."""
+
+    def load(_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(Permanent) as refused:
+        read_header(images.bomb(), 200_000_000)
+    assert refused.value.reason is Reason.TOO_MANY_PIXELS
+    assert read_header(images.png(64, 48), 200_000_000).orientation == 1
