@@ -28,6 +28,7 @@ def connect(path: Path, durable: bool) -> sqlite3.Connection:
     db.execute("pragma journal_mode = wal" if durable else "pragma journal_mode = off")
     db.execute(f"pragma synchronous = {'full' if durable else 'off'}")
     db.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: each checkpoint costs two syncs
+    db.execute("pragma journal_size_limit = 67108864")
     db.execute("pragma cache_size = -4000")
     return db
 

@@ -159,9 +159,12 @@ class Aggregator:
                 consumer.resume(*(held & consumer.assignment()))
 
     async def _fold_all(self, work: list[tuple[Lease, Sequence[ConsumerRecord]]]) -> None:
-        for lease, records in work:
+        async def fold(lease: Lease, records: Sequence[ConsumerRecord]) -> None:
             with contextlib.suppress(Released):
                 await self._fold(lease, records)
+
+        # One thread does all of it; together, so that a store which refuses does not hold the others up.
+        await asyncio.gather(*(fold(lease, records) for lease, records in work))
 
     async def _fold(self, lease: Lease, records: Sequence[ConsumerRecord]) -> None:
         """One batch of one partition, in steps that a kill may part anywhere."""
@@ -173,7 +176,7 @@ class Aggregator:
             lease,
             STORE,
             lambda: lease.with_store(lambda store: read(records, lease.partition, store.jobs)),
-            lease.tell_all,
+            self._tell_all,
         )
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
         await asyncio.gather(*(self._park(record, reason) for record, reason in batch.bad))
@@ -181,7 +184,7 @@ class Aggregator:
         #    Killed after it: both are there, and the log is read on from here.
         after = records[-1].offset + 1
         changes = await patiently(
-            lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), lease.tell_all
+            lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), self._tell_all
         )
         lease.store_offset = after
         # 4. Tell. Killed here: the next owner reports from the store.
@@ -194,6 +197,11 @@ class Aggregator:
                 progress.tally, progress.repeated = change.tally, change.repeated
                 progress.add(change.fresh, now)
                 self._consider(lease, job)
+
+    def _tell_all(self, message: str | None) -> None:
+        """One disk holds all partitions up: every job's status says so."""
+        for lease in self._partitions.leases.values():
+            lease.tell_all(message)
 
     async def _park(self, record: ConsumerRecord, reason: str) -> None:
         async def send() -> None:

@@ -48,9 +48,11 @@ async def test_killed_in_mid_job(stack: RunningStack, member: str, home: Path) -
     log = harness.shuffled(harness.results(member, 3_000))
     with harness.aggregator(home, stack.kafka) as process:
         await harness.send_spec(stack.kafka, spec)
+        before = 0
         for cut in range(0, len(log), 900):
             await harness.send_results(stack.kafka, log[cut : cut + 900])
-            await harness.wait_status(stack.kafka, member, lambda found: found.counts.done > 0)
+            reported = await harness.wait_status(stack.kafka, member, lambda found: found.counts.done > before)  # noqa: B023
+            before = reported.counts.done
             process.kill()
             process.start()
         got = await harness.wait_file(home, stack.kafka, member)
@@ -140,6 +142,28 @@ async def test_store_mended(stack: RunningStack, member: str, home: Path) -> Non
         await harness.until(lambda: '"on": "aggregator store"' in process.log)
         (home / "aggregator").unlink()
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
+
+
+@pytest.mark.parametrize("full", ["aggregator", "results"])
+async def test_full_disk(stack: RunningStack, member: str, home: Path, full: str) -> None:
+    """With the disk of its store or of the results full, work pauses and goes on by itself; no result is lost."""
+    spec = harness.sealed(member, 3_000)
+    log = harness.results(member, 3_000)
+    folder = home / full
+    folder.mkdir()
+    with harness.small_disk(folder, megabytes=48), harness.aggregator(home, stack.kafka) as process:
+        await harness.until(lambda: process.log.count('"partition taken"') >= topics.DETECTIONS.partitions)
+        filler = folder / "filler"
+        harness.fill(filler)
+        await harness.send_spec(stack.kafka, spec)
+        await harness.send_results(stack.kafka, log)
+        await harness.until(lambda: '"event": "waiting"' in process.log)
+        waiting = await harness.wait_status(stack.kafka, member, lambda found: found.message is not None)
+        assert "waiting for the" in str(waiting.message)
+        filler.unlink()
+        assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
+        assert process.child is not None
+        process.kill()
 
 
 async def test_second_aggregator_joins_and_first_is_killed(stack: RunningStack, member: str, home: Path) -> None:
