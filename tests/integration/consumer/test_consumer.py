@@ -63,7 +63,10 @@ async def _all_of(stack: RunningStack, topic: topics.Topic) -> list[bytes]:
 
 
 async def _results(stack: RunningStack, job: str) -> list[ImageResult]:
-    decoded = [messages.decode(value, ImageResult) for value in await _all_of(stack, topics.DETECTIONS)]
+    mine = f'"{job}"'.encode()  # others' messages on the shared broker may be unreadable on purpose
+    decoded = [
+        messages.decode(value, ImageResult) for value in await _all_of(stack, topics.DETECTIONS) if mine in value
+    ]
     return [result for result in decoded if result.job == job]
 
 
