@@ -22,7 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Ru
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRAPSTREAM_BUNDLE", str(bundle))
-        up = control.up(home, print, services=())
+        up = control.up(home, print, services=(), passing=True)
     try:
         yield RunningStack(
             home=home,

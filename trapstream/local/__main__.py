@@ -3,13 +3,14 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from trapstream.local import plan, supervise
+from trapstream.local import plan, processes, supervise
 from trapstream.local.home import default_home
 from trapstream.local.state import Stack, StackError
 
@@ -38,7 +39,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Supervises the local stack of one home.")
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--services", default=",".join(plan.SERVICES), help="comma-separated, may be empty")
+    parser.add_argument("--parent", type=int, help="the process with which the stack goes down")
     options = parser.parse_args()
+    if options.parent is not None:
+        processes.dies_with_parent()()
+        if os.getppid() != options.parent:
+            return 0  # it is gone already
     services = tuple(filter(None, options.services.split(",")))
 
     def write(text: str) -> None:

@@ -27,10 +27,11 @@ def running(home: Path) -> Stack | None:
     return state.read(home) if claim.supervisor(home) is not None else None
 
 
-def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None) -> Stack:
+def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None, *, passing: bool = False) -> Stack:
     """Starts a detached supervisor, or waits for the one that is starting. Returns once the stack is up.
 
-    Raises StackError. Interrupted (KeyboardInterrupt), it takes down what it started.
+    A `passing` one goes down when this process ends, even by SIGKILL; then call it in the main thread, since Linux
+    watches the thread. Raises StackError. Interrupted (KeyboardInterrupt), it takes down what it started.
     """
     log = log_file(home, "supervisor")
     output = processes.open_log(log)
@@ -39,6 +40,8 @@ def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None) 
     try:
         if claim.supervisor(home) is None:
             arguments = [] if services is None else ["--services", ",".join(services)]
+            if passing:
+                arguments += ["--parent", str(os.getpid())]
             started = subprocess.Popen(
                 [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
@@ -74,7 +77,7 @@ def down(home: Path, progress: Progress, seconds: float = 120.0) -> bool:
 def ensure_stack(home: Path, progress: Progress) -> Iterator[tuple[Stack, bool]]:
     """A stack that is up, and whether it is a passing one: that is taken down at the end."""
     there = claim.supervisor(home) is not None
-    stack = up(home, progress)
+    stack = up(home, progress, passing=True)
     try:
         yield stack, not there
     finally:

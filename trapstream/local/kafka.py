@@ -111,6 +111,7 @@ async def prepare(home: Path, jars: Path, ports: Mapping[str, int]) -> Child:
         env=_UTF8,
         health=kafka_ready(ports["kafka"]),
         stop_seconds=20.0,
+        start_seconds=180.0,  # after a crash it reads its log again
         ports=tuple(ports[name] for name in PORTS),
     )
 

@@ -17,7 +17,7 @@ _LOG_BYTES = 50_000_000
 
 
 def dies_with_parent() -> Callable[[], None]:
-    """For `preexec_fn`: the child gets SIGTERM when the supervisor is gone, however it went.
+    """For `preexec_fn`: the calling process gets SIGTERM when its parent is gone, however it went.
 
     The library is loaded here and not in the child, where only async-signal-safe calls are in order.
     """

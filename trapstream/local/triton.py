@@ -128,7 +128,7 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
         },
         health=models_ready(ports["triton-http"], tuple(models)),
         stop_seconds=15.0,
-        start_seconds=120.0,
+        start_seconds=300.0,  # each instance loads a model of its own
         ports=tuple(ports[name] for name in PORTS),
         shm_prefix=f"{shm_prefix}{_REGIONS}",
     )

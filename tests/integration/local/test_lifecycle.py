@@ -143,6 +143,23 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert nothing_is_left(home)
 
 
+def test_a_passing_stack_goes_with_the_process_that_wanted_it(home: Path) -> None:
+    """Killed with -9, so that it can take nothing down itself."""
+    code = (
+        "import pathlib, sys; from trapstream.local import control;"
+        "control.up(pathlib.Path(sys.argv[1]), print, services=(), passing=True); print('done', flush=True); input()"
+    )
+    user = subprocess.Popen(
+        [sys.executable, "-c", code, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert user.stdout is not None
+    assert any(line == "done\n" for line in user.stdout)
+    user.kill()
+    user.communicate()
+    wait_for(lambda: control.running(home) is None)
+    assert nothing_is_left(home)
+
+
 def test_ctrl_c_while_downloading_leaves_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The repository accepts the connection and says nothing, as a broken line does."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
