@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from aggregator import store
+from aggregator import entries, store
 from aggregator.finalise import write_result
 from aggregator.fold import counts
 from aggregator.lease import Lease, Released
@@ -89,11 +89,11 @@ def write_file(lease: Lease, spec: JobSpec, path: Path) -> tuple[Counts, str]:
     """
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of an attempt that was killed
         stale.unlink(missing_ok=True)
-    account = counts(store.read_tally(lease.folder, spec.job, spec.total))
-    entries = store.read_entries(lease.folder, spec.job, spec.total)
+    account = counts(entries.read_tally(lease.folder, spec.job, spec.total))
+    found = entries.read_entries(lease.folder, spec.job, spec.total)
 
     def ours() -> Iterator[bytes]:
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(found):
             if number % 1000 == 0 and lease.released.is_set():
                 raise Released
             yield entry
@@ -104,9 +104,7 @@ def write_file(lease: Lease, spec: JobSpec, path: Path) -> tuple[Counts, str]:
     except OSError as error:
         raise Retryable(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise Fatal(
-            f"{lease.folder} is damaged ({error}); move it away, and it is made again from the log"
-        ) from error
+        raise Fatal(f"{lease.folder} is damaged ({error}); move it away, and it is made again from the log") from error
     return account, file.sha256
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from aggregator import store
+from aggregator import entries, store
 from aggregator.finalise import Sink, write_result
 from aggregator.fold import counts
 from aggregator.reading import read
@@ -59,6 +59,6 @@ def _fold(opened: store.Store, job: str, records: Sequence[ConsumerRecord]) -> N
 
 
 def _write(folder: Path, spec: JobSpec, out: Sink) -> Counts:
-    account = counts(store.read_tally(folder, spec.job, spec.total))
-    write_result(spec, account, store.read_entries(folder, spec.job, spec.total), out)
+    account = counts(entries.read_tally(folder, spec.job, spec.total))
+    write_result(spec, account, entries.read_entries(folder, spec.job, spec.total), out)
     return account

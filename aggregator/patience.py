@@ -14,9 +14,7 @@ STORE = "aggregator store"
 RESULTS = "result store"
 
 
-async def patiently(
-    lease: Lease, what: str, call: Callable[[], Awaitable[T]], tell: Callable[[str | None], None]
-) -> T:
+async def patiently(lease: Lease, what: str, call: Callable[[], Awaitable[T]], tell: Callable[[str | None], None]) -> T:
     """The answer of `call`, however long `what` refuses. `tell` gets a line for users, and None once it is back.
 
     Released if the partition goes to another process meanwhile.

@@ -61,9 +61,7 @@ def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
     )
 
 
-def final_status(
-    spec: JobSpec, account: Counts, *, repeated: int, now: float, location: str, sha256: str
-) -> JobStatus:
+def final_status(spec: JobSpec, account: Counts, *, repeated: int, now: float, location: str, sha256: str) -> JobStatus:
     """The last report of a job: its file is in the result store."""
     return JobStatus(
         job=spec.job,

@@ -2,13 +2,10 @@
 
 SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
 and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `read_entries` has a connection of its own and may run beside it.
+thread writes; `aggregator.entries` reads beside it with connections of its own.
 """
 
-import bisect
 import contextlib
-import fcntl
-import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -17,17 +14,16 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from aggregator import blocks
+from aggregator.database import connect, lock, refusals
+from aggregator.entries import FILE, Codes, Places, add_up, key_range, read_pieces
 from aggregator.fold import PIECE, PIECE_BITS, JobFold, Result, fold
 from trapstream.core.errors import Fatal, Retryable
 
 _FORMAT = 1
 _DROP = 64
 """Blocks deleted in one transaction: short enough to go between two folds."""
-_LARGE_PIECE = 32 * 1024 * 1024
-"""Bytes of entries in a piece beyond which they are read one by one."""
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer) without rowid;
@@ -80,15 +76,15 @@ class Store:
         Retryable while another process has it or the disk refuses; Fatal if it is damaged. `durable` off is for
         stores that live as long as one process.
         """
-        self._path = folder / "store.sqlite"
+        self._path = folder / FILE
         self.jobs: dict[str, StoredJob] = {}
         self.next_offset: int | None = None
         """The next record of the log to fold; None for a new store."""
         with contextlib.ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                stack.callback(os.close, _lock(folder / "lock"))
-                self._db = stack.enter_context(contextlib.closing(_connect(self._path, durable)))
+                stack.callback(os.close, lock(folder / "lock"))
+                self._db = stack.enter_context(contextlib.closing(connect(self._path, durable)))
                 self._load()
             except (OSError, sqlite3.OperationalError) as error:
                 raise Retryable(f"{folder}: {error}") from error
@@ -148,19 +144,19 @@ class Store:
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
-        low, high = _range(self.jobs[job].number)
+        low, high = key_range(self.jobs[job].number)
         with self._transaction():
             gone = self._db.execute(
                 "delete from blocks where key in (select key from blocks where key >= ? and key < ? limit ?)",
                 (low, high, _DROP),
             ).rowcount
-        with _refusals(self._path):
+        with refusals(self._path):
             self._db.execute(f"pragma incremental_vacuum({_DROP * 256})").fetchall()
         return gone > 0
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _refusals(self._path):
+        with refusals(self._path):
             self._db.execute("begin immediate")
             try:
                 yield
@@ -189,81 +185,9 @@ class Store:
             state = JobFold(repeated=repeated)
             self.jobs[job] = StoredJob(number, state, msgspec.json.decode(mark, type=Mark) if mark else None)
             if not mark:
-                low, high = _range(number)
-                for start, codes, seqs in _pieces(self._db, low, high):
+                low, high = key_range(number)
+                for start, codes, seqs in read_pieces(self._db, low, high):
                     _take_again(state, (start - low) >> PIECE_BITS, codes, seqs)
-
-
-def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, int]:
-    """Code to count of a job's entries with seq < `below`, from the disk. Retryable if it cannot be read."""
-    tally: dict[int, int] = {}
-    with _reader(folder) as db:
-        number = _number(db, job)
-        if number is None:
-            return tally
-        low, high = _range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
-        for start, codes, seqs in _pieces(db, low, top):
-            there = codes if below is None else codes[seqs < below - (start - low)]
-            _add_up(tally, there)
-    return tally
-
-
-def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[bytes]:
-    """A job's entries with seq < `below` in the order of seq, from the disk, a piece in memory at a time.
-
-    It has its own connection, so it may run beside the thread that folds. Retryable if it cannot be read.
-    """
-    with _reader(folder) as db:
-        number = _number(db, job)
-        if number is None:
-            return
-        low, high = _range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
-        piece = low
-        while True:
-            row = db.execute("select min(key) from blocks where key >= ? and key < ?", (piece, top)).fetchone()
-            if row[0] is None:
-                return
-            piece = row[0] & -PIECE
-            yield from _piece(db, piece, PIECE if below is None else below - (piece - low))
-            piece += PIECE
-
-
-def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
-    where = "from blocks where key >= ? and key < ? order by key"
-    keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
-    index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
-    if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
-        yield from blocks.slices(index, data)
-        return
-    starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
-    for start, end in zip(index.start, index.end, strict=True):
-        row = bisect.bisect_right(starts, start) - 1
-        with db.blobopen("blocks", "data", rows[row][3], readonly=True) as blob:
-            blob.seek(start - starts[row])
-            yield blob.read(end - start)
-
-
-Codes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.uint16]
-
-
-def _pieces(db: sqlite3.Connection, low: int, high: int) -> Iterator[tuple[int, Codes, Places]]:
-    """The key at which each piece begins, and the codes and places of its entries, without the entries themselves."""
-    rows = db.execute("select key, codes, seqs from blocks where key >= ? and key < ? order by key", (low, high))
-    for start, group in itertools.groupby(rows, lambda row: int(row[0]) & -PIECE):
-        some = list(group)
-        codes = np.frombuffer(b"".join(row[1] for row in some), dtype=np.uint8)
-        yield start, codes, blocks.places(b"".join(row[2] for row in some))
-
-
-def _add_up(tally: dict[int, int], codes: Codes) -> None:
-    for code, count in enumerate(np.bincount(codes).tolist()):
-        if count:
-            tally[code] = tally.get(code, 0) + count
 
 
 def _take_again(state: JobFold, piece: int, codes: Codes, seqs: Places) -> None:
@@ -271,55 +195,5 @@ def _take_again(state: JobFold, piece: int, codes: Codes, seqs: Places) -> None:
     there = np.zeros(PIECE, dtype=np.uint8)
     there[seqs] = 1
     state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
-    _add_up(state.tally, codes)
+    add_up(state.tally, codes)
     state.highest = (piece << PIECE_BITS) + int(seqs.max())
-
-
-def _range(number: int) -> tuple[int, int]:
-    return blocks.key(number, 0), blocks.key(number + 1, 0)
-
-
-def _number(db: sqlite3.Connection, job: str) -> int | None:
-    row = db.execute("select number from jobs where job = ?", (job,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _lock(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise Retryable(f"{path.parent} is held by another aggregator") from error
-    return handle
-
-
-def _connect(path: Path, durable: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    db.execute("pragma auto_vacuum = incremental")
-    db.execute("pragma journal_mode = wal" if durable else "pragma journal_mode = off")
-    db.execute(f"pragma synchronous = {'full' if durable else 'off'}")
-    db.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: each checkpoint costs two syncs
-    db.execute("pragma cache_size = -4000")
-    return db
-
-
-@contextlib.contextmanager
-def _reader(folder: Path) -> Iterator[sqlite3.Connection]:
-    path = folder / "store.sqlite"
-    with _refusals(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-        db.execute("pragma cache_size = -4000")
-        yield db
-
-
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """SQLite's errors as this project's."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise Retryable(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise Fatal(
-            f"{path} is damaged ({error}); move its folder away, and it is made again from the log"
-        ) from error

@@ -1,6 +1,7 @@
 """The images below a prefix of S3, Google Cloud Storage or Azure, listed as a stream."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import obstore
@@ -24,7 +25,7 @@ def images(url: str, open_store: Callable[[str], Any] | None = None) -> Iterator
     if not bucket:
         raise SourceError(f"{url}: the bucket's name is missing")
     try:
-        store = (open_store or obstore.store.from_url)(root)
+        store = (open_store or _open)(root)
         if is_image_name(prefix.encode()):
             yield _line(root, prefix, prefix.rpartition("/")[2])
             return
@@ -36,6 +37,14 @@ def images(url: str, open_store: Callable[[str], Any] | None = None) -> Iterator
                     yield _line(root, key, name)
     except (BaseError, OSError, ValueError) as error:
         raise SourceError(f"{url}: cannot list it: {_first_line(error)}") from None
+
+
+def _open(root: str) -> Any:
+    return obstore.store.from_url(
+        root,
+        client_options={"allow_http": True, "timeout": timedelta(seconds=30)},
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=60)},
+    )
 
 
 def _is_wanted(name: bytes) -> bool:

@@ -62,7 +62,7 @@ def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
                     break
     except OSError as error:
         raise DamagedManifest(_unreadable(error)) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedManifest(f"the stored manifest is damaged (line {seq + 1}: {error}): submit it again") from None
     if seq > spec.images or (not refs and seq < spec.images):
         raise DamagedManifest(f"the stored manifest has not the job's {spec.images} images: submit the job again")

@@ -40,14 +40,20 @@ class Desk:
         whole = known[spec.job] = states.merged(known.get(spec.job), spec)
         self._written[spec.job] = spec
         if not is_open(whole):
-            self._end(whole.job)
+            task = self._tasks.get(whole.job)
+            if task is not None and whole.cancelled:
+                task.cancel()  # a task that sealed or failed its job ends by itself
+            self._drop(whole.job)
             cursor.remove(self._cursor(whole.job))
 
     def forget(self, partition: int, job: str) -> None:
         """A job whose retention is over."""
         self._specs.get(partition, {}).pop(job, None)
         self._written.pop(job, None)
-        self._end(job)
+        task = self._drop(job)
+        if task is not None:
+            task.cancel()
+        cursor.remove(self._cursor(job))
 
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
@@ -62,7 +68,9 @@ class Desk:
     async def release(self, partitions: Iterable[int]) -> None:
         """Stops the jobs of partitions that are no longer this producer's; returns when they have stopped."""
         jobs = [job for partition in partitions for job in self._specs.pop(partition, {})]
-        tasks = [task for job in jobs if (task := self._end(job)) is not None]
+        tasks = [task for job in jobs if (task := self._drop(job)) is not None]
+        for task in tasks:
+            task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -71,12 +79,9 @@ class Desk:
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _end(self, job: str) -> asyncio.Task[None] | None:
+    def _drop(self, job: str) -> asyncio.Task[None] | None:
         self.published.pop(job, None)
-        task = self._tasks.pop(job, None)
-        if task is not None:
-            task.cancel()
-        return task
+        return self._tasks.pop(job, None)
 
     def _cursor(self, job: str) -> Path:
         return cursor.cursor_path(self._settings.cursors, job)
@@ -85,10 +90,9 @@ class Desk:
         await retry.until_back(lambda: self._sender.send_spec(spec), "kafka")
 
     async def _publish(self, spec: JobSpec) -> None:
-        self.published[spec.job] = 0
-
         def note(seq: int) -> None:
-            self.published[spec.job] = seq
+            if self._tasks.get(spec.job) is asyncio.current_task():
+                self.published[spec.job] = seq
 
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
         progress = counted(spec, note)
@@ -106,4 +110,3 @@ class Desk:
             )
 
         await retry.until_back(once, "kafka")
-        log.get_logger().info("left" if self._stop.is_set() else "published", job=spec.job, at=self.published[spec.job])

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from trapstream.core.errors import TrapstreamError
 
@@ -15,7 +15,8 @@ MOST_LINE_BYTES = 32 * 1024
 _JUNK = frozenset({b"@eaDir", b"#recycle", b"@Recycle", b"$RECYCLE.BIN", b"Thumbs.db"})
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
 _STORE_SCHEMES = frozenset({b"s3", b"gs", b"az"})
-_URL_SAFE = "%:/?#[]@!$&'()*+,;=~-._"
+_UNSAFE = re.compile(rb"[^A-Za-z0-9/~._-]")
+_UNSAFE_URL = re.compile(rb"[^A-Za-z0-9%:/?#\[\]@!$&'()*+,;=~._-]")
 
 
 class SourceError(TrapstreamError):
@@ -52,7 +53,7 @@ def as_bytes(text: str) -> bytes:
 
 def file_uri(path: bytes) -> str:
     """The address of an absolute path: every byte comes back, whatever it was."""
-    return "file://" + quote_from_bytes(path, safe="/~-._")
+    return "file://" + _encoded(_UNSAFE, path)
 
 
 def url_uri(url: bytes) -> str:
@@ -63,13 +64,17 @@ def url_uri(url: bytes) -> str:
     """
     scheme, _, rest = url.partition(b"://")
     if scheme.lower() in _STORE_SCHEMES:
-        return f"{scheme.decode().lower()}://{quote_from_bytes(rest, safe='/~-._')}"
+        return f"{scheme.decode().lower()}://{_encoded(_UNSAFE, rest)}"
     return quoted(url)
 
 
 def quoted(uri: bytes) -> str:
     """A percent-encoded address; what no address may hold is encoded, the rest stands as it is."""
-    return quote_from_bytes(uri, safe=_URL_SAFE)
+    return _encoded(_UNSAFE_URL, uri)
+
+
+def _encoded(unsafe: re.Pattern[bytes], raw: bytes) -> str:
+    return unsafe.sub(lambda found: b"%%%02X" % ord(found[0]), raw).decode()
 
 
 def path_of_uri(uri: bytes) -> bytes:

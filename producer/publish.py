@@ -61,9 +61,11 @@ async def publish(
             done = await _oldest(in_flight, sender, progress)
         await asyncio.to_thread(cursor.write, place, done)
         if done.seq < spec.images:
+            log.get_logger().info("left for the next start", job=spec.job, published=done.seq)
             return
         # 6. Seal the job: all is acknowledged. Dying before this: the cursor stands at the end.
         await sender.send_spec(replace(spec, total=spec.images))
+        log.get_logger().info("published", job=spec.job, references=spec.images)
     except DamagedManifest as error:
         log.get_logger().error("cannot be published", job=spec.job, error=str(error))
         await sender.send_spec(replace(spec, failed=str(error)))

@@ -9,13 +9,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from producer.chunks import Chunk
-from trapstream.core import kafka, log, messages, topics
+from trapstream.core import kafka, log, messages, metrics, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
 
 MOST_IN_FLIGHT = 8
 """Chunks sent and not yet acknowledged, of all jobs together: this bounds the producer's memory."""
 _STOP_SECONDS = 5.0
+_SAY_SECONDS = 5.0
+"""A wait for Kafka is said as often as this."""
 
 
 class Sent(NamedTuple):
@@ -24,6 +26,7 @@ class Sent(NamedTuple):
     answer: asyncio.Future[None]
     """Done once the chunk is acknowledged; a KafkaError if it never will be."""
     client: AIOKafkaProducer
+    topic: str
 
 
 class Sender:
@@ -70,11 +73,13 @@ class Sender:
                 raise Retryable(f"could not send to {topic}: {error!r}") from error
             raise
         _settle(answer, answers)
-        return Sent(answer, producer)
+        return Sent(answer, producer, topic)
 
     async def acknowledged(self, sent: Sent) -> None:
         """Waits for the acknowledgement. Retryable if it will not come: then send again."""
-        await asyncio.wait([sent.answer])
+        while not (await asyncio.wait([sent.answer], timeout=_SAY_SECONDS))[0]:
+            _say_waiting(sent.topic)
+        metrics.WAITING.labels("kafka").set(0)
         error = sent.answer.exception()
         if error is not None:
             await self._renew(sent.client)
@@ -122,11 +127,17 @@ async def _queue(producer: AIOKafkaProducer, batch: object, topic: str, partitio
     batch.close()  # type: ignore[attr-defined]
     while True:
         try:
-            answer: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=partition)
-        except KafkaTimeoutError:  # Kafka is away: what is queued before waits for it, and so does this
-            log.get_logger().warning("waiting", on="kafka", topic=topic, partition=partition)
+            async with asyncio.timeout(_SAY_SECONDS):
+                answer: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=partition)
+        except (TimeoutError, KafkaTimeoutError):
+            _say_waiting(topic)  # what is queued before waits for Kafka, and so does this: nothing is lost
         else:
             return answer
+
+
+def _say_waiting(topic: str) -> None:
+    metrics.WAITING.labels("kafka").set(1)
+    log.get_logger().warning("waiting", on="kafka", topic=topic)
 
 
 def _settle(whole: asyncio.Future[None], answers: Sequence[asyncio.Future[object]]) -> None:

@@ -12,6 +12,7 @@ A name comes once: what has the name of an entry before it is left out, and said
 # Paths are bytes here, so that every name works; pathlib has only text.
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -54,9 +55,11 @@ def open_sources(texts: Sequence[str]) -> list[Source]:
     """The SOURCEs of a command line. SourceError, one line, for what is none: nothing is read before."""
     if not texts:
         raise SourceError("no SOURCE: give a folder, an image, a list, a bucket prefix, or - for standard input")
+    if "" in texts:
+        raise SourceError("a SOURCE is empty: give a folder, an image, a list, a bucket prefix, or -")
     sources = [_open(text) for text in texts]
     if len(sources) > 1 and not all(source.again for source in sources):
-        raise SourceError("- (standard input) cannot be combined with other SOURCEs: it can be read only once")
+        raise SourceError("standard input or a pipe cannot be combined with other SOURCEs: it can be read only once")
     return sources
 
 
@@ -139,29 +142,32 @@ def _open(text: str) -> Source:
         return Source(text, path, lambda notes: _walked(path, notes))
     folder = os.path.dirname(path)
     try:
-        os.stat(path)
+        kind = os.stat(path).st_mode
     except OSError as error:
         raise SourceError(f"{manifest.path_text(place)}: {error.strerror}") from None
     if manifest.is_image_name(path):
         image = _local(path, os.path.basename(path))
         return Source(text, folder, lambda _: iter([image]))
     name = manifest.path_text(place)
+    if not stat.S_ISREG(kind):  # a pipe, such as a shell's <(...): it can be read once, and has no folder of its own
+        base = os.getcwdb()
+        return Source(text, base, lambda _: _list_file(path, name, base), again=False)
     _open_list(path, name).close()
     return Source(text, folder, lambda _: _list_file(path, name, folder))
 
 
 def _open_url(text: str, url: bytes) -> Source:
-    scheme = url.partition(b"://")[0].lower()
+    scheme, shown = url.partition(b"://")[0].lower(), manifest.path_text(url)
     if scheme in (b"s3", b"gs", b"az"):
         return Source(text, url, lambda _: (Found(line, True) for line in buckets.images(text)))
     if scheme == b"file":
         return _open(os.fsdecode(manifest.path_of_uri(url)))
     if scheme in (b"http", b"https"):
         if not manifest.is_image_name(url.partition(b"?")[0]):
-            raise SourceError(f"{text}: over HTTP an image can be read, not a list or a folder")
+            raise SourceError(f"{shown}: over HTTP an image can be read, not a list or a folder")
         line = ManifestLine(file=manifest.as_text(url), uri=manifest.url_uri(url))
         return Source(text, b"", lambda _: iter([Found(line, False)]))
-    raise SourceError(f"{text}: {scheme.decode()}:// cannot be read; use a path, http(s)://, s3://, gs:// or az://")
+    raise SourceError(f"{shown}: {scheme.decode()}:// cannot be read; use a path, http(s)://, s3://, gs:// or az://")
 
 
 def _walked(root: bytes, notes: Notes) -> Iterator[Found]:

@@ -21,6 +21,7 @@ from trapstream.core.messages import JobSpec, Lane, ModelInfo
 from trapstream.core.store import ManifestLine, manifest_path, whole_file
 
 _BATCH = 1000
+_LEAVE_SECONDS = 2.0
 
 
 class SubmitError(TrapstreamError):
@@ -65,11 +66,14 @@ async def make_manifest(
             _tell(loop, made, manifest, None)
 
     # A daemon: who leaves need not wait for a standard input that does not end.
-    threading.Thread(target=work, daemon=True, name="manifest").start()
+    thread = threading.Thread(target=work, daemon=True, name="manifest")
+    thread.start()
     try:
         return await made
-    finally:
+    except asyncio.CancelledError:
         left.set()
+        await asyncio.to_thread(thread.join, _LEAVE_SECONDS)  # so that it takes its half-made file away
+        raise
 
 
 def write_manifest(results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None]) -> Manifest:

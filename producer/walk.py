@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from producer.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
+from producer.spill import in_order
 
 _UNREADABLE = "folders could not be read and were left out"
 _LINKED = "links to folders that are read under their own name were left out"
@@ -25,15 +26,15 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
         raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
     real_root = os.path.realpath(root)
     read = {(top.st_dev, top.st_ino)}
-    stack: list[Iterator[tuple[bytes, bool]]] = [iter(names)]
+    stack = [names]
     steps: list[bytes] = []
     while stack:
-        for name, is_folder in stack[-1]:
-            relative = b"/".join([*steps, name])
-            if not is_folder:
+        for name in stack[-1]:
+            relative = b"".join([*steps, name])
+            if not name.endswith(b"/"):
                 yield relative
                 continue
-            path = os.path.join(root, relative)
+            path = os.path.join(root, relative[:-1])
             try:
                 if _is_read_elsewhere(path, real_root, read):
                     notes.add(_LINKED, path_text(path))
@@ -42,7 +43,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
             except OSError as error:
                 notes.add(_UNREADABLE, f"{path_text(path)} ({error.strerror})")
                 continue
-            stack.append(iter(below))
+            stack.append(below)
             steps.append(name)
             break
         else:
@@ -68,18 +69,19 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _sorted(folder: bytes) -> list[tuple[bytes, bool]]:
-    """Names of images and folders. A folder sorts as its name with a slash: so whole paths come out sorted."""
-    found: list[tuple[bytes, bool]] = []
+def _sorted(folder: bytes) -> Iterator[bytes]:
+    """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_left_out(entry.name):
-                continue
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link to itself, or into a closed folder
-                is_folder = False
-            if is_folder or is_image_name(entry.name):
-                found.append((entry.name, is_folder))
-    found.sort(key=lambda each: each[0] + b"/" if each[1] else each[0])
-    return found
+        return in_order(name for entry in entries if (name := _wanted(entry)) is not None)
+
+
+def _wanted(entry: "os.DirEntry[bytes]") -> bytes | None:
+    if is_left_out(entry.name):
+        return None
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link to itself, or into a closed folder
+        is_folder = False
+    if is_folder:
+        return entry.name + b"/"
+    return entry.name if is_image_name(entry.name) else None

@@ -9,11 +9,11 @@ from torch.nn import functional
 from .network import STRIDES
 
 CANDIDATES = 9
-SIZES = ((0, 72), (48, 176), (112, 4096))  # longer sides, in pixels, that the cells of each stride answer for
+SIZES = ((0, 128), (64, 4096))  # longer sides, in pixels, that the cells of each stride answer for
 
 
 def flatten(grids: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Boxes [N, A, 4] as corners in pixels, class logits [N, A, C], cells' middles [A, 2] and levels [A] of raw grids."""
+    """Boxes [N, A, 4] as corners in pixels, class logits [N, A, C], middles [A, 2] and levels [A]."""
     boxes, logits, middles, levels = [], [], [], []
     for grid, stride in zip(grids, STRIDES, strict=True):
         height, width = grid.shape[2:]

@@ -1,6 +1,6 @@
 """The demonstration detector's network: plain convolutions, one stage, no anchor boxes. Needs torch (extra `train`).
 
-Three grids look at the image, with cells of 8, 16 and 32 pixels. Each cell gives one box, as the distances from its
+Two grids look at the image, with cells of 16 and 32 pixels. Each cell gives one box, as the distances from its
 middle to the box's four sides, and one score a class.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDES = (8, 16, 32)
+STRIDES = (16, 32)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -53,24 +53,18 @@ class Surroundings(nn.Module):  # type: ignore[misc, unused-ignore]
 class Detector(nn.Module):  # type: ignore[misc, unused-ignore]
     """From images float32 [N, 3, H, W] in 0 to 1 (H, W multiples of 32) to boxes and scores of all A cells."""
 
-    def __init__(self, classes: int = 3, width: int = 16) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        w = width
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 2 * w, 6, 4, 1, bias=False), nn.BatchNorm2d(2 * w), nn.ReLU(inplace=True)
+        self.near = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 24, 6, 4, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True)),
+            conv(24, 48, 3, 2),
+            conv(48, 96, 3, 2),
+            Residual(96),
+            Residual(96),
         )
-        self.fine = nn.Sequential(conv(2 * w, 4 * w, 3, 2), Residual(4 * w))
-        self.middle = nn.Sequential(conv(4 * w, 8 * w, 3, 2), Residual(8 * w), Residual(8 * w))
-        self.coarse = nn.Sequential(
-            conv(8 * w, 12 * w, 3, 2), Residual(12 * w), Residual(12 * w), Surroundings(12 * w)
-        )
-        n = 3 * w
-        self.from_coarse, self.from_middle, self.from_fine = conv(12 * w, n, 1), conv(8 * w, n, 1), conv(4 * w, n, 1)
-        self.mix_middle, self.mix_fine = conv(n, n), conv(n, n)
-        self.down_middle, self.down_coarse = conv(n, n, 3, 2), conv(n, n, 3, 2)
-        self.heads = nn.ModuleList(
-            nn.Sequential(conv(n, 4 * w, 3), nn.Conv2d(4 * w, 4 + classes, 1)) for _ in STRIDES
-        )
+        self.far = nn.Sequential(conv(96, 160, 3, 2), Residual(160), Residual(160), Surroundings(160))
+        self.from_far, self.from_near, self.join = conv(160, 64, 1), conv(96, 64, 1), conv(64, 64)
+        self.heads = nn.ModuleList(nn.Sequential(conv(64, 64), nn.Conv2d(64, 4 + classes, 1)) for _ in STRIDES)
         for head in self.heads:
             last = head[-1]
             assert isinstance(last, nn.Conv2d) and last.bias is not None
@@ -81,14 +75,10 @@ class Detector(nn.Module):  # type: ignore[misc, unused-ignore]
 
     def grids(self, images: Tensor) -> list[Tensor]:
         """The raw answer of each grid: [N, 4 + classes, H / stride, W / stride]."""
-        fine = self.fine(self.stem(images))
-        middle = self.middle(fine)
-        deep = self.from_coarse(self.coarse(middle))
-        m = self.mix_middle(self.from_middle(middle) + functional.interpolate(deep, scale_factor=2.0, mode="nearest"))
-        f = self.mix_fine(self.from_fine(fine) + functional.interpolate(m, scale_factor=2.0, mode="nearest"))
-        m = m + self.down_middle(f)
-        deep = deep + self.down_coarse(m)
-        return [head(x) for head, x in zip(self.heads, (f, m, deep), strict=True)]
+        near = self.near(images)
+        far = self.from_far(self.far(near))
+        near = self.join(self.from_near(near) + functional.interpolate(far, scale_factor=2.0, mode="nearest"))
+        return [head(x) for head, x in zip(self.heads, (near, far), strict=True)]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [N, A, 4] as (cx, cy, w, h) in pixels, and scores [N, A, classes] in 0 to 1."""

@@ -126,9 +126,7 @@ def test_entry_has_megadetectors_numbers(answer: tuple[Letterbox, NDArray[np.flo
 
 
 @given(answers(), st.floats(0, 1), st.randoms(use_true_random=False))
-def test_entry_is_legal_and_total(
-    answer: tuple[Letterbox, NDArray[np.float32]], threshold: float, random: Any
-) -> None:
+def test_entry_is_legal_and_total(answer: tuple[Letterbox, NDArray[np.float32]], threshold: float, random: Any) -> None:
     """Sorted, above the threshold, inside the image, floats only, and the same bytes for any order of the rows."""
     box, rows = answer
     outcome, value = entry("a.jpg", None, box, rows, threshold, MODEL)
@@ -155,9 +153,7 @@ def test_boxes_come_home(width: int, height: int, data: st.DataObject) -> None:
     x = sorted(data.draw(st.tuples(*[st.integers(0, width)] * 2)))
     y = sorted(data.draw(st.tuples(*[st.integers(0, height)] * 2)))
     scale_x, scale_y = box.width / width, box.height / height
-    drawn = [
-        [x[0] * scale_x + box.left, y[0] * scale_y + box.top, x[1] * scale_x + box.left, y[1] * scale_y + box.top]
-    ]
+    drawn = [[x[0] * scale_x + box.left, y[0] * scale_y + box.top, x[1] * scale_x + box.left, y[1] * scale_y + box.top]]
     found = source_corners(box, np.array(drawn, dtype=np.float32))[0]
     allowed = 1.5 / min(scale_x, scale_y) + 1
     assert np.abs(found - np.array([x[0], y[0], x[1], y[1]])).max() <= allowed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator import blocks, store
+from aggregator import blocks, entries, store
 from aggregator.fold import CODES, PIECE, JobFold, Result, counts, fold
 from aggregator.reading import read
 from tests.unit.values import image_result
@@ -107,8 +107,8 @@ def test_store_keeps_the_first(
     for result in results:
         first.setdefault(result.seq, result)
     wanted = [first[seq] for seq in sorted(first) if below is None or seq < below]
-    assert list(store.read_entries(folder, "job", below)) == [result.entry for result in wanted]
-    assert counts(store.read_tally(folder, "job", below)).done == len(wanted)
+    assert list(entries.read_entries(folder, "job", below)) == [result.entry for result in wanted]
+    assert counts(entries.read_tally(folder, "job", below)).done == len(wanted)
     before = {job: (stored.number, stored.fold) for job, stored in opened.jobs.items()}
     opened.close()
     again = store.Store(folder)
@@ -123,9 +123,9 @@ def test_piece_of_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     opened = store.Store(tmp_path)
     _folded(opened, results, 2)
     opened.close()
-    usual = list(store.read_entries(tmp_path, "job"))
-    monkeypatch.setattr(store, "_LARGE_PIECE", 10)
-    assert list(store.read_entries(tmp_path, "job")) == usual
+    usual = list(entries.read_entries(tmp_path, "job"))
+    monkeypatch.setattr(entries, "_LARGE_PIECE", 10)
+    assert list(entries.read_entries(tmp_path, "job")) == usual
     assert len(usual) == 6
 
 
@@ -174,8 +174,8 @@ def test_mark_ends_a_job(tmp_path: Path) -> None:
     opened.close()
     again = store.Store(tmp_path)
     assert again.jobs["job"].mark == mark
-    assert list(store.read_entries(tmp_path, "job")) == []
-    assert len(list(store.read_entries(tmp_path, "other"))) == 1
+    assert list(entries.read_entries(tmp_path, "job")) == []
+    assert len(list(entries.read_entries(tmp_path, "other"))) == 1
     again.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer import lists, manifest
+from producer import lists, manifest, spill
 from producer.manifest import Notes, SourceError
 from producer.seen import Seen
 
@@ -191,6 +191,12 @@ def test_seen_is_a_set(batches: list[list[bytes]]) -> None:
                 expected.append(name not in known)
                 known.add(name)
             assert seen.add(batch) == expected
+
+
+@given(st.lists(file_names, max_size=60), st.integers(1, 20))
+def test_spilled_names_come_sorted(names: list[bytes], most: int) -> None:
+    """However few are held at once, all come back, in order."""
+    assert list(spill.in_order(names, most)) == sorted(names)
 
 
 def test_notes_count_all_and_name_the_first() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -167,6 +168,22 @@ def test_standard_input_is_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         lines("-", tmp_path)
 
 
+def test_a_pipe_is_a_list_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell's <(...): relative to the working folder, and a first look takes nothing out of it."""
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(touch(tmp_path / "here", "a.jpg"))
+    sources.check([str(tmp_path / "pipe")])
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=["a.jpg\nb.jpg\n"])
+    writer.start()
+    assert [line.uri for line in lines(tmp_path / "pipe")] == [
+        f"file://{tmp_path}/here/a.jpg",
+        f"file://{tmp_path}/here/b.jpg",
+    ]
+    writer.join()
+    with pytest.raises(SourceError, match="cannot be combined"):
+        lines(tmp_path / "pipe", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("make", "source", "expected"),
     [
@@ -177,6 +194,7 @@ def test_standard_input_is_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ([], "ftp://host/a.jpg", "ftp:// cannot be read"),
         ([], "https://host/folder/", "an image can be read, not a list"),
         ([], "s3://", "bucket's name is missing"),
+        ([], "gs:///folder", "bucket's name is missing"),
         (["table.csv"], "table.csv", "CSV is no list"),
     ],
 )
@@ -211,6 +229,20 @@ def test_a_bucket_prefix_gives_its_images() -> None:
     assert list(buckets.images("gs://bucket/cams/2/B.PNG", lambda _: store)) == [
         ManifestLine(file="B.PNG", uri="gs://bucket/cams/2/B.PNG")
     ]
+
+
+def test_a_bucket_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is away, or refuses: one line that names the prefix."""
+    for name, value in {
+        "AWS_ENDPOINT": "http://127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SourceError, match="s3://bucket/cams: cannot list it") as caught:
+        sources.check(["s3://bucket/cams"])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_manifest_is_stored_whole(tmp_path: Path) -> None:

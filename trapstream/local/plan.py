@@ -19,6 +19,8 @@ from trapstream.local.state import StackError
 
 SERVICES = ("producer", "consumer", "aggregator")
 Progress = Callable[[str], None]
+_ROOT = Path(model_repository.__path__[0]).parent
+"""Where the packages lie: site-packages, or a checkout that nobody installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,12 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         name=name,
         argv=(sys.executable, "-P", "-m", name),  # -P: what lies in the home must not pass for a package
         env={
+            "PYTHONPATH": ":".join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
             "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
             "TRAPSTREAM_HTTP_PORT": str(ports[name]),
-            "TRAPSTREAM_SHM_PREFIX": f"{shm_prefix(home)}{name}-",
+            "TRAPSTREAM_SHM_PREFIX": f"{shm_prefix(home)}{name}",
             "TRAPSTREAM_MEMBER": f"{name}-0",
             "TRAPSTREAM_LOG_FORMAT": "json",
         },
@@ -79,7 +82,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
         ports=(ports[name],),
-        shm_prefix=f"{shm_prefix(home)}{name}-",
+        shm_prefix=f"{shm_prefix(home)}{name}",
     )
 
 
@@ -110,10 +113,10 @@ async def jars_folder(progress: Progress) -> Path:
 
 
 def _triton(home: Path, wanted: Wanted, ports: Mapping[str, int]) -> Child:
-    repository = home / "triton" / "repository"
+    repository = home / triton.REPOSITORY
     repository.mkdir(parents=True, exist_ok=True)
     name = _render(wanted.bundle or default_bundle(), repository)
-    return triton.child(home, repository, (name,), ports, shm_prefix(home))
+    return triton.child(home, (name,), ports, shm_prefix(home))
 
 
 def default_bundle() -> Path:

@@ -56,9 +56,7 @@ class Process:
             "TRAPSTREAM_DRAIN_SECONDS": "5",
         }
         with self.log_file.open("ab") as log:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "aggregator"], env=environment, stdout=log, stderr=log
-            )
+            self.child = subprocess.Popen([sys.executable, "-m", "aggregator"], env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -170,9 +168,7 @@ async def send_results(servers: str, answers: Sequence[ImageResult]) -> None:
     await send(servers, topics.DETECTIONS, [(answer.job, messages.encode(answer)) for answer in answers])
 
 
-async def wait_status(
-    servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 60.0
-) -> JobStatus:
+async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 60.0) -> JobStatus:
     """The first status of the job that `accept` takes."""
     async with asyncio.timeout(seconds):
         async for found in status.watch(servers, job):

@@ -12,11 +12,12 @@ import numpy as np
 import psutil
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from consumer.boxes import letterbox
 from consumer.dali_decode import LetterboxPipeline
 from consumer.decode import Decoded, Decoder, Encoded
+from consumer.header import read_header
 from tests import images
 from trapstream.core.errors import Permanent, Reason
 

@@ -135,5 +135,7 @@ async def test_a_server_that_is_killed_is_waited_for(stack: RunningStack, prefix
         after = await detector.detect(group)
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     for one, other in zip(before, after, strict=True):
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
         np.testing.assert_array_equal(one, other)
     pool.close()

@@ -45,7 +45,7 @@ def stack_of(home: Path) -> state.Stack:
 @pytest.fixture
 def home(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRAPSTREAM_BUNDLE", str(bundle))
-    return tmp_path / "home"
+    return tmp_path / "José's $home, no. 1"  # a home may be called anything
 
 
 def test_ps_and_a_second_up_on_a_stack_that_runs(stack: RunningStack) -> None:
@@ -76,8 +76,18 @@ def test_killed_servers_come_back_where_they_were(stack: RunningStack) -> None:
     assert "died (signal 9)" in trapstream(stack.home, "logs", "supervisor").stdout
 
 
+def two_ups_at_once(home: Path) -> state.Stack:
+    """They make one stack, and both name its endpoints."""
+    command = [*COMMAND, "--home", str(home), "up", "-d", "--services", ""]
+    ups = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [up.communicate(timeout=60) for up in ups]
+    assert [up.returncode for up in ups] == [0, 0], answers
+    assert answers[0][0] == answers[1][0]
+    return stack_of(home)
+
+
 async def test_after_a_killed_supervisor_up_cleans_up_and_the_data_is_there(home: Path, stack: RunningStack) -> None:
-    first = control.up(home, print, services=())
+    first = two_ups_at_once(home)
     admin = AIOKafkaAdminClient(bootstrap_servers=first.endpoints["kafka"])
     await admin.start()
     await admin.create_topics([NewTopic("kept", 1, 1)])
@@ -151,15 +161,3 @@ def test_ctrl_c_while_downloading_leaves_nothing(home: Path, tmp_path: Path, mon
     assert not download.is_running()
     assert nothing_is_left(home)
     assert not list((tmp_path / "cache").glob("kafka-?.?.?"))
-
-
-def test_two_ups_at_once_make_one_stack(home: Path) -> None:
-    command = [*COMMAND, "--home", str(home), "up", "-d", "--services", ""]
-    ups = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [up.communicate(timeout=60) for up in ups]
-    try:
-        assert [up.returncode for up in ups] == [0, 0], answers
-        assert answers[0][0] == answers[1][0], "both name the same endpoints"
-    finally:
-        assert trapstream(home, "down").returncode == 0
-    assert nothing_is_left(home)

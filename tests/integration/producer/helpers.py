@@ -40,13 +40,14 @@ class Published(NamedTuple):
 
 
 class Producer:
-    """`python -m producer` over `home`; always the same member, so that it is back in its group at once."""
+    """`python -m producer` over `home`. The same member each time, so that it is back in its group at once."""
 
-    def __init__(self, servers: str, home: Path, checkpoint: int = 1000) -> None:
+    def __init__(self, servers: str, home: Path, checkpoint: int = 1000, member: str = "0") -> None:
         self.home = home
         self._environment = os.environ | {
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": servers,
+            "TRAPSTREAM_MEMBER": member,
             "TRAPSTREAM_PUBLISH_CHECKPOINT": str(checkpoint),
         }
         self._log = (home / "producer.log").open("ab")

@@ -177,3 +177,19 @@ async def test_a_job_that_is_not_there_cannot_be_cancelled(servers: str) -> None
     """The message names it and says how to find the right one."""
     with pytest.raises(submit.SubmitError, match="there is no job nobody-1"):
         await submit.cancel(servers, "nobody-1")
+
+
+async def test_producers_share_the_jobs_and_take_over(servers: str, tmp_path: Path, producer: Producer) -> None:
+    """With one of two killed for good in the midst of its jobs, all jobs are sealed and no image is missing."""
+    other = Producer(servers, tmp_path, CHECKPOINT, member="1")
+    try:
+        producer.start()
+        other.start()
+        specs = [await make_job(servers, tmp_path, images) for images in range(20_000, 20_006)]
+        await spec_when(servers, specs[0].job, lambda _: True)
+        other.end(signal.SIGKILL)
+        for spec in specs:
+            await spec_when(servers, spec.job, sealed)
+            assert {each.ref.seq for each in await published(servers, spec.job)} == set(range(spec.images))
+    finally:
+        other.close()

@@ -59,6 +59,14 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Attempts are told as progress, as in the process that downloads."""
+    stamina.instrumentation.set_on_retry_hooks([])
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
     monkeypatch.setattr(jars, "pinned", lambda: PINNED)
