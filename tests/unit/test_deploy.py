@@ -325,3 +325,15 @@ def test_the_plan_s_template_names_what_the_consumer_asks_for() -> None:
     assert set(string.Template(text).get_identifiers()) == {
         "name", "max_batch_size", "most", "queue_delay_us", "instances",
     }  # fmt: skip
+
+
+def test_the_plan_is_made_of_what_models_say() -> None:
+    """The script reads fields that a card has, and as many detections as a completed graph gives."""
+    from trapstream.models.card import Card
+    from trapstream.models.complete import Rule
+
+    text = (ROOT / "deploy/docker/build_plan.sh").read_text()
+    fields = set(re.findall(r'card\["(\w+)"\]', text))
+    assert fields
+    assert fields <= set(Card.__struct_fields__)
+    assert f"MOST:-{Rule().most}}}" in text
