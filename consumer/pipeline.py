@@ -1,6 +1,7 @@
 """The stages, wired: intake -> fetch -> decode -> detect -> emit. No rule stands here."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -50,7 +51,11 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
-        async with self._fetcher, self._detector, asyncio.TaskGroup() as stages:
+        async with contextlib.AsyncExitStack() as held:
+            held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
+            await held.enter_async_context(self._fetcher)
+            await held.enter_async_context(self._detector)
+            stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
@@ -66,7 +71,6 @@ class Pipeline:
             finally:
                 for task in running:
                     task.cancel()
-        self._slabs.close()
 
     async def _merge(self) -> None:
         while True:

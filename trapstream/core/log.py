@@ -7,7 +7,7 @@ import structlog
 
 
 class Thinned(logging.Filter):
-    """Passes a message of one place in the code once in a while: a client whose broker is away says it 100 times a second."""
+    """Passes what one place in the code says once in a while: a client says 100 times a second that a broker is away."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """The models that are here: NAME[@VERSION] to what a job must know of it."""
 
+import os
 from pathlib import Path
 
 import model_repository
@@ -15,7 +16,7 @@ class NoSuchModel(TrapstreamError):
 def find(label: str) -> ModelInfo:
     """The bundle called NAME or NAME@VERSION. NoSuchModel names those that are here."""
     name, _, version = label.partition("@")
-    cards = [read_card(path) for path in sorted(_bundles().glob("*/card.json"))]
+    cards = [read_card(path) for path in _cards()]
     for card in cards:
         if card.name == name and version in ("", card.version):
             return info_of(card)
@@ -37,5 +38,7 @@ def info_of(card: Card) -> ModelInfo:
     )
 
 
-def _bundles() -> Path:
-    return Path(model_repository.__path__[0])
+def _cards() -> list[Path]:
+    """TRAPSTREAM_BUNDLE's card, where it is set, and those of the package."""
+    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
+    return [Path(chosen) / "card.json"] * bool(chosen) + sorted(Path(model_repository.__path__[0]).glob("*/card.json"))
