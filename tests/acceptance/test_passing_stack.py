@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of run."""
+"""run where no stack is up: it brings one up and takes it down again."""
 
 import json
 import signal
@@ -8,6 +8,7 @@ import psutil
 
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
+from tests.acceptance.test_jobs import sum_of
 from tests.waiting import wait_for
 
 
@@ -19,7 +20,7 @@ def test_ctrl_c_ends_the_job_and_the_stack(scenes: Path, tmp_path: Path) -> None
     command = command_for(tmp_path / "home")
     output = tmp_path / "results.json"
     running = command.start("run", listed, "-o", output)
-    wait_for("the job", lambda: _some_done(command))
+    wait_for("the job", lambda: _some_done(command), 120)
     pids = [process["pid"] for process in command.processes().values()]
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
@@ -32,6 +33,19 @@ def test_ctrl_c_ends_the_job_and_the_stack(scenes: Path, tmp_path: Path) -> None
 
 def _some_done(command: Command) -> bool:
     ran = command("status", "--json")
-    return ran.status == 0 and any(
-        json.loads(line)["counts"]["empty"] + json.loads(line)["counts"]["detected"] for line in ran.out.splitlines()
-    )
+    return ran.status == 0 and any(sum_of(json.loads(line)) for line in ran.out.splitlines())
+
+
+def test_two_runs_share_a_passing_stack(scenes: Path, tmp_path: Path) -> None:
+    """Two runs at once in one home both end well, whichever brought the stack up, and nothing of it is left."""
+    command = command_for(tmp_path / "home")
+    long, short = tmp_path / "long.json", tmp_path / "short.json"
+    first = command.start("run", *sorted(scenes.glob("*.jpg"))[:3], "-o", short)
+    wait_for("the first one's stack", lambda: (tmp_path / "home" / "stack.json").exists())
+    second = command.start("run", scenes, "-o", long)
+    for running in (first, second):
+        _, said = running.communicate(timeout=100)
+        assert running.returncode == 0, said
+    assert len(json.loads(short.read_text())["images"]) == 3
+    assert len(json.loads(long.read_text())["images"]) == 120
+    assert json.loads((tmp_path / "home" / "stack.json").read_text())["state"] == "down"
