@@ -41,7 +41,7 @@ def test_two_runs_share_a_passing_stack(scenes: Path, tmp_path: Path) -> None:
     command = command_for(tmp_path / "home")
     long, short = tmp_path / "long.json", tmp_path / "short.json"
     first = command.start("run", *sorted(scenes.glob("*.jpg"))[:3], "-o", short)
-    wait_for("the first one's stack", lambda: (tmp_path / "home" / "stack.json").exists())
+    wait_for("the first one's stack", (tmp_path / "home" / "stack.json").exists)
     second = command.start("run", scenes, "-o", long)
     for running in (first, second):
         _, said = running.communicate(timeout=100)
