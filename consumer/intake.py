@@ -8,7 +8,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumer.work import Task
-from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core import faults, kafka, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
 from trapstream.core.jobs import JobTable
@@ -71,6 +71,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
                 await self._consumer.commit(moved)
+            faults.reach("emit.5")
             self._committed.update(moved)
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))
