@@ -45,8 +45,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Polls until `stop` is set."""
         while not stop.is_set():
-            generation = self._generation
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            generation = self._generation  # after the poll: what it gives belongs to the assignment of this moment
             for part, records in batches.items():
                 for record in records:
                     if stop.is_set() or generation != self._generation:
