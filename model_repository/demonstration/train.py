@@ -38,7 +38,7 @@ BATCH_PIXELS = 1_100_000
 
 
 def pixels_of(shard: Collection) -> Array:
-    """All scenes of a shard as uint8 [n, 480, 640, 3], decoded once into a file: decoding costs more than learning."""
+    """All scenes of a shard as uint8 [n, 480, 640, 3], decoded once: decoding costs more than learning."""
     path = shard.path.with_suffix(".npy")
     if not path.exists():
         first = shard.image(0)
