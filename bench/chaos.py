@@ -159,7 +159,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
             say(f"undisturbed: {plan.images:,} images, {len(wanted):,} bytes, {time.monotonic() - began:.0f} s")
             over = asyncio.Event()
             async with asyncio.TaskGroup() as together:
-                together.create_task(_kill(plan, stack, account, over))
+                together.create_task(_kill(plan, stack, account, over, say))
                 for lane in Lane:
                     together.create_task(_jobs(stack, manifest, model, lane, wanted, account, over, say))
             following.cancel()
@@ -191,12 +191,12 @@ def victims(plan: Plan) -> Iterator[tuple[float, str]]:
         yield chance.uniform(0, 2 * plan.gap), f"{kind}-{number}" if number else kind
 
 
-async def _kill(plan: Plan, stack: Stack, account: Account, over: asyncio.Event) -> None:
+async def _kill(plan: Plan, stack: Stack, account: Account, over: asyncio.Event, say: Callable[[str], None]) -> None:
     for delay, name in itertools.islice(victims(plan), plan.kills):
         await asyncio.sleep(delay)
         await stack.kill(name)
         account.kills[name] += 1
-        log.get_logger().info("killed", process=name, number=account.kills.total())
+        say(f"{time.strftime('%H:%M:%S')} kill {account.kills.total()}: {name}")
     over.set()
 
 
@@ -221,7 +221,7 @@ async def _jobs(
         account.differing += differing
         verdict = f"{differing} BYTES DIFFER" if differing else "the same bytes"
         say(
-            f"job {status.job}: {verdict}, {status.repeated:,} images twice, {time.monotonic() - began:.0f} s; "
+            f"{time.strftime('%H:%M:%S')} job {status.job}: {verdict}, {status.repeated:,} images twice, {time.monotonic() - began:.0f} s; "
             f"{account.kills.total()} kills so far"
         )
 

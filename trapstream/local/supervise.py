@@ -21,7 +21,7 @@ from trapstream.local.state import Process, ProcessState, Stack, StackError
 
 Progress = Callable[[str], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STEADY_SECONDS = 30.0
+_STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
 
 
