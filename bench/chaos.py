@@ -171,6 +171,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
 
 
 def _set_up(plan: Plan, home: Path) -> None:
+    """The environment of the stack: none of the caller's settings."""
     for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ |= {
@@ -221,8 +222,8 @@ async def _jobs(
         account.differing += differing
         verdict = f"{differing} BYTES DIFFER" if differing else "the same bytes"
         say(
-            f"{time.strftime('%H:%M:%S')} job {status.job}: {verdict}, {status.repeated:,} images twice, {time.monotonic() - began:.0f} s; "
-            f"{account.kills.total()} kills so far"
+            f"{time.strftime('%H:%M:%S')} job {status.job}: {verdict}, {status.repeated:,} images twice, "
+            f"{time.monotonic() - began:.0f} s"
         )
 
 
@@ -285,7 +286,7 @@ def main() -> int:
     parser.add_argument("--aggregators", type=int, default=2)
     plan = Plan(**vars(parser.parse_args()))
     home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
-    log.setup("pretty", "info")
+    log.setup(level="error")  # a broker that is away is what this is about
     print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
     account = None
     try:

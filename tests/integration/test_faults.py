@@ -33,7 +33,7 @@ def undisturbed(works: Whole) -> bytes:
 def test_a_death_at_any_step_changes_no_byte(works: Whole, undisturbed: bytes, point: str) -> None:
     """A job whose process dies at this step, once, ends in the same file as the undisturbed one."""
     victim = SERVICES[point.partition(".")[0]]
-    process = works.start(victim, **{faults.VARIABLE: f"{point}:{TIMES.get(point, 1)}"})
+    process = works.start(victim, settings={faults.VARIABLE: f"{point}:{TIMES.get(point, 1)}"})
     job = works.submit().job
     assert process.wait() == -signal.SIGKILL, process.log[-2000:]
     process.start()

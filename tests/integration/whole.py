@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tritonclient.grpc as triton
@@ -31,13 +31,15 @@ class Whole:
         self.stack, self.home, self.model, self.manifest = stack, home, model, manifest
         self.running: dict[str, Service] = {}
 
-    def start(self, name: str, number: int = 0, **more: str) -> Service:
+    def start(self, name: str, number: int = 0, settings: Mapping[str, str] | None = None) -> Service:
         """Starts a service, in place of the one that ran as this number."""
         member = f"{name}-{number}"
         if member in self.running and self.running[member].runs:
             self.running[member].kill()
         reach = {"TRAPSTREAM_TRITON": self.stack.triton, "TRAPSTREAM_SHM_PREFIX": f"{self.stack.shm_prefix}whole"}
-        self.running[member] = Service(name, self.home, self.stack.kafka, member, SETTINGS | reach | more)
+        self.running[member] = Service(
+            name, self.home, self.stack.kafka, member, {**SETTINGS, **reach, **(settings or {})}
+        )
         self.running[member].start()
         return self.running[member]
 
