@@ -36,7 +36,7 @@ from trapstream.local import control, processes
 
 T = TypeVar("T")
 
-WEIGHTS = {"consumer": 30, "aggregator": 30, "producer": 15, "triton": 10, "kafka": 10, "supervisor": 5}
+WEIGHTS = {"consumer": 32, "aggregator": 32, "producer": 16, "triton": 10, "kafka": 6, "supervisor": 4}
 """How often each kind is killed, in a hundred."""
 _STALL_SECONDS = 240.0
 """A job that gets no further for so long does not end."""
