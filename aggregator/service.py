@@ -16,6 +16,7 @@ from aggregator.lease import Lease, Released
 from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
 from aggregator.reading import read
+from aggregator.repair import Repair
 from aggregator.reports import Reports
 from trapstream.core import jobs, kafka, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
@@ -71,6 +72,7 @@ class Aggregator:
         self._table = jobs.JobTable(settings.kafka, self._on_spec)
         self._folding: asyncio.Task[None] | None = None
         self._reports = Reports(settings, partitions, producer, self._table)
+        self._repair = Repair(settings, partitions, self._table)
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Works until `stop`, then ends what is in hand and gives the partitions up."""
@@ -82,6 +84,7 @@ class Aggregator:
                 self._begin(health),
                 self._reports.report(),
                 self._reports.commit(consumer),
+                self._repair.run(),
             )
         ]
         try:

@@ -31,7 +31,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings.kafka, f"consumer-{lane}", settings.member)
+        self._consumer: AIOKafkaConsumer = kafka.group_consumer(
+            settings.kafka, topics.lane_group(lane), settings.member
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._generation = 0

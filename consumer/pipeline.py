@@ -23,6 +23,7 @@ from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.errors import Permanent, Retryable
+from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
 from trapstream.core.service import Health
@@ -142,7 +143,7 @@ class Pipeline:
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
-        entry = boxes.failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+        entry = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
         await self._to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
 
     async def _watch(self) -> None:

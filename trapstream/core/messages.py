@@ -190,6 +190,8 @@ class JobStatus(Message, frozen=True, kw_only=True):
     """Where the result file is."""
     sha256: str | None = None
     """Of the result file."""
+    cut: int | None = None
+    """Of a job that was stopped: results from this offset of its partition of `detections` on do not count."""
     message: str | None = None
     """One line for the user when something is wrong."""
 

@@ -38,6 +38,11 @@ DEAD_LETTERS = Topic(name="dead-letters", partitions=1, key="none", retention_ms
 TOPICS = (LIVE, BULK, DETECTIONS, JOBS, STATUS, DEAD_LETTERS)
 
 
+def lane_group(lane: Lane) -> str:
+    """The group whose committed offsets tell how far a lane's references are answered."""
+    return f"consumer-{lane}"
+
+
 def lane_topic(lane: Lane) -> Topic:
     """The topic that carries a lane's references."""
     return LIVE if lane is Lane.LIVE else BULK
