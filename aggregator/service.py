@@ -182,7 +182,7 @@ class Aggregator:
             self._tell_all,
         )
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
-        await asyncio.gather(*(self._park(record, reason) for record, reason in batch.bad))
+        await asyncio.gather(*(kafka.send_dead_letter(self._producer, record, reason) for record, reason in batch.bad))
         # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
         #    Killed after it: both are there, and the log is read on from here.
         after = records[-1].offset + 1
@@ -205,16 +205,6 @@ class Aggregator:
         """One disk holds all partitions up: every job's status says so."""
         for lease in self._partitions.leases.values():
             lease.tell_all(message)
-
-    async def _park(self, record: ConsumerRecord, reason: str) -> None:
-        async def send() -> None:
-            try:
-                await kafka.send_dead_letter(self._producer, record, reason)
-            except KafkaError as error:
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
-
-        log.get_logger().warning("dead letter", partition=record.partition, offset=record.offset, reason=reason)
-        await retry.until_back(send, "kafka")
 
     # Jobs and their ends
 

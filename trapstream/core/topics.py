@@ -6,6 +6,8 @@ from trapstream.core.messages import Lane
 
 DAY_MS = 24 * 3600 * 1000
 MAX_MESSAGE_BYTES = 1_000_000
+MAX_REF_BYTES = 512 * 1024
+"""A larger reference is a dead letter. The producer's are far smaller, and what one becomes must fit into a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
