@@ -36,6 +36,7 @@ class Pipeline:
     def __init__(self, settings: ConsumerSettings, producer: AIOKafkaProducer, jobs: JobTable) -> None:
         self._settings = settings
         self._producer = producer
+        self._jobs = jobs
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
         self.intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
         self._shares = Shares(settings.live_share)
@@ -85,6 +86,8 @@ class Pipeline:
     async def _fetch(self) -> None:
         while True:
             task = await self._to_fetch.receive()
+            if not self._is_wanted(task):
+                continue
             began = time.perf_counter()
             try:
                 data = await self._fetcher.fetch(task.ref.uri)
@@ -95,6 +98,13 @@ class Pipeline:
                 task.times.fetch = _milliseconds_since(began)
             await self._to_decode.send(Fetched(task, data))
 
+    def _is_wanted(self, task: Task) -> bool:
+        """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
+        spec = self._jobs.specs.get(task.ref.job, task.spec)
+        if spec.cancelled:
+            task.done()
+        return not spec.cancelled
+
     async def _decode(self) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
@@ -104,7 +114,10 @@ class Pipeline:
                 thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
             )
             while True:
-                batch = await self._to_decode.receive_batch(settings.batch)
+                received = await self._to_decode.receive_batch(settings.batch)
+                batch = [fetched for fetched in received if self._is_wanted(fetched.task)]
+                if not batch:
+                    continue
                 slab = await self._slabs.acquire()
                 began = time.perf_counter()
 
