@@ -1,6 +1,7 @@
 """Intake: one lane's references from Kafka, their watermarks, and the commits."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -34,6 +35,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings.kafka, f"consumer-{lane}", settings.member)
         self._marks: dict[TopicPartition, Watermark] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._held: Counter[TopicPartition] = Counter()
         self._generation = 0
         self._progress = asyncio.Event()
 
@@ -89,12 +91,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for part in revoked:
             self._marks.pop(part, None)
             self._committed.pop(part, None)
+            self._held.pop(part, None)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begins fresh watermarks; reading begins at the committed offsets."""
         self._generation += 1
         self._marks = {part: Watermark() for part in assigned}
         self._committed.clear()
+        self._held.clear()
         log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
 
     async def _take(self, part: TopicPartition, record: ConsumerRecord) -> None:
@@ -106,6 +110,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         def done() -> None:
             mark.done(record.offset)
             self._progress.set()
+
+        def wanted() -> bool:
+            return self._marks.get(part) is mark
+
+        def hold(change: int) -> None:
+            if wanted():
+                self._held[part] += change
+                self._progress.set()
 
         try:
             ref = messages.decode(record.value, ImageRef)
@@ -120,13 +132,17 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         if spec.cancelled:
             done()
             return
-        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done))
+        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold))
         self.arrived.set()
 
     async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
+        def busy(part: TopicPartition) -> bool:
+            # What waits for a host that is away may wait for long: it is left to whoever reads it next.
+            return part in self._marks and self._marks[part].open > self._held[part]
+
         try:
             async with asyncio.timeout(seconds):
-                while any(self._marks[part].in_flight for part in parts if part in self._marks):
+                while any(map(busy, parts)):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
