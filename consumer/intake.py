@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -24,7 +24,7 @@ _COMMIT_SECONDS = 5.0
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: AIOKafkaProducer) -> None:
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
         self.lane = lane
         self.channel: Channel[Task] = Channel(settings.batch)
         self.arrived = asyncio.Event()

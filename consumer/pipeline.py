@@ -8,8 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
 from consumer import boxes
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector
@@ -34,7 +32,7 @@ from trapstream.core.settings import ConsumerSettings
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: AIOKafkaProducer, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
         self._settings = settings
         self._producer = producer
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
@@ -67,7 +65,9 @@ class Pipeline:
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
-            running.append(stages.create_task(self._room.run()))
+            running += [
+                stages.create_task(body) for body in (self._room.run(), self._detector.watch(), self._producer.watch())
+            ]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
@@ -209,7 +209,8 @@ def _milliseconds_since(began: float) -> float:
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
     """The consumer from start to stop."""
     await kafka.create_topics(settings.kafka)
-    producer = await kafka.start_producer(settings.kafka)
+    producer = kafka.Outbox(settings.kafka)
+    await producer.start()
     jobs = JobTable(settings.kafka)
     try:
         async with asyncio.TaskGroup() as tables:

@@ -16,8 +16,10 @@ from tests.unit.values import job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
+from trapstream.local import kafka as local_kafka
 from trapstream.local import ports
 from trapstream.local.child import Child
+from trapstream.local.plan import jars_folder
 
 SECONDS = float(os.environ.get("TRAPSTREAM_TEST_OUTAGE_SECONDS", "15"))
 """How long a server is away."""
@@ -65,6 +67,21 @@ async def running(child: Child, home: Path) -> AsyncIterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+@contextlib.asynccontextmanager
+async def broker(home: Path, more: str = "") -> AsyncIterator[tuple[Server, str]]:
+    """A Kafka of a test's own, with `more` properties, and its address: nobody starts it again but the test."""
+    chosen = ports.choose(local_kafka.PORTS, {})
+    child = await local_kafka.prepare(home, await jars_folder(print), chosen)
+    _append(home / "kafka" / "server.properties", more)
+    async with running(child, home) as server:
+        yield server, f"{ports.HOST}:{chosen['kafka']}"
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
 
 
 def free_port() -> int:
@@ -128,9 +145,13 @@ class Answers:
 
     def __init__(self, servers: str, name: str) -> None:
         self._servers, self._job = servers, name
-        self.outcomes: dict[int, Outcome] = {}
-        self.count = 0
-        """With those that came again."""
+        self.first: dict[int, ImageResult] = {}
+        """The first result of each image."""
+
+    @property
+    def outcomes(self) -> dict[int, Outcome]:
+        """What became of each image."""
+        return {seq: result.outcome for seq, result in self.first.items()}
 
     async def follow(self) -> None:
         """Reads for ever."""
@@ -139,28 +160,28 @@ class Answers:
             for record in records:
                 if mine in record.value:
                     result = messages.decode(record.value, ImageResult)
-                    self.outcomes.setdefault(result.seq, result.outcome)
-                    self.count += 1
+                    self.first.setdefault(result.seq, result)
 
     async def reach(self, enough: Callable[[set[int]], bool], seconds: float = 90.0) -> None:
         """Waits until the answered images are `enough`."""
 
         async def there() -> bool:
-            return enough(set(self.outcomes))
+            return enough(set(self.first))
 
-        await eventually("the answers", there, seconds)
+        try:
+            await eventually("the answers", there, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there are {len(self.first)}") from None
 
 
 @contextlib.asynccontextmanager
 async def answers(servers: str, name: str) -> AsyncIterator[Answers]:
     """The job's answers, followed."""
     found = Answers(servers, name)
-    task = asyncio.create_task(found.follow())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(found.follow())
         yield found
-    finally:
         task.cancel()
-        await asyncio.wait([task])
 
 
 async def outage() -> None:
