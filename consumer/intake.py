@@ -48,7 +48,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Polls until `stop` is set."""
         while not stop.is_set():
             generation = self._generation
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            try:
+                batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(_POLL_MS / 1000)
+                continue
             for part, records in batches.items():
                 for record in records:
                     if stop.is_set() or generation != self._generation:

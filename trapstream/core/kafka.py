@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
@@ -168,7 +168,9 @@ async def follow(
     be empty.
     """
 
-    async def start() -> AIOKafkaConsumer:
+    parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+
+    async def start() -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=servers,
             group_id=None,
@@ -178,25 +180,29 @@ async def follow(
         )
         try:
             await consumer.start()
-        except (KafkaConnectionError, KafkaError) as error:
+            consumer.assign(parts)
+            await consumer.seek_to_beginning(*parts)
+            ends = await consumer.end_offsets(parts)
+        except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{servers}: {error!r}") from error
-        return consumer
+        return consumer, ends
 
-    consumer = await retry.until_back(start, "kafka")
-    try:
-        parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-        consumer.assign(parts)
-        await consumer.seek_to_beginning(*parts)
-        ends = await consumer.end_offsets(parts)
-        while True:
+    async def read() -> tuple[list[ConsumerRecord], bool]:
+        try:
             batches = await consumer.getmany(timeout_ms=200)
             records = [record for batch in batches.values() for record in batch]
-            just_now = False
-            if caught_up is not None and not caught_up.is_set():
-                just_now = all([await consumer.position(part) >= ends[part] for part in parts])
-                if just_now:
-                    caught_up.set()
+            waits = caught_up is not None and not caught_up.is_set()
+            return records, waits and all([await consumer.position(part) >= ends[part] for part in parts])
+        except KafkaError as error:
+            raise Retryable(f"{servers}: {error!r}") from error
+
+    consumer, ends = await retry.until_back(start, "kafka")
+    try:
+        while True:
+            records, just_now = await retry.until_back(read, "kafka")
+            if just_now and caught_up is not None:
+                caught_up.set()
             if records or just_now:
                 yield records
     finally:
