@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -41,7 +41,8 @@ def service(settings: AggregatorSettings) -> Main:
         gc.set_threshold(50_000, 50, 100)
         await kafka.create_topics(settings.kafka)
         async with contextlib.AsyncExitStack() as stack:
-            producer = await kafka.start_producer(settings.kafka)
+            producer = kafka.Outbox(settings.kafka)
+            await producer.start()
             stack.push_async_callback(_stop, producer, settings.drain_seconds)
             fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
             write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
@@ -60,7 +61,7 @@ class Aggregator:
         self,
         settings: AggregatorSettings,
         partitions: Partitions,
-        producer: AIOKafkaProducer,
+        producer: kafka.Outbox,
         writer: ThreadPoolExecutor,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -85,6 +86,7 @@ class Aggregator:
                 self._reports.report(),
                 self._reports.commit(consumer),
                 self._repair.run(),
+                self._producer.watch(),
             )
         ]
         try:
@@ -270,7 +272,7 @@ class Aggregator:
             await asyncio.sleep(self._settings.quiet_seconds / 8)
 
 
-async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer, seconds: float) -> None:
+async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(client.stop(), seconds)
