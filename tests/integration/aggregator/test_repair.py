@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,11 +51,11 @@ def _parts() -> list[TopicPartition]:
     return [TopicPartition(topic.name, number) for topic in lanes for number in range(topic.partitions)]
 
 
-async def lose(servers: str) -> None:
-    """Deletes all references that stand in the lanes."""
+async def lose(servers: str, parts: Sequence[TopicPartition] = ()) -> None:
+    """Deletes all references that stand in the lanes, or all messages of `parts`."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)
     await consumer.start()
-    ends = await consumer.end_offsets(_parts())
+    ends = await consumer.end_offsets(parts or _parts())
     await consumer.stop()
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
@@ -157,6 +159,38 @@ async def test_a_manifest_that_is_gone(stack: RunningStack, member: str, home: P
         refs = await eventually("all of them", lambda: _all(stack.kafka, member, 5))
         await harness.send_results(stack.kafka, [answer(ref) for ref in refs])
         await harness.wait_file(home, stack.kafka, member)
+
+
+async def test_a_job_that_had_ended(stack: RunningStack, member: str, home: Path) -> None:
+    """A job that had ended, and whose file, store and results are all gone, is not done again; its status says so."""
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_spec(stack.kafka, stored(home, member, 7))
+        await harness.send_results(stack.kafka, harness.results(member, 7))
+        await harness.wait_file(home, stack.kafka, member)
+        process.kill()
+        shutil.rmtree(home / "aggregator")
+        result_path(home / "results", member).unlink()
+        await lose(stack.kafka, [TopicPartition(topics.DETECTIONS.name, kafka.job_partition(member))])
+        process.start()
+        told = await harness.wait_status(stack.kafka, member, lambda found: found.message is not None)
+        assert "had ended before" in str(told.message)
+        assert await waiting(stack.kafka, member) == []
+
+
+async def test_results_of_an_unknown_job(
+    stack: RunningStack, member: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results whose job is not made are forgotten after a while; if it is made after all, it gets its images again."""
+    monkeypatch.setenv("TRAPSTREAM_UNKNOWN_SECONDS", "0.4")
+    refs = [ImageRef(job=member, seq=seq, file=f"{seq}.jpg", uri="", meta="hill") for seq in range(300)]
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_results(stack.kafka, [answer(ref) for ref in refs])
+        await eventually("it to be forgotten", lambda: _said(process, f'"job": "{member}", "partition"'))
+        await harness.send_spec(stack.kafka, stored(home, member, 300))
+        again = await eventually("all of them", lambda: _all(stack.kafka, member, 300))
+        await harness.send_results(stack.kafka, [answer(ref) for ref in again])
+        await harness.wait_file(home, stack.kafka, member)
+    assert account_of(home, member) == {}
 
 
 async def _all(servers: str, job: str, count: int) -> list[ImageRef]:
