@@ -3,17 +3,16 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from aggregator.read_result import open_result
 from aggregator.verify import disagreements, verify
 from tests.integration.aggregator import harness
+from tests.losing import lanes, lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.errors import Reason
@@ -46,33 +45,16 @@ def stored(home: Path, job: str, images: int, **changes: object) -> JobSpec:
     return harness.sealed(job, images, manifest_sha256=digest, **changes)
 
 
-def _parts() -> list[TopicPartition]:
-    lanes = [topics.lane_topic(lane) for lane in Lane]
-    return [TopicPartition(topic.name, number) for topic in lanes for number in range(topic.partitions)]
-
-
-async def lose(servers: str, parts: Sequence[TopicPartition] = ()) -> None:
-    """Deletes all references that stand in the lanes, or all messages of `parts`."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
-    await consumer.start()
-    ends = await consumer.end_offsets(parts or _parts())
-    await consumer.stop()
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    await admin.delete_records({part: RecordsToDelete(before_offset=end) for part, end in ends.items()})
-    await admin.close()
-
-
 async def waiting(servers: str, job: str) -> list[ImageRef]:
     """The references of the job that stand in the lanes."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)
     await consumer.start()
     try:
-        consumer.assign(_parts())
-        await consumer.seek_to_beginning(*_parts())
-        ends = await consumer.end_offsets(_parts())
+        consumer.assign(lanes())
+        await consumer.seek_to_beginning(*lanes())
+        ends = await consumer.end_offsets(lanes())
         found: list[ImageRef] = []
-        while [part for part in _parts() if await consumer.position(part) < ends[part]]:
+        while [part for part in lanes() if await consumer.position(part) < ends[part]]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += [messages.decode(record.value, ImageRef) for record in records]
         return [ref for ref in found if ref.job == job]
