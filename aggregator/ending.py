@@ -16,7 +16,7 @@ from aggregator.fold import counts
 from aggregator.lease import Lease, Released
 from aggregator.patience import RESULTS, STORE, patiently
 from aggregator.progress import final_status
-from trapstream.core import log, messages
+from trapstream.core import faults, log, messages
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts, JobSpec
 from trapstream.core.store import result_path, whole_file
@@ -52,6 +52,7 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         account, sha256 = await patiently(
             lease, RESULTS, lambda: loop.run_in_executor(writer, write_file, lease, spec, path), tell
         )
+        faults.reach("finalise.1")
         # 2. The mark, with the last status in it: from here on late results are ignored, and the job ends as it says.
         #    Killed before it: step 1 again. Killed after it: the next attempt goes on with step 3.
         final = final_status(
@@ -64,6 +65,7 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         )
         mark = store.Mark(status=msgspec.Raw(messages.encode(final)))
         await stored(partial(store.Store.set_mark, job=spec.job, mark=mark))
+        faults.reach("finalise.2")
         log.get_logger().info("job ended", job=spec.job, state=final.state, images=account.done, file=str(path))
     lease.unfinished.add(spec.job)
     lease.ended.add(spec.job)
@@ -71,14 +73,17 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
     if not mark.announced:
         # 3. The last status. Killed before the next step: it is sent again, the same bytes under the same key.
         await announce(spec.job, bytes(mark.status))
+        faults.reach("finalise.3")
         mark = msgspec.structs.replace(mark, announced=True)
         # 4. Kafka has it: write that down.
         await stored(partial(store.Store.set_mark, job=spec.job, mark=mark))
+        faults.reach("finalise.4")
     if not mark.dropped:
         # 5. The entries go, a few at a time between two folds. Killed in it: the next attempt drops the rest.
         while await stored(lambda s: s.drop_some(spec.job)):
-            pass
+            faults.reach("finalise.within-5")
         await stored(partial(store.Store.set_mark, job=spec.job, mark=msgspec.structs.replace(mark, dropped=True)))
+        faults.reach("finalise.5")
     lease.unfinished.discard(spec.job)
 
 
@@ -101,6 +106,7 @@ def write_file(lease: Lease, spec: JobSpec, path: Path) -> tuple[Counts, str]:
     try:
         with whole_file(path) as file:
             write_result(spec, account, ours(), file)
+            faults.reach("finalise.within-1")
     except OSError as error:
         raise Retryable(f"{path}: {error.strerror or error}") from error
     except ValueError as error:

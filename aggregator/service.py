@@ -17,7 +17,7 @@ from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
 from aggregator.reading import read
 from aggregator.reports import Reports
-from trapstream.core import jobs, kafka, log, metrics, retry, topics
+from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
 from trapstream.core.service import Health, Main
@@ -180,8 +180,10 @@ class Aggregator:
             lambda: lease.with_store(lambda store: read(records, lease.partition, store.jobs)),
             self._tell_all,
         )
+        faults.reach("fold.1")
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
         await asyncio.gather(*(self._park(record, reason) for record, reason in batch.bad))
+        faults.reach("fold.2")
         # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
         #    Killed after it: both are there, and the log is read on from here.
         after = records[-1].offset + 1
@@ -189,6 +191,7 @@ class Aggregator:
             lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), self._tell_all
         )
         lease.store_offset = after
+        faults.reach("fold.3")
         # 4. Tell. Killed here: the next owner reports from the store.
         now = time.time()
         for job, change in changes.items():
@@ -199,6 +202,7 @@ class Aggregator:
                 progress.tally, progress.repeated = change.tally, change.repeated
                 progress.add(change.fresh, now)
                 self._consider(lease, job)
+        faults.reach("fold.4")
 
     def _tell_all(self, message: str | None) -> None:
         """One disk holds all partitions up: every job's status says so."""

@@ -19,6 +19,7 @@ from aggregator import blocks
 from aggregator.database import connect, lock, refusals
 from aggregator.entries import FILE, Codes, Places, add_up, key_range, read_pieces
 from aggregator.fold import PIECE, PIECE_BITS, JobFold, Result, fold
+from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
 
 _FORMAT = 1
@@ -127,6 +128,7 @@ class Store:
                 [(self.jobs[job].fold.repeated, self.jobs[job].number) for job in repeats],
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
+            faults.reach("fold.within-3")
         self.next_offset = next_offset
         changes = {}
         for job in fresh.keys() | repeats.keys():

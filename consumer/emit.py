@@ -6,7 +6,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from consumer.work import Answer
-from trapstream.core import kafka, messages, metrics, retry, topics
+from trapstream.core import faults, kafka, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Outcome, StageTimes
@@ -26,13 +26,16 @@ async def emit(answers: Channel[Answer], producer: kafka.Outbox) -> None:
             batch = await answers.receive_batch(_MOST)
         except Closed:
             return
+        faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
         await asyncio.gather(*(_send(producer, answer) for answer in batch))
+        faults.reach("emit.3")
         for answer in batch:
             # 4. Mark the offset done. Death: the committed offset is older, so the images are done again.
             answer.task.done()
             _count(answer)
+            faults.reach("emit.4")
         # 5. `Intake.commit` commits the watermark from time to time, offsets last of all.
 
 
@@ -52,7 +55,9 @@ async def _send(producer: kafka.Outbox, answer: Answer) -> None:
 
     async def send() -> None:
         try:
-            await producer.send_and_wait(topics.DETECTIONS.name, value, key=ref.job.encode())
+            sent = await producer.send(topics.DETECTIONS.name, value, key=ref.job.encode())
+            faults.reach("emit.2")
+            await sent
         except KafkaError as error:
             raise Retryable(repr(error)) from error
 

@@ -9,7 +9,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumer.work import Task
-from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core import faults, kafka, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
 from trapstream.core.jobs import JobTable
@@ -47,13 +47,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Polls until `stop` is set."""
         while not stop.is_set():
-            generation = self._generation
             try:
                 batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
             except KafkaError as error:
                 log.get_logger().warning("waiting", on="kafka", error=repr(error))
                 await asyncio.sleep(_POLL_MS / 1000)
                 continue
+            generation = self._generation  # after the poll: what it gives belongs to the assignment of this moment
             for part, records in batches.items():
                 for record in records:
                     if stop.is_set() or generation != self._generation:
@@ -78,6 +78,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
                 await self._consumer.commit(moved)
+            faults.reach("emit.5")
             self._committed.update(moved)
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))

@@ -30,15 +30,13 @@ class Collection:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def image(self, index: int, half: bool = False) -> Array:
-        """Scene `index` as uint8 [height, width, 3]; at half the size when `half`."""
+    def image(self, index: int) -> Array:
+        """Scene `index` as uint8 [height, width, 3]."""
         start = int(self.ends[index - 1]) if index else 0
         with self.path.open("rb") as file:
             file.seek(start)
-            picture = Image.open(io.BytesIO(file.read(int(self.ends[index]) - start)))
-        if half:
-            return np.asarray(picture.convert("RGB").reduce(2))
-        return np.asarray(picture.convert("RGB"))
+            content = file.read(int(self.ends[index]) - start)
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def draw_one(seed: int) -> tuple[bytes, Array]:

@@ -38,17 +38,17 @@ BATCH_PIXELS = 1_100_000
 
 
 def pixels_of(shard: Collection) -> Array:
-    """All scenes of a shard as uint8 [n, 480, 640, 3], decoded once into a file: decoding costs more than learning."""
-    path = shard.path.with_suffix(".npy")
+    """All scenes of a shard as uint8 [n, 480, 640, 3], decoded once: decoding costs more than learning."""
+    path = shard.path.with_suffix(".pixels")
+    shape = (len(shard), *shard.image(0).shape)
     if not path.exists():
-        first = shard.image(0)
-        partial = path.with_suffix(".partial.npy")
-        table = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(shard), *first.shape))
+        partial = path.with_suffix(".partial")
+        table = np.memmap(partial, np.uint8, "w+", shape=shape)
         for index in range(len(shard)):
             table[index] = shard.image(index)
         table.flush()
         partial.replace(path)
-    return np.asarray(np.load(path, mmap_mode="r"))
+    return np.memmap(path, np.uint8, "r", shape=shape)
 
 
 def view(boxes: Array, full: tuple[int, int], canvas: tuple[int, int], rng: random.Random) -> tuple[float, int, int]:
@@ -174,7 +174,7 @@ def agree(model: Detector, progress: float) -> float:
     with torch.no_grad():
         for tensor, part in zip(tensors, flat[:-1].split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
-    return flat[-1].item()
+    return float(flat[-1])
 
 
 def train(rank: int, options: argparse.Namespace) -> None:
@@ -250,6 +250,8 @@ def main() -> None:
         for k in range(options.scenes // SHARD):
             first = TRAIN_SEED + k * SHARD
             draw_collection(options.folder, f"train-{k:02d}", range(first, first + SHARD), options.workers)
+    for shard in shards_in(options.folder):
+        pixels_of(shard)  # before the workers start: they would trip over each other
     (options.folder / "meeting").unlink(missing_ok=True)
     torch.multiprocessing.spawn(train, (options,), options.workers)
     print(options.folder / "weights.pt")

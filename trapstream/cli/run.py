@@ -59,6 +59,7 @@ async def _job(
     except asyncio.CancelledError:
         # Ctrl-C: nobody waits for the rest any more. The job's own file keeps what was done.
         await submitting.cancel(target.kafka, spec.job)
+        say(f"interrupted: {spec.job} is cancelled, and no result file was written")
         raise
 
 

@@ -7,7 +7,7 @@ import structlog
 
 
 class Thinned(logging.Filter):
-    """Passes what one place in the code says once in a while: a client says 100 times a second that a broker is away."""
+    """Passes what one place in the code says once in a while: that a broker is away is said 100 times a second."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         super().__init__()

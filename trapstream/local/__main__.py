@@ -29,7 +29,7 @@ def run(
     home: Path, wanted: plan.Wanted, progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
 ) -> None:
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
-    services = plan.installed(wanted.services)
+    services = plan.copies(plan.installed(wanted.services))
     recipe = plan.recipe(replace(wanted, services=services))
     asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up))
 

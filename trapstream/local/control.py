@@ -1,6 +1,7 @@
 """The stack from outside: start one that goes on by itself, stop it, use the one that is there or a passing one."""
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -9,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
 from trapstream.local import claim, processes, state
-from trapstream.local.home import log_file
+from trapstream.local.home import log_file, users_file
 from trapstream.local.state import Stack, StackError
 
 Progress = Callable[[str], None]
@@ -75,14 +77,27 @@ def down(home: Path, progress: Progress, seconds: float = 120.0) -> bool:
 
 @contextlib.contextmanager
 def ensure_stack(home: Path, progress: Progress) -> Iterator[tuple[Stack, bool]]:
-    """A stack that is up, and whether it is a passing one: that is taken down at the end."""
-    there = claim.supervisor(home) is not None
-    stack = up(home, progress, passing=True)
+    """A stack that is up, and whether it is a passing one: that is taken down at the end, by whoever brought it up,
+    once nobody else uses it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with users_file(home).open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)  # waits for one that is being taken down
+        there = claim.supervisor(home) is not None
+        stack = up(home, progress, passing=True)
+        try:
+            yield stack, not there
+        finally:
+            if not there:
+                _wait_for_others(users, progress)
+                down(home, progress)
+
+
+def _wait_for_others(users: TextIO, progress: Progress) -> None:
     try:
-        yield stack, not there
-    finally:
-        if not there:
-            down(home, progress)
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress("another run uses this stack still: waiting for it before taking the stack down")
+        fcntl.flock(users, fcntl.LOCK_EX)
 
 
 def _until_up(home: Path, log: Path, seen: int, started: subprocess.Popen[bytes] | None, progress: Progress) -> Stack:

@@ -41,4 +41,5 @@ def info_of(card: Card) -> ModelInfo:
 def _cards() -> list[Path]:
     """TRAPSTREAM_BUNDLE's card, where it is set, and those of the package."""
     chosen = os.environ.get("TRAPSTREAM_BUNDLE")
-    return [Path(chosen) / "card.json"] * bool(chosen) + sorted(Path(model_repository.__path__[0]).glob("*/card.json"))
+    own = [Path(chosen) / "card.json"] if chosen else []
+    return own + sorted(Path(model_repository.__path__[0]).glob("*/card.json"))
