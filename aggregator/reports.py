@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from aggregator.lease import Lease
 from aggregator.partitions import Partitions
 from aggregator.progress import status_of
-from trapstream.core import log, messages, metrics, retry, topics
+from trapstream.core import kafka, log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.settings import AggregatorSettings
@@ -20,7 +20,7 @@ class Reports:
     """Sends the statuses of the jobs of our partitions."""
 
     def __init__(
-        self, settings: AggregatorSettings, partitions: Partitions, producer: AIOKafkaProducer, table: JobTable
+        self, settings: AggregatorSettings, partitions: Partitions, producer: kafka.Outbox, table: JobTable
     ) -> None:
         self._settings = settings
         self._partitions = partitions

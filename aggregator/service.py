@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -42,7 +42,8 @@ def service(settings: AggregatorSettings) -> Main:
         gc.set_threshold(50_000, 50, 100)
         await kafka.create_topics(settings.kafka)
         async with contextlib.AsyncExitStack() as stack:
-            producer = await kafka.start_producer(settings.kafka)
+            producer = kafka.Outbox(settings.kafka)
+            await producer.start()
             stack.push_async_callback(_stop, producer, settings.drain_seconds)
             fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
             write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
@@ -61,7 +62,7 @@ class Aggregator:
         self,
         settings: AggregatorSettings,
         partitions: Partitions,
-        producer: AIOKafkaProducer,
+        producer: kafka.Outbox,
         writer: ThreadPoolExecutor,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -87,6 +88,7 @@ class Aggregator:
                 self._reports.commit(consumer),
                 self._repair.run(),
                 forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
+                self._producer.watch(),
             )
         ]
         try:
@@ -272,7 +274,7 @@ class Aggregator:
             await asyncio.sleep(self._settings.quiet_seconds / 8)
 
 
-async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer, seconds: float) -> None:
+async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(client.stop(), seconds)

@@ -1,4 +1,4 @@
-"""One policy for what may go away by itself: a few attempts with back-off, then the image fails."""
+"""One policy for what may go away by itself: a few attempts with back-off, then it is given up."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,13 +19,10 @@ class Transient(Exception):
 
 
 async def attempt(call: Callable[[], Awaitable[T]], attempts: int, longest_wait: float = 5.0) -> T:
-    """The answer of `call`, tried at most `attempts` times. Permanent after the last Transient."""
-    try:
-        async for trial in stamina.retry_context(
-            on=Transient, attempts=attempts, timeout=None, wait_initial=0.2, wait_max=longest_wait, wait_jitter=0.2
-        ):
-            with trial:
-                return await call()
-    except Transient as last:
-        raise last.failure from None
+    """The answer of `call`, tried at most `attempts` times. The last Transient after that."""
+    async for trial in stamina.retry_context(
+        on=Transient, attempts=attempts, timeout=None, wait_initial=0.2, wait_max=longest_wait, wait_jitter=0.2
+    ):
+        with trial:
+            return await call()
     raise AssertionError("the last attempt returns or raises")

@@ -3,11 +3,10 @@
 import asyncio
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from consumer.work import Answer
-from trapstream.core import faults, messages, metrics, retry, topics
+from trapstream.core import faults, kafka, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Outcome, StageTimes
@@ -16,7 +15,7 @@ _MOST = 256
 """Answers sent together."""
 
 
-async def emit(answers: Channel[Answer], producer: AIOKafkaProducer) -> None:
+async def emit(answers: Channel[Answer], producer: kafka.Outbox) -> None:
     """Sends answers until the channel is closed and empty.
 
     The steps, and what a death after each of them costs:
@@ -40,7 +39,7 @@ async def emit(answers: Channel[Answer], producer: AIOKafkaProducer) -> None:
         # 5. `Intake.commit` commits the watermark from time to time, offsets last of all.
 
 
-async def _send(producer: AIOKafkaProducer, answer: Answer) -> None:
+async def _send(producer: kafka.Outbox, answer: Answer) -> None:
     ref, times = answer.task.ref, answer.task.times
     value = messages.encode(
         ImageResult(

@@ -1,7 +1,8 @@
-"""Fetching the bytes of an image, wherever it is. Whatever goes wrong is the image's one failure, never an escape."""
+"""Fetching the bytes of an image, wherever it is. Whatever goes wrong is the image's one failure, or its host's."""
 
 import asyncio
 import functools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 from consumer.addresses import real_roots, scheme, shown
 from consumer.attempts import Transient, attempt
 from consumer.file_fetch import read_file
+from consumer.hosts import Hosts, host_of
 from consumer.http_fetch import HttpFetcher
 from consumer.object_fetch import ObjectFetcher
 from trapstream.core import log
@@ -17,13 +19,25 @@ from trapstream.core.settings import ConsumerSettings
 
 OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
 WEB_SCHEMES = frozenset({"http", "https"})
+_ANSWERS = frozenset({Reason.NOT_FOUND, Reason.NO_PERMISSION, Reason.HTTP_STATUS, Reason.TOO_LARGE, Reason.EMPTY_FILE})
+"""What an image fails with at once because its host said so."""
+
+
+class Postponed(TrapstreamError):
+    """The host is away, or may be: no verdict on the image yet. `failure` is what it would be."""
+
+    def __init__(self, failure: Permanent) -> None:
+        self.failure = failure
+        super().__init__(str(failure))
 
 
 class Fetcher:
     """An async context manager for one event loop. `fetch` may be called many times at once."""
 
-    def __init__(self, settings: ConsumerSettings) -> None:
+    def __init__(self, settings: ConsumerSettings, hosts: Hosts | None = None) -> None:
+        """`hosts` is told how each host does; without it every failure is the image's own."""
         self._settings = settings
+        self._hosts = hosts
         self._roots = real_roots(settings.roots)
         self._objects = ObjectFetcher(settings.fetch_seconds, settings.max_bytes)
         self._threads = ThreadPoolExecutor(settings.fetches, thread_name_prefix="fetch")
@@ -45,10 +59,36 @@ class Fetcher:
         """The bytes behind `uri`: file://, http(s)://, s3://, gs:// or az://. Never empty.
 
         Permanent for everything that goes wrong. Each attempt may take `fetch_seconds`; what may go away by itself is
-        tried `fetch_attempts` times. The failure's text depends on the fault alone and holds no secret.
+        tried `fetch_attempts` times. The failure's text depends on the fault alone and holds no secret. Postponed
+        where the fault may be the host's: no attempt is spent on one that is away.
         """
+        began, last = time.monotonic(), None
+        host = host_of(uri) if self._hosts is not None else None
+
+        async def once() -> bytes:
+            nonlocal last
+            if last is not None and self._is_away(host):
+                raise Postponed(last)
+            try:
+                data = await self._once(uri)
+            except Transient as error:
+                last = error.failure
+                if self._tell_failed(host, uri, last, began):
+                    raise Postponed(last) from None
+                raise
+            except Permanent as error:
+                if error.reason in _ANSWERS:
+                    self._tell_answered(host)
+                raise
+            self._tell_answered(host)
+            return data
+
         try:
-            data = await attempt(functools.partial(self._once, uri), self._settings.fetch_attempts)
+            data = await attempt(once, self._settings.fetch_attempts)
+        except Transient as error:
+            if self._hosts is not None and host is not None and self._hosts.in_doubt(host, began):
+                raise Postponed(error.failure) from None
+            raise error.failure from None
         except TrapstreamError:
             raise
         except Exception as error:  # an image must not end the process, whatever a library raises
@@ -57,6 +97,19 @@ class Fetcher:
         if not data:
             raise Permanent(Reason.EMPTY_FILE)
         return data
+
+    def _is_away(self, host: str | None) -> bool:
+        return self._hosts is not None and host is not None and self._hosts.is_away(host)
+
+    def _tell_answered(self, host: str | None) -> None:
+        if self._hosts is not None and host is not None:
+            self._hosts.answered(host, time.monotonic())
+
+    def _tell_failed(self, host: str | None, uri: str, failure: Permanent, began: float) -> bool:
+        """Whether the host is away now."""
+        if self._hosts is not None and host is not None:
+            self._hosts.failed(host, uri, failure, began, time.monotonic())
+        return self._is_away(host)
 
     async def _once(self, uri: str) -> bytes:
         try:

@@ -1,9 +1,10 @@
 """Intake: one lane's references from Kafka, their watermarks, and the commits."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -23,7 +24,7 @@ _COMMIT_SECONDS = 5.0
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: AIOKafkaProducer) -> None:
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
         self.lane = lane
         self.channel: Channel[Task] = Channel(settings.batch)
         self.arrived = asyncio.Event()
@@ -36,6 +37,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._held: Counter[TopicPartition] = Counter()
         self._generation = 0
         self._progress = asyncio.Event()
 
@@ -47,7 +49,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Polls until `stop` is set."""
         while not stop.is_set():
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            try:
+                batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(_POLL_MS / 1000)
+                continue
             generation = self._generation  # after the poll: what it gives belongs to the assignment of this moment
             for part, records in batches.items():
                 for record in records:
@@ -92,12 +99,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for part in revoked:
             self._marks.pop(part, None)
             self._committed.pop(part, None)
+            self._held.pop(part, None)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begins fresh watermarks; reading begins at the committed offsets."""
         self._generation += 1
         self._marks = {part: Watermark() for part in assigned}
         self._committed.clear()
+        self._held.clear()
         log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
 
     async def _take(self, part: TopicPartition, record: ConsumerRecord) -> None:
@@ -109,6 +118,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         def done() -> None:
             mark.done(record.offset)
             self._progress.set()
+
+        def wanted() -> bool:
+            return self._marks.get(part) is mark
+
+        def hold(change: int) -> None:
+            if wanted():
+                self._held[part] += change
+                self._progress.set()
 
         try:
             if len(record.value or b"") > topics.MAX_REF_BYTES:
@@ -124,13 +141,17 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         if spec.cancelled:
             done()
             return
-        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done))
+        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold))
         self.arrived.set()
 
     async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
+        def busy(part: TopicPartition) -> bool:
+            # What waits for a host that is away may wait for long: it is left to whoever reads it next.
+            return part in self._marks and self._marks[part].open > self._held[part]
+
         try:
             async with asyncio.timeout(seconds):
-                while any(self._marks[part].in_flight for part in parts if part in self._marks):
+                while any(map(busy, parts)):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:

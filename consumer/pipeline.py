@@ -8,17 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
 from consumer import boxes
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector
 from consumer.emit import emit
-from consumer.fetch import Fetcher
+from consumer.fetch import Fetcher, Postponed
+from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.slabs import Slab, SlabPool
+from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
@@ -33,7 +33,7 @@ from trapstream.core.settings import ConsumerSettings
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: AIOKafkaProducer, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
@@ -48,7 +48,15 @@ class Pipeline:
         self._to_detect: Channel[Group] = Channel(settings.slabs)
         self._to_emit: Channel[Answer] = Channel(1024)
         self._slabs = SlabPool(settings.slabs, prefix)
-        self._fetcher = Fetcher(settings)
+        self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
+        self._fetcher = Fetcher(settings, self._hosts)
+        self._room = WaitingRoom(
+            self._hosts,
+            again=self._to_fetch.send,
+            fail=self._fail,
+            cancelled=lambda task: jobs.specs.get(task.ref.job, task.spec).cancelled,
+            changed=self._arrived.set,
+        )
         self._detector = Detector(settings.triton, prefix)
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
@@ -59,6 +67,9 @@ class Pipeline:
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
+            running += [
+                stages.create_task(body) for body in (self._room.run(), self._detector.watch(), self._producer.watch())
+            ]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
@@ -77,7 +88,11 @@ class Pipeline:
     async def _merge(self) -> None:
         while True:
             self._arrived.clear()
-            ready = [lane for lane, intake in self.intakes.items() if intake.channel.statistics().used]
+            ready = [
+                lane
+                for lane, intake in self.intakes.items()
+                if intake.channel.statistics().used and not self._room.is_full(lane)
+            ]
             if not ready:
                 await self._arrived.wait()
                 continue
@@ -88,9 +103,16 @@ class Pipeline:
             task = await self._to_fetch.receive()
             if not self._is_wanted(task):
                 continue
+            host = host_of(task.ref.uri)
+            if host is not None and not self._hosts.may_ask(host, time.monotonic()):
+                self._room.hold(task)
+                continue
             began = time.perf_counter()
             try:
                 data = await self._fetcher.fetch(task.ref.uri)
+            except Postponed as error:
+                self._room.hold(task, error.failure)
+                continue
             except Permanent as error:
                 await self._fail(task, error)
                 continue
@@ -201,7 +223,8 @@ def _milliseconds_since(began: float) -> float:
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
     """The consumer from start to stop."""
     await kafka.create_topics(settings.kafka)
-    producer = await kafka.start_producer(settings.kafka)
+    producer = kafka.Outbox(settings.kafka)
+    await producer.start()
     jobs = JobTable(settings.kafka)
     try:
         async with asyncio.TaskGroup() as tables:

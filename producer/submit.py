@@ -108,11 +108,13 @@ async def submit(
     threshold: float,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
+    lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
     new_id: Callable[[str], str] = messages.new_job_id,
 ) -> JobSpec:
     """Makes a job of the SOURCEs `texts`; returns its spec once Kafka has it. The producer then publishes it.
 
-    `progress` takes the number of images read so far, `note` a line on what was left out. SourceError,
+    `progress` takes the number of images read so far, `note` a line on what was left out. `lacking` is given the
+    number of images and the manifest's bytes, and answers with a line if there is no room for them. SourceError,
     SubmitError, or Retryable where Kafka does not answer: then no job was made.
     """
     job = new_id(name)
@@ -120,6 +122,10 @@ async def submit(
         manifest = await make_manifest(results, job, texts, progress)
         for line in manifest.notes:
             note(line)
+        path = manifest_path(results, job)
+        if (lack := lacking(manifest.images, path.stat().st_size)) is not None:
+            path.unlink()
+            raise SubmitError(lack)
         spec = JobSpec(
             job=job,
             name=name,

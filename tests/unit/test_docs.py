@@ -95,7 +95,7 @@ def test_topics_are_documented() -> None:
     for topic in topics.TOPICS:
         partitions, key, _, kept = found[topic.name]
         assert (partitions, key) == (str(topic.partitions), topic.key)
-        assert kept == ("compacted" if topic.compact else f"{topic.retention_ms // topics.DAY_MS} days")
+        assert kept == ("compacted, " if topic.compact else "") + f"{topic.retention_ms // topics.DAY_MS} days"
 
 
 def test_states_are_documented() -> None:

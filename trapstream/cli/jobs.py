@@ -61,6 +61,7 @@ async def make_job(
             threshold=threshold,
             progress=lambda read: report(read, None),
             note=say,
+            lacking=target.lacking,
         )
 
 

@@ -76,6 +76,8 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
     while follow:
         quiet = True
         for name, file in opened.items():
+            if file.tell() > os.fstat(file.fileno()).st_size:
+                file.seek(0)  # it grew too large, and was emptied
             while line := file.readline():
                 _print_line(name, line, len(opened))
                 quiet = False

@@ -13,7 +13,7 @@ import click
 from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
-from trapstream.local import control
+from trapstream.local import control, room
 from trapstream.local.state import Stack
 
 
@@ -25,6 +25,12 @@ class Target:
     """host:port."""
     results: Path
     """The result store's folder."""
+    home: Path | None = None
+    """The local stack's state folder; None where another broker was named."""
+
+    def lacking(self, images: int, manifest: int) -> str | None:
+        """One line if a job of so many images has no room on the local stack's disk."""
+        return room.lacking(self.home, images, manifest) if self.home is not None else None
 
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
@@ -68,7 +74,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
-    return Target(stack.endpoints["kafka"], Path(stack.home) / "results")
+    return Target(stack.endpoints["kafka"], Path(stack.home) / "results", Path(stack.home))
 
 
 def find(kafka: str | None, folder: Path | None) -> Target:
@@ -80,4 +86,4 @@ def find(kafka: str | None, folder: Path | None) -> Target:
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)
-    return Target(found.kafka, folder or found.results)
+    return Target(found.kafka, folder or found.results, found.home)

@@ -65,6 +65,8 @@ class ConsumerSettings(CoreSettings):
     fetch_seconds: float = Field(default=30.0, gt=0)
     """One attempt to fetch an image may take this long."""
     fetch_attempts: int = Field(default=3, gt=0)
+    host_patience_seconds: float = Field(default=600.0, gt=0)
+    """A server of images that is away is waited for so long; then its images fail."""
     fetches: int = Field(default=32, gt=0)
     """Fetches in flight."""
     decoders: int = Field(default=1, gt=0)

@@ -18,6 +18,9 @@ PORTS = ("kafka", "kafka-controller")
 _DATA, _CONFIG, _LOG_CONFIG = "kafka/data", "kafka/server.properties", "kafka/log4j2.properties"
 """In the home."""
 
+PARTITION_BYTES = 2 * 1024**3
+"""The oldest messages of a partition go when it is larger, whatever their age. Of a laptop's disk, not production's."""
+
 _SMALL = {
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "1",
@@ -28,6 +31,9 @@ _SMALL = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.segment.bytes": "16777216",
+    "metadata.log.segment.bytes": "16777216",
+    "log.retention.bytes": str(PARTITION_BYTES),
     "num.network.threads": "2",
     "num.io.threads": "2",
     "background.threads": "2",

@@ -21,8 +21,12 @@ from trapstream.local.state import Process, ProcessState, Stack, StackError
 
 Progress = Callable[[str], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STEADY_SECONDS = 30.0
+_MOST_SECONDS = 5.0
+"""The longest wait before a start. While Kafka waits nothing works, and one start in five seconds costs little."""
+_STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
+
+_TRIM_SECONDS = 30.0
 
 
 async def supervise(
@@ -109,6 +113,7 @@ class _Supervisor:
         children = await recipe(self._home, self._stack.ports, self._progress)
         self._save(processes=tuple(Process(name=child.name) for child in children))
         async with asyncio.TaskGroup() as keepers:
+            keepers.create_task(self._trim_logs())
             for _, stage in itertools.groupby(children, key=lambda child: child.stage):
                 together = list(stage)
                 started = await self._start_together(together)
@@ -118,6 +123,11 @@ class _Supervisor:
             self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
             if self._on_up is not None:
                 self._on_up(self._stack)
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.to_thread(processes.trim_logs, log_file(self._home, "x").parent)
+            await asyncio.sleep(_TRIM_SECONDS)
 
     async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
         async with asyncio.TaskGroup() as group:
@@ -237,7 +247,7 @@ class _Supervisor:
 
 def _delays() -> Iterator[float]:
     """Seconds before each next start of a child that dies again and again."""
-    return itertools.chain((0.1,), retry.delays(first=1.0, most=30.0))
+    return itertools.chain((0.1,), retry.delays(first=1.0, most=_MOST_SECONDS))
 
 
 def _in_words(status: int) -> str:
