@@ -87,8 +87,8 @@ class Aggregator:
                 self._reports.report(),
                 self._reports.commit(consumer),
                 self._repair.run(),
-                forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
                 self._producer.watch(),
+                forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
             )
         ]
         try:
