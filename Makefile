@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 3
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
 
-.PHONY: help setup demo test unit lint format train clean
+.PHONY: help setup demo test unit lint format chaos train clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET'
@@ -64,6 +64,9 @@ lint: $(STAMP) ## Check style, types and layers
 format: $(STAMP) ## Put the code into its one form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
+	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
 
 train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'

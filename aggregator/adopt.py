@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.store import Mark, Store
+from aggregator.store import Mark, Note, Store
 from trapstream.core import log, messages
 from trapstream.core.errors import BadMessage
 from trapstream.core.kafka import job_partition
@@ -21,6 +21,7 @@ from trapstream.core.store import result_path
 
 def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results: Path) -> None:
     """Marks the jobs of `partition` that have ended and whose file is whole in `results`. Retryable as the store."""
+    gone: dict[str, Note] = {}
     for value in statuses.values():
         try:
             status = messages.decode(value, JobStatus)
@@ -30,9 +31,16 @@ def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results
         if status.state not in ENDED or job_partition(status.job) != partition:
             continue
         stored = store.jobs.get(status.job)
-        if (stored is None or stored.mark is None) and _is_there(status, results):
+        if stored is not None and stored.mark is not None:
+            continue
+        if not _is_there(status, results):
+            # The log makes its file again. What the log has not any more is not done again: nobody asked for that.
+            gone[status.job] = msgspec.structs.replace(store.note_of(status.job), ended=True)
+        else:
             store.set_mark(status.job, Mark(msgspec.Raw(value), announced=True, dropped=stored is None))
             log.get_logger().info("job adopted", job=status.job, state=status.state)
+    if gone:
+        store.set_notes(gone)
 
 
 def _is_there(status: JobStatus, results: Path) -> bool:

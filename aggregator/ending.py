@@ -42,6 +42,8 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
     mark = await stored(lambda s: _mark_of(s, spec.job))
     if mark is None:
         stopped = spec.cancelled or spec.failed is not None
+        # 0. Where a stopped job is cut, written down once: whenever its file is made, the same results count.
+        cut = await stored(lambda s: s.cut(spec.job)) if stopped else None
         if not stopped and spec.total is not None and await stored(lambda s: _there(s, spec)) < spec.total:
             log.get_logger().error("results beyond the job's total", job=spec.job, total=spec.total)
             return
@@ -62,6 +64,7 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
             now=time.time(),
             location=str(path),
             sha256=sha256,
+            cut=cut,
         )
         mark = store.Mark(status=msgspec.Raw(messages.encode(final)))
         await stored(partial(store.Store.set_mark, job=spec.job, mark=mark))

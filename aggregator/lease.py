@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from aggregator.lost import Watch
 from aggregator.progress import Progress
 from aggregator.store import Store
 
@@ -32,8 +33,11 @@ class Lease:
         """Jobs whose end was cut off after its mark."""
         self.ending: dict[str, asyncio.Task[None]] = {}
         """Jobs that are being brought to their end."""
+        self.watched: dict[str, Watch] = {}
+        """Sealed jobs that are not complete."""
         self.store_offset = store.next_offset
-        """The next offset to fold, as committed to the store; None for a new one."""
+        """The next offset to fold: what stands before it is committed to the store, or gone from the log. None until
+        a new store has its place."""
         self.place = store.next_offset or 0
         """The next offset that Kafka is to hand over."""
         self.gap: int | None = None

@@ -74,6 +74,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             lease.place = place_in_log(lease.store_offset, begin, end, str(lease.folder), part.partition)
             if lease.store_offset != end:
                 await self._adopt(lease)
+            lease.store_offset = lease.place
             ours = this_round == self._round
         finally:
             if not ours:

@@ -61,7 +61,16 @@ def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
     )
 
 
-def final_status(spec: JobSpec, account: Counts, *, repeated: int, now: float, location: str, sha256: str) -> JobStatus:
+def final_status(
+    spec: JobSpec,
+    account: Counts,
+    *,
+    repeated: int,
+    now: float,
+    location: str,
+    sha256: str,
+    cut: int | None = None,
+) -> JobStatus:
     """The last report of a job: its file is in the result store."""
     return JobStatus(
         job=spec.job,
@@ -72,4 +81,5 @@ def final_status(spec: JobSpec, account: Counts, *, repeated: int, now: float, l
         updated=round(now, 3),
         location=location,
         sha256=sha256,
+        cut=cut,
     )

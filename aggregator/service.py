@@ -16,7 +16,9 @@ from aggregator.lease import Lease, Released
 from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
 from aggregator.reading import read
+from aggregator.repair import Repair
 from aggregator.reports import Reports
+from aggregator.strangers import forget_strangers
 from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
@@ -72,6 +74,7 @@ class Aggregator:
         self._table = jobs.JobTable(settings.kafka, self._on_spec)
         self._folding: asyncio.Task[None] | None = None
         self._reports = Reports(settings, partitions, producer, self._table)
+        self._repair = Repair(settings, partitions, self._table)
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Works until `stop`, then ends what is in hand and gives the partitions up."""
@@ -83,7 +86,9 @@ class Aggregator:
                 self._begin(health),
                 self._reports.report(),
                 self._reports.commit(consumer),
+                self._repair.run(),
                 self._producer.watch(),
+                forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
             )
         ]
         try:
@@ -182,7 +187,7 @@ class Aggregator:
         )
         faults.reach("fold.1")
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
-        await asyncio.gather(*(self._park(record, reason) for record, reason in batch.bad))
+        await asyncio.gather(*(kafka.send_dead_letter(self._producer, record, reason) for record, reason in batch.bad))
         faults.reach("fold.2")
         # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
         #    Killed after it: both are there, and the log is read on from here.
@@ -208,16 +213,6 @@ class Aggregator:
         """One disk holds all partitions up: every job's status says so."""
         for lease in self._partitions.leases.values():
             lease.tell_all(message)
-
-    async def _park(self, record: ConsumerRecord, reason: str) -> None:
-        async def send() -> None:
-            try:
-                await kafka.send_dead_letter(self._producer, record, reason)
-            except KafkaError as error:
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
-
-        log.get_logger().warning("dead letter", partition=record.partition, offset=record.offset, reason=reason)
-        await retry.until_back(send, "kafka")
 
     # Jobs and their ends
 

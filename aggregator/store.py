@@ -8,7 +8,7 @@ thread writes; `aggregator.entries` reads beside it with connections of its own.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ _SCHEMA = """
 create table if not exists meta (name text primary key, value integer) without rowid;
 create table if not exists jobs (number integer primary key, job text unique not null, repeated integer not null,
   mark blob);
+create table if not exists notes (number integer primary key, note blob not null);
 create table if not exists blocks (key integer primary key, codes blob not null, seqs blob not null,
   lengths blob not null, data blob not null);
 """
@@ -46,6 +47,17 @@ class Mark(msgspec.Struct, frozen=True):
     """The job's blocks are gone."""
 
 
+class Note(msgspec.Struct, frozen=True):
+    """What must be known of a job after a kill, beside its entries."""
+
+    attempts: int = 0
+    """How often its missing images were published again, each time to the last of them."""
+    ended: bool = False
+    """It had ended before, without this store, and its file is gone: it is never published again."""
+    cut: int | None = None
+    """It was stopped: results from this offset of the log on do not count."""
+
+
 class StoredJob(msgspec.Struct):
     """One job of the partition."""
 
@@ -53,6 +65,9 @@ class StoredJob(msgspec.Struct):
     """Its number in this store."""
     fold: JobFold
     mark: Mark | None = None
+    note: Note = Note()
+    closed: bool = False
+    """No result counts any more: it has a mark, or is cut."""
 
 
 class Change(NamedTuple):
@@ -110,7 +125,7 @@ class Store:
         with self._transaction():
             for result in results:
                 stored = self.jobs.get(result.job) or self._add(result.job)
-                if stored.mark is not None or not fold(stored.fold, result.seq, result.code):
+                if stored.closed or not fold(stored.fold, result.seq, result.code):
                     repeats[result.job] = repeats.get(result.job, 0) + 1
                     continue
                 fresh[result.job] = fresh.get(result.job, 0) + 1
@@ -141,8 +156,40 @@ class Store:
         with self._transaction():
             stored = self.jobs.get(job) or self._add(job)
             self._db.execute("update jobs set mark = ? where number = ?", (msgspec.json.encode(mark), stored.number))
-        stored.mark = mark
+        stored.mark, stored.closed = mark, True
         stored.fold.seen.clear()  # the mark answers for them now
+
+    def set_notes(self, notes: Mapping[str, Note]) -> None:
+        """Writes down what is to be known of some jobs, in a transaction of its own. Retryable as `fold`."""
+        with self._transaction():
+            rows = [((self.jobs.get(job) or self._add(job)).number, note) for job, note in notes.items()]
+            self._db.executemany(
+                "insert or replace into notes values (?, ?)",
+                [(number, msgspec.json.encode(note)) for number, note in rows],
+            )
+        for job, note in notes.items():
+            stored = self.jobs[job]
+            stored.note, stored.closed = note, stored.mark is not None or note.cut is not None
+
+    def cut(self, job: str) -> int:
+        """Lets no further result of a job count. The offset from which on they do not; the first call decides."""
+        note = self.note_of(job)
+        if note.cut is None:
+            note = msgspec.structs.replace(note, cut=self.next_offset or 0)
+            self.set_notes({job: note})
+        assert note.cut is not None
+        return note.cut
+
+    def note_of(self, job: str) -> Note:
+        """What is known of a job."""
+        stored = self.jobs.get(job)
+        return stored.note if stored else Note()
+
+    def seen(self, job: str, piece: int) -> bytes:
+        """Which images of a piece have their entry: one bit for each, the lowest first."""
+        stored = self.jobs.get(job)
+        bits = stored.fold.seen.get(piece) if stored else None
+        return bytes(bits) if bits is not None else bytes(PIECE // 8)
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
@@ -155,6 +202,17 @@ class Store:
         with refusals(self._path):
             self._db.execute(f"pragma incremental_vacuum({_DROP * 256})").fetchall()
         return gone > 0
+
+    def forget(self, job: str) -> None:
+        """Removes whatever is kept of a job. Retryable as `fold`."""
+        if job not in self.jobs:
+            return
+        number = self.jobs[job].number
+        with self._transaction():
+            self._db.execute("delete from blocks where key >= ? and key < ?", key_range(number))
+            self._db.execute("delete from notes where number = ?", (number,))
+            self._db.execute("delete from jobs where number = ?", (number,))
+        del self.jobs[job]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -183,9 +241,14 @@ class Store:
             )
         self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
         self.next_offset = meta.get("next")
+        notes = {
+            number: msgspec.json.decode(note, type=Note) for number, note in self._db.execute("select * from notes")
+        }
         for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
             state = JobFold(repeated=repeated)
-            self.jobs[job] = StoredJob(number, state, msgspec.json.decode(mark, type=Mark) if mark else None)
+            note = notes.get(number, Note())
+            ended = msgspec.json.decode(mark, type=Mark) if mark else None
+            self.jobs[job] = StoredJob(number, state, ended, note, closed=bool(mark) or note.cut is not None)
             if not mark:
                 low, high = key_range(number)
                 for start, codes, seqs in read_pieces(self._db, low, high):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from aggregator.finalise import FileState
 from aggregator.ledger import Account, account
 from aggregator.read_result import ResultFile, open_result
 
@@ -24,6 +25,18 @@ def threshold_of(result: ResultFile) -> float:
     metadata = result.info.get("detector_metadata")
     found = metadata.get("typical_detection_threshold") if isinstance(metadata, dict) else None
     return float(found) if isinstance(found, int | float) else _TYPICAL
+
+
+def explanation(found: Account, result: ResultFile) -> str | None:
+    """Why images are missing, as the file says itself; None where it does not."""
+    state, missing = result.account.get("state"), f"{found.missing.total:,} of {found.published:,} images are missing"
+    if state == FileState.CANCELLED:
+        return f"the job was cancelled: {missing}, and what was done until then is here"
+    if state == FileState.FAILED:
+        return f"the job could not be published: {missing}"
+    if state == FileState.PARTIAL:
+        return f"the file was written while the job ran: {missing} so far"
+    return None
 
 
 def disagreements(found: Account, result: ResultFile) -> list[str]:

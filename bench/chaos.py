@@ -33,10 +33,11 @@ from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelIn
 from trapstream.core.states import ENDED
 from trapstream.core.store import result_path
 from trapstream.local import control, processes
+from trapstream.local.state import StackError
 
 T = TypeVar("T")
 
-WEIGHTS = {"consumer": 30, "aggregator": 30, "producer": 15, "triton": 10, "kafka": 10, "supervisor": 5}
+WEIGHTS = {"consumer": 32, "aggregator": 32, "producer": 16, "triton": 10, "kafka": 6, "supervisor": 4}
 """How often each kind is killed, in a hundred."""
 _STALL_SECONDS = 240.0
 """A job that gets no further for so long does not end."""
@@ -159,7 +160,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
             say(f"undisturbed: {plan.images:,} images, {len(wanted):,} bytes, {time.monotonic() - began:.0f} s")
             over = asyncio.Event()
             async with asyncio.TaskGroup() as together:
-                together.create_task(_kill(plan, stack, account, over))
+                together.create_task(_kill(plan, stack, account, over, say))
                 for lane in Lane:
                     together.create_task(_jobs(stack, manifest, model, lane, wanted, account, over, say))
             following.cancel()
@@ -171,6 +172,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
 
 
 def _set_up(plan: Plan, home: Path) -> None:
+    """The environment of the stack: none of the caller's settings."""
     for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ |= {
@@ -191,12 +193,12 @@ def victims(plan: Plan) -> Iterator[tuple[float, str]]:
         yield chance.uniform(0, 2 * plan.gap), f"{kind}-{number}" if number else kind
 
 
-async def _kill(plan: Plan, stack: Stack, account: Account, over: asyncio.Event) -> None:
+async def _kill(plan: Plan, stack: Stack, account: Account, over: asyncio.Event, say: Callable[[str], None]) -> None:
     for delay, name in itertools.islice(victims(plan), plan.kills):
         await asyncio.sleep(delay)
         await stack.kill(name)
         account.kills[name] += 1
-        log.get_logger().info("killed", process=name, number=account.kills.total())
+        say(f"{time.strftime('%H:%M:%S')} kill {account.kills.total()}: {name}")
     over.set()
 
 
@@ -221,8 +223,8 @@ async def _jobs(
         account.differing += differing
         verdict = f"{differing} BYTES DIFFER" if differing else "the same bytes"
         say(
-            f"job {status.job}: {verdict}, {status.repeated:,} images twice, {time.monotonic() - began:.0f} s; "
-            f"{account.kills.total()} kills so far"
+            f"{time.strftime('%H:%M:%S')} job {status.job}: {verdict}, {status.repeated:,} images twice, "
+            f"{time.monotonic() - began:.0f} s"
         )
 
 
@@ -285,12 +287,12 @@ def main() -> int:
     parser.add_argument("--aggregators", type=int, default=2)
     plan = Plan(**vars(parser.parse_args()))
     home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
-    log.setup("pretty", "info")
+    log.setup(level="error")  # a broker that is away is what this is about
     print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
     account = None
     try:
         account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
-    except* ChaosError as group:
+    except* (ChaosError, StackError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -32,7 +32,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings.kafka, f"consumer-{lane}", settings.member)
+        self._consumer: AIOKafkaConsumer = kafka.group_consumer(
+            settings.kafka, topics.lane_group(lane), settings.member
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._held: Counter[TopicPartition] = Counter()
@@ -126,12 +128,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._progress.set()
 
         try:
+            if len(record.value or b"") > topics.MAX_REF_BYTES:
+                raise BadMessage(f"too large: {len(record.value)} bytes, the most is {topics.MAX_REF_BYTES}")
             ref = messages.decode(record.value, ImageRef)
             spec = self._jobs.specs.get(ref.job) or await self._jobs.find(ref.job)
             if spec is None:
                 raise BadMessage(f"no such job: {ref.job}")
         except BadMessage as error:
-            log.get_logger().warning("dead letter", topic=record.topic, offset=record.offset, error=str(error))
             await kafka.send_dead_letter(self._producer, record, str(error))
             done()
             return

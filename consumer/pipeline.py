@@ -23,6 +23,7 @@ from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.errors import Permanent, Retryable
+from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
 from trapstream.core.service import Health
@@ -35,6 +36,7 @@ class Pipeline:
     def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
         self._settings = settings
         self._producer = producer
+        self._jobs = jobs
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
         self.intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
         self._shares = Shares(settings.live_share)
@@ -99,6 +101,8 @@ class Pipeline:
     async def _fetch(self) -> None:
         while True:
             task = await self._to_fetch.receive()
+            if not self._is_wanted(task):
+                continue
             host = host_of(task.ref.uri)
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
                 self._room.hold(task)
@@ -116,6 +120,13 @@ class Pipeline:
                 task.times.fetch = _milliseconds_since(began)
             await self._to_decode.send(Fetched(task, data))
 
+    def _is_wanted(self, task: Task) -> bool:
+        """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
+        spec = self._jobs.specs.get(task.ref.job, task.spec)
+        if spec.cancelled:
+            task.done()
+        return not spec.cancelled
+
     async def _decode(self) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
@@ -125,7 +136,10 @@ class Pipeline:
                 thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
             )
             while True:
-                batch = await self._to_decode.receive_batch(settings.batch)
+                received = await self._to_decode.receive_batch(settings.batch)
+                batch = [fetched for fetched in received if self._is_wanted(fetched.task)]
+                if not batch:
+                    continue
                 slab = await self._slabs.acquire()
                 began = time.perf_counter()
 
@@ -164,7 +178,7 @@ class Pipeline:
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
-        entry = boxes.failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+        entry = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
         await self._to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
 
     async def _watch(self) -> None:

@@ -56,7 +56,6 @@ async def publish(
             # 4. Note what is acknowledged, in order. Dying after this: what came since the cursor is sent again.
             while in_flight and in_flight[0][0].answer.done():
                 done = await _oldest(in_flight, sender, progress)
-                faults.reach("publish.4")
             # 5. Write the cursor, which is never ahead of an acknowledgement. Dying after this: nothing is repeated.
             if done.seq - saved.seq >= checkpoint:
                 await asyncio.to_thread(cursor.write, place, done)
@@ -65,6 +64,7 @@ async def publish(
         while in_flight:
             done = await _oldest(in_flight, sender, progress)
         await asyncio.to_thread(cursor.write, place, done)
+        faults.reach("publish.5")
         if done.seq < spec.images:
             log.get_logger().info("left for the next start", job=spec.job, published=done.seq)
             return
@@ -84,6 +84,7 @@ async def _oldest(in_flight: deque[tuple[Sent, Cursor]], sender: Sender, progres
     sent, after = in_flight.popleft()
     await sender.acknowledged(sent)
     progress(after.seq)
+    faults.reach("publish.4")
     return after
 
 

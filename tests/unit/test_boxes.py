@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from consumer.boxes import Letterbox, entry, failure_entry, letterbox, source_corners, truncate
+from consumer.boxes import Letterbox, entry, letterbox, source_corners, truncate
 from trapstream.core.errors import Permanent, Reason
+from trapstream.core.failures import failure_entry
 from trapstream.core.messages import ModelInfo, Outcome
 
 MODEL = ModelInfo(

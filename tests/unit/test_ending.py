@@ -12,6 +12,8 @@ from aggregator import ending, store
 from aggregator.fold import PIECE, Result
 from aggregator.lease import Lease, Released
 from tests.unit.values import job_spec
+from trapstream.core import messages
+from trapstream.core.messages import JobSpec, JobState, JobStatus
 from trapstream.core.store import result_path
 
 IMAGES = PIECE + 10
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-async def _end(folder: Path, thread: ThreadPoolExecutor, announced: list[bytes]) -> None:
+async def _end(folder: Path, thread: ThreadPoolExecutor, announced: list[bytes], spec: JobSpec = SPEC) -> None:
     """One life of a process: opens the store, ends the job, and is gone."""
 
     async def announce(job: str, status: bytes) -> None:
@@ -46,7 +48,7 @@ async def _end(folder: Path, thread: ThreadPoolExecutor, announced: list[bytes])
 
     lease = Lease(0, folder, store.Store(folder), thread)
     try:
-        await ending.end_job(lease, SPEC, folder.parent / "results", thread, announce)
+        await ending.end_job(lease, spec, folder.parent / "results", thread, announce)
     finally:
         await lease.close()
 
@@ -133,3 +135,24 @@ async def test_released_in_mid_file(folder: Path, thread: ThreadPoolExecutor, tm
         ending.write_file(lease, SPEC, result_path(tmp_path / "results", "job"))
     assert list((tmp_path / "results").iterdir()) == []
     await lease.close()
+
+
+async def test_a_stopped_job_is_cut_once(folder: Path, thread: ThreadPoolExecutor, tmp_path: Path) -> None:
+    """Killed between a cancelled job's file and its mark, it makes the same file again, whatever came meanwhile."""
+    spec, announced = job_spec(job="job", images=2 * IMAGES, total=2 * IMAGES, cancelled=True), list[bytes]()
+    path = result_path(tmp_path / "results", "job")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.Store, "set_mark", _cut(store.Store.set_mark, 1, after=False))
+        with pytest.raises(Killed):
+            await _end(folder, thread, announced, spec)
+    before = path.read_bytes()
+    opened = store.Store(folder)
+    cut = opened.next_offset or 0
+    changes = opened.fold([Result("job", IMAGES + 1, 0, b"{}")], cut + 1)
+    assert (changes["job"].fresh, changes["job"].repeats) == (0, 1)
+    opened.close()
+    await _end(folder, thread, announced, spec)
+    assert path.read_bytes() == before
+    (final,) = announced
+    status = messages.decode(final, JobStatus)
+    assert (status.state, status.cut, status.counts.done) == (JobState.CANCELLED, cut, IMAGES)

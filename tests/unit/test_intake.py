@@ -54,7 +54,7 @@ def _intake(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(kafka, "group_consumer", lambda *_: client)
     jobs = JobTable("127.0.0.1:1")
     jobs.specs["job-1"] = job_spec()
-    return Intake(Lane.BULK, ConsumerSettings(home=tmp_path), jobs, None)  # type: ignore[arg-type, unused-ignore]  # parks nothing
+    return Intake(Lane.BULK, ConsumerSettings(home=tmp_path), jobs, None)  # type: ignore[arg-type, unused-ignore]
 
 
 async def test_a_poll_that_outlasts_a_rebalance_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

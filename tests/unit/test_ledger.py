@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from aggregator.ledger import Account, account, reason_of, summary
 from aggregator.read_result import open_result
-from aggregator.verify import disagreements, verify
+from aggregator.verify import disagreements, explanation, verify
 from tests.unit.test_finalise import COUNTS, ENTRIES, _bytes
 from tests.unit.values import job_spec
 
@@ -101,6 +102,22 @@ def test_verify(tmp_path: Path) -> None:
     assert found == Account(published=3, detected=1, empty=1, failed={"not found": 1})
     assert disagreements(found, open_result(path)) == []
     assert disagreements(verify(path, lambda: ["b.jpg"]), open_result(path)) != []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"total": 4, "cancelled": True}, "the job was cancelled: 1 of 4 images are missing"),
+        ({"images": 4}, "the file was written while the job ran: 1 of 4 images are missing"),
+        ({"images": 4, "failed": "no manifest"}, "the job could not be published: 1 of 4 images are missing"),
+    ],
+)
+def test_why_images_are_missing(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """A file that is not whole says itself why."""
+    path = tmp_path / "result.json"
+    path.write_bytes(_bytes(job_spec(**changes), COUNTS, ENTRIES))
+    found = verify(path, lambda: ["a/é.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    assert said in str(explanation(found, open_result(path)))
 
 
 def test_verify_of_a_missing_file(tmp_path: Path) -> None:

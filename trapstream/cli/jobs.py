@@ -126,10 +126,15 @@ def submit(
 def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
     """States, counts, rate and predicted finish of JOB, or of all jobs."""
 
+    images: dict[str, int] = {}
+
     async def once() -> list[JobStatus]:
         known = await statuses.read_all(target.kafka)
         if job is not None and job not in known:
             raise exits.NoSuchJob(job)
+        if job is not None and not as_json:
+            spec = (await statuses.read_specs(target.kafka)).get(job)
+            images[job] = known[job].counts.done if spec is None else spec.images
         return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
 
     async def all_along() -> None:
@@ -145,6 +150,8 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
                 print(msgspec.json.encode(row).decode(), flush=True)
         else:
             Console().print(_table(rows))
+            for line in [line for row in rows if job is not None for line in account.equation(row, images[row.job])]:
+                print(line, flush=True)
 
     if watch and job is None:
         raise click.UsageError("--watch needs a JOB")
@@ -207,12 +214,12 @@ async def _write_partial(target: Target, job: str, output: Path | None) -> None:
 def cancel(target: Target, job: str) -> None:
     """End JOB: what is left of it is skipped, what was done stays."""
 
-    async def work() -> JobStatus:
+    async def work() -> tuple[JobSpec, JobStatus]:
         if job not in await statuses.read_all(target.kafka):
             raise exits.NoSuchJob(job)
-        await submitting.cancel(target.kafka, job)
-        return await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
+        spec = await submitting.cancel(target.kafka, job)
+        return spec, await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
 
-    ended = asyncio.run(work())
+    spec, ended = asyncio.run(work())
     said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"
-    print(f"{job} {said}: {ended.counts.done:,} images done", file=sys.stderr)
+    print(f"{job} {said}: {ended.counts.done:,} of {spec.images:,} images done", file=sys.stderr)

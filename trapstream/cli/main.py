@@ -29,6 +29,8 @@ VERBS = {
     "results": "trapstream.cli.jobs:results",
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
+    "rebuild": "trapstream.cli.rebuild:rebuild",
+    "dead-letters": "trapstream.cli.letters:dead_letters",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 

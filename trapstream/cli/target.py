@@ -55,8 +55,13 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(kafka: str | None, folder: Path | None, **values: Any) -> Any:
-        return command(target=_find(kafka, folder), **values)
+        return command(target=find(kafka, folder), **values)
 
+    return place_options(wrapped)
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --kafka as `kafka` and --results as `folder`, for a verb that does not always need a target."""
     broker = click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
     store_option = click.option(
         "--results",
@@ -64,7 +69,7 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="The result store's folder. Default: the stack's.",
     )
-    return broker(store_option(wrapped))
+    return broker(store_option(command))
 
 
 def of_stack(stack: Stack) -> Target:
@@ -72,7 +77,8 @@ def of_stack(stack: Stack) -> Target:
     return Target(stack.endpoints["kafka"], Path(stack.home) / "results", Path(stack.home))
 
 
-def _find(kafka: str | None, folder: Path | None) -> Target:
+def find(kafka: str | None, folder: Path | None) -> Target:
+    """The target that the options name, else the stack of --home. NotUp where there is none."""
     home: Path = click.get_current_context().find_root().obj.home
     if kafka is not None:
         return Target(kafka, folder or home / "results")

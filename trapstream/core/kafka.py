@@ -225,13 +225,28 @@ async def read_table(servers: str, topic: topics.Topic) -> dict[bytes, bytes]:
 
 
 async def send_dead_letter(producer: Outbox, record: ConsumerRecord, reason: str) -> None:
-    """Parks a message that cannot be read, with its origin; returns when it is acknowledged."""
-    value = base64.b64encode(record.value or b"")[: 64 * 1024].decode()
+    """Parks a message that cannot be read, with its origin; returns once it is acknowledged, whatever it takes."""
+    content = record.value or b""
     letter = messages.DeadLetter(
-        topic=record.topic, partition=record.partition, offset=record.offset, reason=reason, value=value
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        value=base64.b64encode(content[: messages.MOST_LETTER_BYTES]).decode(),
+        size=len(content),
     )
-    await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+
+    async def send() -> None:
+        try:
+            await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(send, "kafka")
     metrics.DEAD_LETTERS.labels(record.topic).inc()
+    log.get_logger().warning(
+        "dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason
+    )
 
 
 async def started(consumer: AIOKafkaConsumer) -> None:

@@ -6,6 +6,8 @@ from trapstream.core.messages import Lane
 
 DAY_MS = 24 * 3600 * 1000
 MAX_MESSAGE_BYTES = 1_000_000
+MAX_REF_BYTES = 512 * 1024
+"""A larger reference is a dead letter. The producer's are far smaller, and what one becomes must fit into a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,11 @@ STATUS = Topic(
 DEAD_LETTERS = Topic(name="dead-letters", partitions=1, key="none", retention_ms=60 * DAY_MS, segment_bytes=_SMALL)
 
 TOPICS = (LIVE, BULK, DETECTIONS, JOBS, STATUS, DEAD_LETTERS)
+
+
+def lane_group(lane: Lane) -> str:
+    """The group whose committed offsets tell how far a lane's references are answered."""
+    return f"consumer-{lane}"
 
 
 def lane_topic(lane: Lane) -> Topic:

@@ -21,7 +21,9 @@ from trapstream.local.state import Process, ProcessState, Stack, StackError
 
 Progress = Callable[[str], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STEADY_SECONDS = 30.0
+_MOST_SECONDS = 5.0
+"""The longest wait before a start. While Kafka waits nothing works, and one start in five seconds costs little."""
+_STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
 
 _TRIM_SECONDS = 30.0
@@ -245,7 +247,7 @@ class _Supervisor:
 
 def _delays() -> Iterator[float]:
     """Seconds before each next start of a child that dies again and again."""
-    return itertools.chain((0.1,), retry.delays(first=1.0, most=30.0))
+    return itertools.chain((0.1,), retry.delays(first=1.0, most=_MOST_SECONDS))
 
 
 def _in_words(status: int) -> str:

@@ -192,6 +192,12 @@ async def send_results(servers: str, answers: Sequence[ImageResult]) -> None:
     await send(servers, topics.DETECTIONS, [(answer.job, messages.encode(answer)) for answer in answers])
 
 
+async def send_status(servers: str, status: JobStatus, **changes: object) -> None:
+    """Says something else of a job."""
+    changed = msgspec.structs.replace(status, **changes)
+    await send(servers, topics.STATUS, [(status.job, messages.encode(changed))])
+
+
 async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 60.0) -> JobStatus:
     """The first status of the job that `accept` takes."""
     async with asyncio.timeout(seconds):

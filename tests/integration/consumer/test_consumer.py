@@ -1,7 +1,10 @@
 """The consumer as a process, on a real Kafka and a real Triton."""
 
+import json
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,11 +12,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests import images
+from tests.acceptance.command import Command
 from tests.integration.service import Service, service
 from tests.unit.values import job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
-from trapstream.core.messages import DeadLetter, ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
+from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
 from trapstream.local.testing import RunningStack
 
 MODEL = ModelInfo(
@@ -118,28 +122,47 @@ async def test_each_reference_is_answered_and_then_committed(
 async def test_what_cannot_be_read_is_parked(
     stack: RunningStack, picky: str, photo: Path, member: str, tmp_path: Path
 ) -> None:
-    """No JSON, an unknown version and an unknown job go to the dead letters with their origin; the stream goes on."""
+    """No JSON, an unknown version, too large, an unknown job: all are listed with their origin, and the stream goes on.
+
+    One whose job is known by then is published again by the command, and answered; one that was cut is refused.
+    """
     await kafka.create_topics(stack.kafka)
     producer = await kafka.start_producer(stack.kafka)
     stranger = messages.encode(ImageRef(job=f"{member}-unknown", seq=0, file="x", uri="file:///x"))
-    bad = [f"{member}: no JSON".encode(), stranger.replace(b'"v":1', b'"v":2'), stranger]
+    large = stranger.replace(b'"x"', b'"' + b"x" * 600_000 + b'"')
+    bad = [f"{member}: no JSON".encode(), stranger.replace(b'"v":1', b'"v":2'), large, stranger]
     places = [await producer.send_and_wait(topics.BULK.name, value, partition=3) for value in bad]
     await producer.stop()
+    origins = [f"{topics.BULK.name}:3:{place.offset}" for place in places]
+    command = Command(tmp_path / "command", dict(os.environ))
     await _publish(stack, _job(member), photo, 3)
     with _consumer(stack, tmp_path) as process:
         await _until_answered(stack, member, 3)
 
-        async def parked() -> dict[int, str]:
-            letters = [messages.decode(value, DeadLetter) for value in await _all_of(stack, topics.DEAD_LETTERS)]
-            ours = {
-                letter.offset: letter.reason
-                for letter in letters
-                if (letter.topic, letter.partition) == (topics.BULK.name, 3)
-            }
-            return ours if {place.offset for place in places} <= set(ours) else {}
+        async def parked() -> dict[str, dict[str, Any]]:
+            listed = command("dead-letters", "--json", "--kafka", stack.kafka)
+            letters = {letter["place"]: letter for letter in map(json.loads, listed.out.splitlines())}
+            return letters if set(origins) <= letters.keys() else {}
 
-        reasons = await eventually("the dead letters", parked)
-        assert "no such job" in reasons[places[2].offset]
+        letters = await eventually("the dead letters", parked)
+        reasons = [letters[origin]["reason"] for origin in origins]
+        assert "malformed" in reasons[0]
+        assert "$.v" in reasons[1]
+        assert "too large: 6" in reasons[2]
+        assert "no such job" in reasons[3]
+        assert [letters[origin]["cut"] for origin in origins] == [False, False, True, False]
+        assert letters[origins[0]]["beginning"] == f"{member}: no JSON"
+        assert f"{origins[3]}  no such job" in command("dead-letters", "--kafka", stack.kafka).out
+
+        await _publish(stack, _job(f"{member}-unknown"), photo, 0)
+        again = command("dead-letters", "--again", origins[3], "--kafka", stack.kafka)
+        assert (again.status, again.out) == (0, "")
+        assert "images.bulk:3:" in again.err
+        await _until_answered(stack, f"{member}-unknown", 1)
+        refused = command("dead-letters", "--again", origins[2], "--kafka", stack.kafka)
+        assert refused.status == 1
+        assert "longer than" in refused.err
+        assert command("dead-letters", "--again", "images.bulk:3:999999", "--kafka", stack.kafka).status == 1
         assert process.stop() == 0
 
 

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 from model_repository.templates.onnxruntime import model as served
 from trapstream.local import entry, kafka, plan, ports, testing, triton
 from trapstream.local.home import shm_prefix
+from trapstream.local.state import StackError
 
 PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(plan.SERVICES))}
 
@@ -24,6 +26,13 @@ def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() ->
     assert lines["auto.create.topics.enable"] == "false"
     assert lines["broker.session.timeout.ms"] == "1500"
     assert lines["log.dirs"] == "kafka/data", "relative: Kafka would split a home's name at commas"
+
+
+def test_no_cluster_id_passes_for_an_option() -> None:
+    """One of 64 would begin with a dash, which Kafka's formatter refuses."""
+    ids = [kafka.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
+    assert len(set(ids)) == 63, "two share one"
+    assert not [each for each in ids if each.startswith("-") or len(each) != 22]
 
 
 def test_flags_that_this_server_does_not_know_are_left_out() -> None:
@@ -100,6 +109,31 @@ def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
     assert child.env["TRAPSTREAM_HTTP_PORT"] == str(PORTS["consumer"])
     assert child.env["TRAPSTREAM_SHM_PREFIX"].startswith(shm_prefix(tmp_path))
     assert child.argv[-2:] == ("-m", "consumer")
+
+
+def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAPSTREAM_CONSUMERS", "11")
+    names = plan.copies(plan.SERVICES)
+    assert names[:3] == ("producer", "consumer", "consumer-1")
+    assert names[-2:] == ("consumer-10", "aggregator")
+    ports = {name: 21_000 + number for number, name in enumerate(plan.port_names(names))}
+    children = [plan.service(name, tmp_path, ports) for name in names]
+    assert len({child.env["TRAPSTREAM_MEMBER"] for child in children}) == len(children)
+    assert len({child.ports for child in children}) == len(children)
+    assert children[2].argv[-1] == "consumer"
+    prefixes = [child.shm_prefix for child in children]
+    assert not any(one != other and other.startswith(one) for one in prefixes for other in prefixes)
+    regions = [f"{child.env['TRAPSTREAM_SHM_PREFIX']}-{child.env['TRAPSTREAM_MEMBER']}-" for child in children]
+    assert regions == prefixes, "what is swept is what the consumer makes"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "two"])
+def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("TRAPSTREAM_AGGREGATORS", wrong)
+    with pytest.raises(StackError, match="TRAPSTREAM_AGGREGATORS"):
+        plan.copies(("aggregator",))
 
 
 def test_the_controllers_port_is_no_endpoint() -> None:
