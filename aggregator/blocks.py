@@ -4,6 +4,7 @@ A block's key is (job number, its lowest seq). No seq is stored twice, so no two
 are pieces in order. A row for each image would cost three times as much.
 """
 
+import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -38,13 +39,13 @@ def key(number: int, seq: int) -> int:
 def pack(number: int, items: list[Result]) -> Block:
     """One block of items that share a piece, in any order."""
     items.sort(key=_seq)
-    places = np.array([item.seq for item in items], dtype=np.int64) & (PIECE - 1)
     entries = [item.entry for item in items]
+    count = len(items)
     return Block(
         key(number, items[0].seq),
         bytes([item.code for item in items]),
-        places.astype("<u2").tobytes(),
-        np.array([len(entry) for entry in entries], dtype="<u4").tobytes(),
+        struct.pack(f"<{count}H", *[item.seq & (PIECE - 1) for item in items]),
+        struct.pack(f"<{count}I", *map(len, entries)),
         b"".join(entries),
     )
 

@@ -4,9 +4,10 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from aggregator.read_result import Box, Entry
 
 COLUMNS, ROWS = 4, 3
 TILE = (480, 360)
@@ -24,23 +25,23 @@ class Pick:
     """One picture of the sheet."""
 
     file: str
-    detections: tuple[Mapping[str, Any], ...]
-    """As in the result file, at or above the threshold."""
+    detections: tuple[Box, ...]
+    """Those at or above the threshold."""
 
 
-def pick(entries: Iterable[Mapping[str, Any]], threshold: float, most: int = COLUMNS * ROWS) -> list[Pick]:
+def pick(entries: Iterable[Entry], threshold: float, most: int = COLUMNS * ROWS) -> list[Pick]:
     """The surest images, turn by turn from each category, so that a common one does not fill the sheet.
 
     Streams: keeps `most` images of each category, whatever the length of `entries`.
     """
     best: dict[str, list[tuple[float, int, Pick]]] = {}
     for number, entry in enumerate(entries):
-        sure = tuple(found for found in entry.get("detections") or () if found["conf"] >= threshold)
+        sure = tuple(found for found in entry.detections or () if found.conf >= threshold)
         if not sure:
             continue
-        top = max(sure, key=lambda found: found["conf"])
-        heap = best.setdefault(top["category"], [])
-        heapq.heappush(heap, (top["conf"], -number, Pick(entry["file"], sure)))
+        top = max(sure, key=lambda found: found.conf)
+        heap = best.setdefault(top.category, [])
+        heapq.heappush(heap, (top.conf, -number, Pick(entry.file, sure)))
         if len(heap) > most:
             heapq.heappop(heap)
     queues = [sorted(best[category], reverse=True) for category in sorted(best)]
@@ -90,23 +91,22 @@ def _tile(chosen: Pick, path: Path, names: Mapping[str, str]) -> Image.Image | N
     pen, font = ImageDraw.Draw(tile), ImageFont.load_default(14)
     for found in chosen.detections:
         _box(pen, found, names, (left, top, picture.width, picture.height))
-    caption = chosen.file.encode("ascii", "replace").decode()  # the built-in font has no other letters
+    # The built-in font has no other letters, and a caption is one line.
+    caption = "".join(letter if " " <= letter <= "~" else "?" for letter in chosen.file)
     while caption and pen.textlength(caption, font) > TILE[0]:
         caption = "..." + caption[4:]
     pen.text((0, TILE[1] + 5), caption, fill=_FAINT, font=font)
     return tile
 
 
-def _box(
-    pen: ImageDraw.ImageDraw, found: Mapping[str, Any], names: Mapping[str, str], place: tuple[int, int, int, int]
-) -> None:
+def _box(pen: ImageDraw.ImageDraw, found: Box, names: Mapping[str, str], place: tuple[int, int, int, int]) -> None:
     left, top, width, height = place
-    x, y, w, h = found["bbox"]
-    name = names.get(found["category"], found["category"])
+    x, y, w, h = found.bbox
+    name = names.get(found.category, found.category)
     colour = _COLOURS.get(name, "#b6e36b")
     corners = (left + x * width, top + y * height, left + (x + w) * width, top + (y + h) * height)
     pen.rectangle(corners, outline=colour, width=3)
-    font, label = ImageFont.load_default(14), f"{name} {found['conf']:.2f}"
+    font, label = ImageFont.load_default(14), f"{name} {found.conf:.2f}"
     text_left = min(corners[0], left + width - pen.textlength(label, font) - 8)
     text_top = max(corners[1] - 19, top)
     pen.rectangle((text_left, text_top, text_left + pen.textlength(label, font) + 7, text_top + 18), fill=colour)

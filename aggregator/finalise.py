@@ -1,7 +1,7 @@
 """The result file: MegaDetector's batch format 1.6, written as a stream. Pure but for the `out` it writes to.
 
-The bytes depend on the job's spec, its account and its entries alone: no time, no host, no job id. So two runs over the
-same images give the same file, whatever was killed on the way.
+The bytes depend on the job's spec, its account and its entries alone: no time, no host, no job id. So two runs over
+the same images give the same file, whatever was killed on the way.
 """
 
 import itertools
@@ -39,7 +39,7 @@ class Sink(Protocol):
 
 
 def file_state(spec: JobSpec, done: int) -> FileState:
-    """What the file of a job that has `done` entries says. Every image there is completed, whatever was asked later."""
+    """What the file of a job with `done` entries says. With every image there it is completed, cancelled or not."""
     if spec.total is not None and done >= spec.total:
         return FileState.COMPLETED
     if spec.failed is not None:

@@ -4,8 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from aggregator.fold import counts
-from aggregator.store import StoredJob
-from trapstream.core.messages import JobSpec, JobStatus
+from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import state_of
 
 WINDOW = 10.0
@@ -16,6 +15,9 @@ WINDOW = 10.0
 class Progress:
     """What changes of a job between two reports."""
 
+    tally: dict[int, int] = field(default_factory=dict)
+    """Code to count, as committed."""
+    repeated: int = 0
     window: deque[tuple[float, int]] = field(default_factory=deque)
     """(when, images that got their entry then), the last seconds of them."""
     changed: bool = True
@@ -26,7 +28,7 @@ class Progress:
     """When the last new result came."""
 
     def add(self, fresh: int, now: float) -> None:
-        """Takes note of `fresh` images."""
+        """Takes note of `fresh` images that got their entry."""
         self.changed = True
         if fresh:
             self.window.append((now, fresh))
@@ -41,10 +43,9 @@ class Progress:
         return sum(fresh for _, fresh in self.window) / max(now - self.window[0][0], 1.0)
 
 
-def status_of(spec: JobSpec, stored: StoredJob | None, progress: Progress, now: float) -> JobStatus:
+def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
     """The report of a job that has not ended. `now`: seconds since 1970."""
-    account = counts(stored.fold.tally) if stored else counts({})
-    repeated = stored.fold.repeated if stored else 0
+    account = counts(progress.tally)
     rate = progress.rate(now)
     left = (spec.total if spec.total is not None else spec.images) - account.done
     return JobStatus(
@@ -52,9 +53,33 @@ def status_of(spec: JobSpec, stored: StoredJob | None, progress: Progress, now: 
         state=state_of(spec, account.done, written=False),
         total=spec.total,
         counts=account,
-        repeated=repeated,
+        repeated=progress.repeated,
         rate=round(rate, 1),
         finish=round(now + left / rate, 1) if rate > 0 and left > 0 else None,
         updated=round(now, 3),
         message=progress.message,
+    )
+
+
+def final_status(
+    spec: JobSpec,
+    account: Counts,
+    *,
+    repeated: int,
+    now: float,
+    location: str,
+    sha256: str,
+    cut: int | None = None,
+) -> JobStatus:
+    """The last report of a job: its file is in the result store."""
+    return JobStatus(
+        job=spec.job,
+        state=state_of(spec, account.done, written=True),
+        total=spec.total,
+        counts=account,
+        repeated=repeated,
+        updated=round(now, 3),
+        location=location,
+        sha256=sha256,
+        cut=cut,
     )

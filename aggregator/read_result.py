@@ -12,13 +12,16 @@ from trapstream.core.errors import BadMessage
 
 
 class Box(msgspec.Struct, frozen=True, gc=False):
-    """What the account needs of a detection."""
+    """One detection."""
 
     conf: float = 0.0
+    category: str = ""
+    bbox: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """x_min, y_min, width, height, relative."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What the account needs of an image."""
+    """What an account and a contact sheet need of an image."""
 
     file: str
     detections: list[Box] | None = None

@@ -1,14 +1,11 @@
 """One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
 
-SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`), and
-the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `entries` reads with a connection of its own and may run beside it.
+SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`aggregator.blocks`),
+and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
+thread writes; `aggregator.entries` reads beside it with connections of its own.
 """
 
-import bisect
 import contextlib
-import fcntl
-import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -19,19 +16,21 @@ import msgspec
 import numpy as np
 
 from aggregator import blocks
+from aggregator.database import connect, lock, refusals
+from aggregator.entries import FILE, Codes, Places, add_up, key_range, read_pieces
 from aggregator.fold import PIECE, PIECE_BITS, JobFold, Result, fold
+from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
 
 _FORMAT = 1
 _DROP = 64
 """Blocks deleted in one transaction: short enough to go between two folds."""
-_LARGE_PIECE = 32 * 1024 * 1024
-"""Bytes of entries in a piece beyond which they are read one by one."""
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer) without rowid;
 create table if not exists jobs (number integer primary key, job text unique not null, repeated integer not null,
   mark blob);
+create table if not exists notes (number integer primary key, note blob not null);
 create table if not exists blocks (key integer primary key, codes blob not null, seqs blob not null,
   lengths blob not null, data blob not null);
 """
@@ -48,6 +47,17 @@ class Mark(msgspec.Struct, frozen=True):
     """The job's blocks are gone."""
 
 
+class Note(msgspec.Struct, frozen=True):
+    """What must be known of a job after a kill, beside its entries."""
+
+    attempts: int = 0
+    """How often its missing images were published again, each time to the last of them."""
+    ended: bool = False
+    """It had ended before, without this store, and its file is gone: it is never published again."""
+    cut: int | None = None
+    """It was stopped: results from this offset of the log on do not count."""
+
+
 class StoredJob(msgspec.Struct):
     """One job of the partition."""
 
@@ -55,19 +65,26 @@ class StoredJob(msgspec.Struct):
     """Its number in this store."""
     fold: JobFold
     mark: Mark | None = None
+    note: Note = Note()
+    closed: bool = False
+    """No result counts any more: it has a mark, or is cut."""
 
 
-class Folded(NamedTuple):
-    """What a batch did, by job."""
+class Change(NamedTuple):
+    """What a batch did to one job. A copy, so that other threads may read it."""
 
-    fresh: dict[str, int]
+    fresh: int
     """Images that got their entry."""
-    repeats: dict[str, int]
+    repeats: int
     """Results that came again, or after the job's end."""
+    tally: dict[int, int]
+    """Code to count, after the batch."""
+    repeated: int
+    """Results that came again, after the batch."""
 
 
 class Store:
-    """The store of one partition. Every method but `entries` belongs to one thread at a time."""
+    """The store of one partition. Its methods belong to one thread at a time."""
 
     def __init__(self, folder: Path, durable: bool = True) -> None:
         """Opens the store in `folder`, or makes it.
@@ -75,28 +92,30 @@ class Store:
         Retryable while another process has it or the disk refuses; Fatal if it is damaged. `durable` off is for
         stores that live as long as one process.
         """
-        self._path = folder / "store.sqlite"
+        self._path = folder / FILE
         self.jobs: dict[str, StoredJob] = {}
         self.next_offset: int | None = None
         """The next record of the log to fold; None for a new store."""
         with contextlib.ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                stack.callback(os.close, _lock(folder / "lock"))
-                self._db = stack.enter_context(contextlib.closing(_connect(self._path, durable)))
+                stack.callback(os.close, lock(folder / "lock"))
+                self._db = stack.enter_context(contextlib.closing(connect(self._path, durable)))
                 self._load()
             except (OSError, sqlite3.OperationalError) as error:
                 raise Retryable(f"{folder}: {error}") from error
             except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
-                raise Fatal(f"{folder} is damaged ({error}); move it away, and it is made again from the log") from error
+                raise Fatal(
+                    f"{folder} is damaged ({error}); move it away, and it is made again from the log"
+                ) from error
             self._close = stack.pop_all()
 
     def close(self) -> None:
         """Closes the store and lets other processes have it."""
         self._close.close()
 
-    def fold(self, results: Iterable[Result], next_offset: int) -> Folded:
-        """Folds a batch and moves the place in the log to `next_offset`, in one transaction.
+    def fold(self, results: Iterable[Result], next_offset: int) -> dict[str, Change]:
+        """Folds a batch and moves the place in the log to `next_offset`, in one transaction. What changed, by job.
 
         Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
         """
@@ -106,7 +125,7 @@ class Store:
         with self._transaction():
             for result in results:
                 stored = self.jobs.get(result.job) or self._add(result.job)
-                if stored.mark is not None or not fold(stored.fold, result.seq, result.code):
+                if stored.closed or not fold(stored.fold, result.seq, result.code):
                     repeats[result.job] = repeats.get(result.job, 0) + 1
                     continue
                 fresh[result.job] = fresh.get(result.job, 0) + 1
@@ -124,32 +143,65 @@ class Store:
                 [(self.jobs[job].fold.repeated, self.jobs[job].number) for job in repeats],
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
+            faults.reach("fold.within-3")
         self.next_offset = next_offset
-        return Folded(fresh, repeats)
+        changes = {}
+        for job in fresh.keys() | repeats.keys():
+            state = self.jobs[job].fold
+            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), dict(state.tally), state.repeated)
+        return changes
 
     def set_mark(self, job: str, mark: Mark) -> None:
         """Writes a job's end down, in a transaction of its own. Retryable as `fold`."""
         with self._transaction():
             stored = self.jobs.get(job) or self._add(job)
             self._db.execute("update jobs set mark = ? where number = ?", (msgspec.json.encode(mark), stored.number))
-        stored.mark = mark
+        stored.mark, stored.closed = mark, True
         stored.fold.seen.clear()  # the mark answers for them now
+
+    def set_note(self, job: str, note: Note) -> None:
+        """Writes down what is to be known of a job, in a transaction of its own. Retryable as `fold`."""
+        with self._transaction():
+            stored = self.jobs.get(job) or self._add(job)
+            self._db.execute("insert or replace into notes values (?, ?)", (stored.number, msgspec.json.encode(note)))
+        stored.note = note
+        stored.closed = stored.mark is not None or note.cut is not None
+
+    def cut(self, job: str) -> int:
+        """Lets no further result of a job count. The offset from which on they do not; the first call decides."""
+        note = self.note_of(job)
+        if note.cut is None:
+            note = msgspec.structs.replace(note, cut=self.next_offset or 0)
+            self.set_note(job, note)
+        assert note.cut is not None
+        return note.cut
+
+    def note_of(self, job: str) -> Note:
+        """What is known of a job."""
+        stored = self.jobs.get(job)
+        return stored.note if stored else Note()
+
+    def seen(self, job: str, piece: int) -> bytes:
+        """Which images of a piece have their entry: one bit for each, the lowest first."""
+        stored = self.jobs.get(job)
+        bits = stored.fold.seen.get(piece) if stored else None
+        return bytes(bits) if bits is not None else bytes(PIECE // 8)
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
-        low, high = _range(self.jobs[job].number)
+        low, high = key_range(self.jobs[job].number)
         with self._transaction():
             gone = self._db.execute(
                 "delete from blocks where key in (select key from blocks where key >= ? and key < ? limit ?)",
                 (low, high, _DROP),
             ).rowcount
-        with _refusals(self._path):
+        with refusals(self._path):
             self._db.execute(f"pragma incremental_vacuum({_DROP * 256})").fetchall()
         return gone > 0
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _refusals(self._path):
+        with refusals(self._path):
             self._db.execute("begin immediate")
             try:
                 yield
@@ -169,134 +221,29 @@ class Store:
         self._db.executescript(_SCHEMA)
         meta = dict(self._db.execute("select name, value from meta"))
         if meta.setdefault("format", _FORMAT) != _FORMAT:
-            raise Fatal(f"{self._path} is of another version of this program; move it away to make it again from the log")
+            raise Fatal(
+                f"{self._path} is of another version of this program; move it away to make it again from the log"
+            )
         self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
         self.next_offset = meta.get("next")
+        notes = {
+            number: msgspec.json.decode(note, type=Note) for number, note in self._db.execute("select * from notes")
+        }
         for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
             state = JobFold(repeated=repeated)
-            self.jobs[job] = StoredJob(number, state, msgspec.json.decode(mark, type=Mark) if mark else None)
+            note = notes.get(number, Note())
+            ended = msgspec.json.decode(mark, type=Mark) if mark else None
+            self.jobs[job] = StoredJob(number, state, ended, note, closed=bool(mark) or note.cut is not None)
             if not mark:
-                for low, codes, seqs in self._db.execute(
-                    "select key, codes, seqs from blocks where key >= ? and key < ?", _range(number)
-                ):
-                    _take_again(state, low, codes, seqs)
+                low, high = key_range(number)
+                for start, codes, seqs in read_pieces(self._db, low, high):
+                    _take_again(state, (start - low) >> PIECE_BITS, codes, seqs)
 
 
-def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, int]:
-    """Code to count of a job's entries with seq < `below`, from the disk. Retryable if it cannot be read."""
-    tally: dict[int, int] = {}
-    with _reader(folder) as db:
-        number = _number(db, job)
-        if number is None:
-            return tally
-        low, high = _range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
-        for first, codes, seqs in db.execute(
-            "select key, codes, seqs from blocks where key >= ? and key < ?", (low, top)
-        ):
-            base = (first - low) & -PIECE
-            for place, code in zip(blocks.places(seqs).tolist(), codes, strict=True):
-                if below is None or base + place < below:
-                    tally[code] = tally.get(code, 0) + 1
-    return tally
-
-
-def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[bytes]:
-    """A job's entries with seq < `below` in the order of seq, from the disk, a piece in memory at a time.
-
-    It has its own connection, so it may run beside the thread that folds. Retryable if it cannot be read.
-    """
-    with _reader(folder) as db:
-        number = _number(db, job)
-        if number is None:
-            return
-        low, high = _range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
-        piece = low
-        while True:
-            row = db.execute("select min(key) from blocks where key >= ? and key < ?", (piece, top)).fetchone()
-            if row[0] is None:
-                return
-            piece = row[0] & -PIECE
-            yield from _piece(db, piece, PIECE if below is None else below - (piece - low))
-            piece += PIECE
-
-
-def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
-    where = "from blocks where key >= ? and key < ? order by key"
-    keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()  # noqa: S608 - no input
-    index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
-    if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))  # noqa: S608 - no input
-        yield from blocks.slices(index, data)
-        return
-    starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
-    for start, end in zip(index.start, index.end, strict=True):
-        row = bisect.bisect_right(starts, start) - 1
-        with db.blobopen("blocks", "data", rows[row][3], readonly=True) as blob:
-            blob.seek(start - starts[row])
-            yield blob.read(end - start)
-
-
-def _take_again(state: JobFold, low: int, codes: bytes, seqs: bytes) -> None:
-    """Puts a stored block back into the fold's memory: bit by bit in numpy, since there may be millions."""
-    piece = (low & ((1 << blocks.SEQ_BITS) - 1)) >> PIECE_BITS
-    there = blocks.places(seqs)
-    mask = np.zeros(PIECE, dtype=np.uint8)
-    mask[there] = 1
-    bits = state.seen.get(piece)
-    old = np.frombuffer(bits if bits is not None else bytes(PIECE // 8), dtype=np.uint8)
-    state.seen[piece] = bytearray((old | np.packbits(mask, bitorder="little")).tobytes())
-    for code, count in enumerate(np.bincount(np.frombuffer(codes, dtype=np.uint8)).tolist()):
-        if count:
-            state.tally[code] = state.tally.get(code, 0) + count
-    state.highest = max(state.highest, (piece << PIECE_BITS) + int(there[-1]))
-
-
-def _range(number: int) -> tuple[int, int]:
-    return blocks.key(number, 0), blocks.key(number + 1, 0)
-
-
-def _number(db: sqlite3.Connection, job: str) -> int | None:
-    row = db.execute("select number from jobs where job = ?", (job,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _lock(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise Retryable(f"{path.parent} is held by another aggregator") from error
-    return handle
-
-
-def _connect(path: Path, durable: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    db.execute("pragma auto_vacuum = incremental")
-    db.execute("pragma journal_mode = wal" if durable else "pragma journal_mode = off")
-    db.execute(f"pragma synchronous = {'full' if durable else 'off'}")
-    db.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: each checkpoint costs two syncs
-    db.execute("pragma cache_size = -4000")
-    return db
-
-
-@contextlib.contextmanager
-def _reader(folder: Path) -> Iterator[sqlite3.Connection]:
-    path = folder / "store.sqlite"
-    with _refusals(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-        db.execute("pragma cache_size = -4000")
-        yield db
-
-
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """SQLite's errors as this project's."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise Retryable(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise Fatal(f"{path} is damaged ({error}); move its folder away, and it is made again from the log") from error
+def _take_again(state: JobFold, piece: int, codes: Codes, seqs: Places) -> None:
+    """Puts a stored piece back into the fold's memory."""
+    there = np.zeros(PIECE, dtype=np.uint8)
+    there[seqs] = 1
+    state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
+    add_up(state.tally, codes)
+    state.highest = (piece << PIECE_BITS) + int(seqs.max())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from aggregator.finalise import FileState
 from aggregator.ledger import Account, account
 from aggregator.read_result import ResultFile, open_result
 
@@ -10,8 +11,10 @@ _TYPICAL = 0.2  # what MegaDetector's tools take for a model they do not know
 
 
 def verify(path: Path, manifest: Callable[[], Iterable[str]]) -> Account:
-    """The account of the file at `path`. `manifest` gives the names of the images from the first on, and may be called
-    twice. BadMessage if the file is none or is damaged; OSError as the disk gives it.
+    """The account of the file at `path`.
+
+    `manifest` gives the names of the images from the first on, and may be called twice. BadMessage if the file is no
+    result file, or damaged; OSError as the disk gives it.
     """
     result = open_result(path)
     return account(manifest, result.entries(), threshold_of(result))
@@ -24,6 +27,18 @@ def threshold_of(result: ResultFile) -> float:
     return float(found) if isinstance(found, int | float) else _TYPICAL
 
 
+def explanation(found: Account, result: ResultFile) -> str | None:
+    """Why images are missing, as the file says itself; None where it does not."""
+    state, missing = result.account.get("state"), f"{found.missing.total:,} of {found.published:,} images are missing"
+    if state == FileState.CANCELLED:
+        return f"the job was cancelled: {missing}, and what was done until then is here"
+    if state == FileState.FAILED:
+        return f"the job could not be published: {missing}"
+    if state == FileState.PARTIAL:
+        return f"the file was written while the job ran: {missing} so far"
+    return None
+
+
 def disagreements(found: Account, result: ResultFile) -> list[str]:
     """Where a file's own account differs from its entries, a line each. None for files of other programs."""
     own = result.account
@@ -32,5 +47,8 @@ def disagreements(found: Account, result: ResultFile) -> list[str]:
     real = {"detected": found.detected, "empty": found.empty, "failed": found.failed}
     if own.get("complete"):
         real["images"] = found.published
-    return [f"the file says {key} {own.get(key)}, its entries say {value}" for key, value in real.items()
-            if own.get(key) != value]
+    return [
+        f"the file says {key} {own.get(key)}, its entries say {value}"
+        for key, value in real.items()
+        if own.get(key) != value
+    ]

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trapstream.core.errors import Permanent, Reason, failure_text
+from trapstream.core.errors import Permanent, Reason
 from trapstream.core.messages import ModelInfo, Outcome
 
 CONFIDENCE_DIGITS = 3
@@ -73,13 +73,6 @@ class _Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detections: list[Detection]
 
 
-class _Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    file: str
-    meta: str | None = None
-    failure: str
-    detections: None
-
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -104,11 +97,6 @@ def entry(
     detected = any(one.conf >= model.typical_threshold for one in found)
     value = _Done(file=file, meta=meta, width=box.source_width, height=box.source_height, detections=found)
     return (Outcome.DETECTED if detected else Outcome.EMPTY), _encoder.encode(value)
-
-
-def failure_entry(file: str, meta: str | None, reason: Reason, detail: str = "") -> bytes:
-    """The entry, as JSON, of an image without an answer."""
-    return _encoder.encode(_Failed(file=file, meta=meta, failure=failure_text(reason, detail), detections=None))
 
 
 def _detections(box: Letterbox, rows: NDArray[np.float32], model: ModelInfo) -> list[Detection]:
@@ -149,7 +137,7 @@ def source_corners(box: Letterbox, corners: NDArray[np.float32]) -> NDArray[np.f
     pad_y = (box.padded_height - box.source_height * gain) / 2
     pad = np.array([pad_x, pad_y, pad_x, pad_y], dtype=np.float32)
     limit = np.array([box.source_width, box.source_height] * 2, dtype=np.float32)
-    scaled: NDArray[np.float32] = np.round(np.clip((corners - pad) / np.float32(gain), 0, limit))
+    scaled = np.round(np.clip((corners - pad) / np.float32(gain), 0, limit)).astype(np.float32)
     scaled[:, 2:] = np.maximum(scaled[:, 2:], scaled[:, :2])  # no box has a negative side
     return scaled
 

@@ -1,7 +1,8 @@
-"""The two DALI pipelines: encoded bytes to letterboxed pixels, and decoded pixels to letterboxed pixels.
+"""The two DALI pipelines of a GPU: encoded bytes to letterboxed pixels, and decoded pixels to letterboxed pixels.
 
 Both end in the same resize (linear, no antialias: cv2.INTER_LINEAR's, to one grey level) and the same padding, so
-an image's pixels do not depend on the way that it took. With `mixed` the same graph runs on the GPU.
+an image's pixels do not depend on the way that it took. With device="cpu" the same graph runs where there is no GPU:
+slower than cpu_decode.py, and there for the tests.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class LetterboxPipeline:
     def run(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Letterbox]) -> list[tuple[Pixels, bool]]:
         """Letterboxed RGB pixels [H, W, 3] of each image, and whether its decoded size was the expected one.
 
-        RuntimeError where DALI refuses any of the images. The arrays own or hold their memory.
+        RuntimeError where DALI refuses any of the images. The arrays stay valid.
         """
         out, shapes = self._pipeline.run(
             image=list(images),
@@ -47,17 +48,21 @@ class LetterboxPipeline:
         )
         if self._gpu:
             out = out.as_cpu()
-        sizes = [tuple(shapes.at(i)[:2].tolist()) for i in range(len(boxes))]
-        return [(out.at(i), sizes[i] == (box.source_height, box.source_width)) for i, box in enumerate(boxes)]
+        # Views, not copies: each holds its tensor, which DALI does not use again while it is held.
+        return [
+            (np.asarray(out[i]), tuple(shapes.at(i)[:2].tolist()) == (box.source_height, box.source_width))
+            for i, box in enumerate(boxes)
+        ]
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_encoded(device: str) -> tuple[Any, Any]:
     encoded = fn.external_source(name="image", dtype=types.UINT8, ndim=1)
-    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB))
+    # Turning is ours: see turn.py.
+    return _letterbox(fn.decoders.image(encoded, device=device, output_type=types.RGB, adjust_orientation=False))
 
 
-@pipeline_def
+@pipeline_def  # type: ignore[untyped-decorator]
 def _from_pixels(device: str) -> tuple[Any, Any]:
     pixels = fn.external_source(name="image", dtype=types.UINT8, ndim=3, layout="HWC")
     return _letterbox(pixels.gpu() if device == "mixed" else pixels)

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.boxes import Letterbox, letterbox
+from consumer.cpu_decode import CpuDecode, CpuLetterbox
 from consumer.dali_decode import LetterboxPipeline
 from consumer.header import Header, read_header
 from consumer.pillow_decode import pillow_decode
+from consumer.turn import before_turn, turn
 from trapstream.core import log
 from trapstream.core.errors import Fatal, Permanent, Reason
 
@@ -29,7 +31,7 @@ class Decoded:
     """What the network sees of an image."""
 
     pixels: NDArray[np.uint8]
-    """RGB, [padded_height, padded_width, 3]. Valid until the next decode() of its Decoder."""
+    """RGB, [padded_height, padded_width, 3]. It stays valid, and holds memory, as long as it is kept."""
     letterbox: Letterbox
 
 
@@ -39,10 +41,20 @@ class _Job:
     encoded: Encoded
     header: Header
     box: Letterbox
+    """After the turn."""
+
+    @property
+    def stored_box(self) -> Letterbox:
+        """Before the turn: what DALI works on."""
+        return before_turn(self.box, self.header.orientation)
+
+    def answer(self, stored: NDArray[np.uint8]) -> Decoded:
+        """The answer, from letterboxed pixels before the turn."""
+        return Decoded(turn(stored, self.header.orientation), self.box)
 
 
 class Decoder:
-    """Decodes batches, in one thread: not thread-safe, synchronous, without the GIL while DALI works.
+    """Decodes batches, in one thread: not thread-safe, synchronous, without the GIL while DALI and cv2 work.
 
     `batch`: images in one run of DALI; `threads`: DALI's; `device`: "cpu", or "mixed" for the GPU; `max_pixels`:
     largest image, and most pixels decoded at once.
@@ -51,8 +63,13 @@ class Decoder:
     def __init__(self, batch: int, threads: int, device: str, max_pixels: int) -> None:
         self._batch = batch
         self._max_pixels = max_pixels
-        self._encoded = LetterboxPipeline("encoded", batch, threads, device)
-        self._pixels = LetterboxPipeline("pixels", 1, threads, device)
+        self._encoded: LetterboxPipeline | CpuDecode
+        self._pixels: LetterboxPipeline | CpuLetterbox
+        if device == "mixed":
+            self._encoded = LetterboxPipeline("encoded", batch, threads, device)
+            self._pixels = LetterboxPipeline("pixels", 1, threads, device)
+        else:
+            self._encoded, self._pixels = CpuDecode(batch, threads), CpuLetterbox()
 
     def decode(self, images: Sequence[Encoded]) -> list[Decoded | Permanent]:
         """The images in order: pixels, or why not. Fatal where DALI itself no longer works.
@@ -62,7 +79,8 @@ class Decoder:
         are turned as PIL.ImageOps.exif_transpose does.
         """
         answers: list[Decoded | Permanent] = []
-        direct, indirect = [], []
+        direct: list[_Job] = []
+        indirect: list[_Job] = []
         for index, encoded in enumerate(images):
             try:
                 header = read_header(encoded.data, self._max_pixels)
@@ -78,7 +96,7 @@ class Decoder:
                 if pixels is None:
                     indirect.append(job)
                 else:
-                    answers[job.index] = Decoded(pixels, job.box)
+                    answers[job.index] = job.answer(pixels)
         for job in indirect:
             answers[job.index] = self._by_pillow(job)
         return answers
@@ -100,7 +118,8 @@ class Decoder:
         """Pixels by DALI; None for an image that it refuses, or whose header told another size."""
         try:
             found = self._encoded.run(
-                [np.frombuffer(job.encoded.data, dtype=np.uint8) for job in jobs], [job.box for job in jobs]
+                [np.frombuffer(job.encoded.data, dtype=np.uint8) for job in jobs],
+                [job.stored_box for job in jobs],
             )
         except RuntimeError:
             if len(jobs) == 1:
@@ -114,11 +133,11 @@ class Decoder:
         except Permanent as failure:
             return failure
         try:
-            [(pixels, _)] = self._pixels.run([source], [job.box])
+            [(pixels, _)] = self._pixels.run([source], [job.stored_box])
         except RuntimeError as error:
             self._require_health(error)
             return Permanent(Reason.DAMAGED, f"{job.header.format}: the pixels cannot be resized")
-        return Decoded(pixels, job.box)
+        return job.answer(pixels)
 
     def _require_health(self, error: RuntimeError) -> None:
         """Fatal unless DALI can still resize the simplest image: then the one that failed is at fault."""

@@ -4,6 +4,7 @@ A sick server is not a bad image. Whatever goes wrong is told apart by asking: a
 shape meets too is the server's, and is waited for; one that it does not meet is the image's own.
 """
 
+import asyncio
 from types import TracebackType
 
 import grpc
@@ -20,8 +21,10 @@ from trapstream.core.messages import ModelInfo
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
-_ANSWER_SECONDS = 60.0
-"""A request unanswered for so long is sent again: the server lost it."""
+_ANSWER_SECONDS = 600.0
+"""A request unanswered for so long is sent again: the server lost it. A large model on few cores takes minutes."""
+_LIVE_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
 _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
 
@@ -65,16 +68,38 @@ class Detector:
             return [await self._ask_alone(group, number) for number in range(len(group.tasks))]
 
     async def _ask_alone(self, group: Group, number: int) -> Detections | Permanent:
-        ref, refusal = group.tasks[number].ref, ""
-        for _ in range(_REFUSALS):
+        ref, refusals = group.tasks[number].ref, 0
+        while True:
             try:
                 return (await self._ask(group, number, 1))[0]
             except RefusedError as error:
                 refusal = str(error)
-            # A server that refuses a blank image too is sick: this waits until it is well, and the image comes again.
-            await retry.until_back(lambda: self._probe(group), "triton")
-        log.get_logger().warning("image refused", job=ref.job, file=ref.file, error=refusal)
-        return Permanent(Reason.MODEL_REFUSED)
+            try:
+                await self._probe(group)
+            except Retryable:
+                # The server refuses a blank image too: it is sick. Once it is well the image comes again.
+                await retry.until_back(lambda: self._probe(group), "triton")
+                refusals = 0
+            else:
+                refusals += 1
+            if refusals == _REFUSALS:
+                log.get_logger().warning("image refused", job=ref.job, file=ref.file, error=refusal)
+                return Permanent(Reason.MODEL_REFUSED)
+
+    async def watch(self) -> None:
+        """Says by log and metric that the server is away, also while no request is: for ever, until cancelled."""
+
+        async def ask() -> None:
+            try:
+                live = await self._client.is_server_live(client_timeout=_LIVE_SECONDS)
+            except InferenceServerException as error:
+                raise Retryable(str(error)) from error
+            if not live:
+                raise Retryable(f"{self._server} says that it is not live")
+
+        while True:
+            await retry.until_back(ask, "triton")
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _probe(self, group: Group) -> None:
         """Retryable unless the server answers for a blank image of the group's shape."""

@@ -3,11 +3,10 @@
 import asyncio
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from consumer.work import Answer
-from trapstream.core import messages, metrics, retry, topics
+from trapstream.core import faults, kafka, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Outcome, StageTimes
@@ -16,7 +15,7 @@ _MOST = 256
 """Answers sent together."""
 
 
-async def emit(answers: Channel[Answer], producer: AIOKafkaProducer) -> None:
+async def emit(answers: Channel[Answer], producer: kafka.Outbox) -> None:
     """Sends answers until the channel is closed and empty.
 
     The steps, and what a death after each of them costs:
@@ -27,17 +26,20 @@ async def emit(answers: Channel[Answer], producer: AIOKafkaProducer) -> None:
             batch = await answers.receive_batch(_MOST)
         except Closed:
             return
+        faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
         await asyncio.gather(*(_send(producer, answer) for answer in batch))
+        faults.reach("emit.3")
         for answer in batch:
             # 4. Mark the offset done. Death: the committed offset is older, so the images are done again.
             answer.task.done()
             _count(answer)
+            faults.reach("emit.4")
         # 5. `Intake.commit` commits the watermark from time to time, offsets last of all.
 
 
-async def _send(producer: AIOKafkaProducer, answer: Answer) -> None:
+async def _send(producer: kafka.Outbox, answer: Answer) -> None:
     ref, times = answer.task.ref, answer.task.times
     value = messages.encode(
         ImageResult(
@@ -53,7 +55,9 @@ async def _send(producer: AIOKafkaProducer, answer: Answer) -> None:
 
     async def send() -> None:
         try:
-            await producer.send_and_wait(topics.DETECTIONS.name, value, key=ref.job.encode())
+            sent = await producer.send(topics.DETECTIONS.name, value, key=ref.job.encode())
+            faults.reach("emit.2")
+            await sent
         except KafkaError as error:
             raise Retryable(repr(error)) from error
 

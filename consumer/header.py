@@ -13,6 +13,7 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    Image,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -23,7 +24,8 @@ from PIL.ImageFile import ImageFile
 from consumer.sniff import Format, format_of, looks_like
 from trapstream.core.errors import Permanent, Reason
 
-ORIENTATION = 0x0112
+_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.PNG: PngImagePlugin.PngImageFile,
@@ -33,8 +35,6 @@ _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.GIF: GifImagePlugin.GifImageFile,
     Format.AVIF: AvifImagePlugin.AvifImageFile,
 }
-_DALI_FORMATS = frozenset({Format.JPEG, Format.PNG, Format.BMP, Format.TIFF, Format.WEBP})
-_DALI_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK"})
 _END_OF_JPEG = b"\xff\xd9"
 _TRAILER = 65_536
 """Cameras append up to this much after the end of the JPEG."""
@@ -51,12 +51,18 @@ class Header:
     orientation: int
     """1 to 8, as EXIF counts; what is not one of them is 1."""
     direct: bool
-    """Whether DALI is tried. Known to be in vain for some, and one refusal costs its whole batch a second run."""
+    """Whether DALI is tried: for a JPEG that is not cut short. The rest is Pillow's: DALI refuses some of it, at the
+    price of a second run of the batch, and reads PNG by OpenCV, which allocates gigabytes for a damaged length."""
 
     @property
     def pixels(self) -> int:
         """Width times height."""
         return self.width * self.height
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Height and width before the turn."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(data: bytes, max_pixels: int) -> Header:
@@ -70,37 +76,52 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     form = format_of(data)
     if form is None:
         raise Permanent(Reason.NOT_AN_IMAGE, looks_like(data))
+    try:
+        header = _inspect(data, form, max_pixels)
+    except Permanent:
+        raise
+    except Exception:  # Pillow's formats raise nearly every class; each means the same here
+        raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
+    if header.width < 1 or header.height < 1:
+        raise Permanent(Reason.DAMAGED, f"{form}: the header claims {header.width} x {header.height} pixels")
+    return header
+
+
+def _inspect(data: bytes, form: Format, max_pixels: int) -> Header:
     with open_image(data, form) as image:
-        width, height = image.size
-        if width < 1 or height < 1:
-            raise Permanent(Reason.DAMAGED, f"{form}: the header claims {width} x {height} pixels")
+        width, height = _raw_size(image)
         if width * height > max_pixels:
             raise Permanent(Reason.TOO_MANY_PIXELS, f"{width} x {height}, the limit is {max_pixels} in all")
-        orientation, plain = _orientation(image)
-        direct = form in _DALI_FORMATS and image.mode in _DALI_MODES and plain and _has_end(data, form)
+        orientation = _orientation(image, data)
+        direct = form is Format.JPEG and _has_end(data)
     if orientation >= 5:
         width, height = height, width
-    return Header(form, width, height, orientation, direct)
+    return Header(form, int(width), int(height), orientation, direct)
 
 
 def open_image(data: bytes, form: Format) -> ImageFile:
-    """Pillow's lazy image of `data`. Permanent(DAMAGED) where even the header cannot be read."""
+    """Pillow's lazy image of `data`; nearly any exception where even the header cannot be read."""
+    return _OPEN[form](io.BytesIO(data))
+
+
+def _raw_size(image: ImageFile) -> tuple[int, int]:
+    """Width and height as stored. Pillow's TIFF class, alone among them, tells those after the turn."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+    return image.size
+
+
+def _orientation(image: ImageFile, data: bytes) -> int:
+    late = b"eXIf" in data and "exif" not in image.info
     try:
-        return _OPEN[form](io.BytesIO(data))
-    except Exception:  # Pillow's formats raise nearly every class; each means the same here
-        raise Permanent(Reason.DAMAGED, f"{form}: the header cannot be read") from None
+        # PNG's own getexif decodes the whole picture to find a block behind the pixels: only where there is one.
+        lazy = isinstance(image, PngImagePlugin.PngImageFile) and not late
+        exif = Image.Image.getexif(image) if lazy else image.getexif()
+        found = exif.get(_ORIENTATION, 1)
+    except Exception:  # a broken EXIF block turns nothing
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _orientation(image: ImageFile) -> tuple[int, bool]:
-    """EXIF orientation, and whether DALI finds the same one: it does not read XMP, where Pillow looks as well."""
-    try:
-        found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # as above: a broken EXIF block turns nothing
-        return 1, "exif" not in image.info
-    orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
-    return orientation, orientation == 1 or not ({"xmp", "XML:com.adobe.xmp"} & image.info.keys())
-
-
-def _has_end(data: bytes, form: Format) -> bool:
-    """False for a JPEG cut short: DALI refuses it."""
-    return form is not Format.JPEG or data.rfind(_END_OF_JPEG, max(len(data) - _TRAILER, 2)) >= 0
+def _has_end(jpeg: bytes) -> bool:
+    return jpeg.rfind(_END_OF_JPEG, max(len(jpeg) - _TRAILER, 2)) >= 0

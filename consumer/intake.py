@@ -1,14 +1,15 @@
 """Intake: one lane's references from Kafka, their watermarks, and the commits."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumer.work import Task
-from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core import faults, kafka, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
 from trapstream.core.jobs import JobTable
@@ -23,7 +24,7 @@ _COMMIT_SECONDS = 5.0
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: AIOKafkaProducer) -> None:
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
         self.lane = lane
         self.channel: Channel[Task] = Channel(settings.batch)
         self.arrived = asyncio.Event()
@@ -31,9 +32,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings.kafka, f"consumer-{lane}", settings.member)
+        self._consumer: AIOKafkaConsumer = kafka.group_consumer(
+            settings.kafka, topics.lane_group(lane), settings.member
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._held: Counter[TopicPartition] = Counter()
         self._generation = 0
         self._progress = asyncio.Event()
 
@@ -45,8 +49,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Polls until `stop` is set."""
         while not stop.is_set():
-            generation = self._generation
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            try:
+                batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(_POLL_MS / 1000)
+                continue
+            generation = self._generation  # after the poll: what it gives belongs to the assignment of this moment
             for part, records in batches.items():
                 for record in records:
                     if stop.is_set() or generation != self._generation:
@@ -71,6 +80,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
                 await self._consumer.commit(moved)
+            faults.reach("emit.5")
             self._committed.update(moved)
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))
@@ -89,12 +99,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         for part in revoked:
             self._marks.pop(part, None)
             self._committed.pop(part, None)
+            self._held.pop(part, None)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begins fresh watermarks; reading begins at the committed offsets."""
         self._generation += 1
         self._marks = {part: Watermark() for part in assigned}
         self._committed.clear()
+        self._held.clear()
         log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
 
     async def _take(self, part: TopicPartition, record: ConsumerRecord) -> None:
@@ -107,26 +119,39 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             mark.done(record.offset)
             self._progress.set()
 
+        def wanted() -> bool:
+            return self._marks.get(part) is mark
+
+        def hold(change: int) -> None:
+            if wanted():
+                self._held[part] += change
+                self._progress.set()
+
         try:
+            if len(record.value or b"") > topics.MAX_REF_BYTES:
+                raise BadMessage(f"too large: {len(record.value)} bytes, the most is {topics.MAX_REF_BYTES}")
             ref = messages.decode(record.value, ImageRef)
             spec = self._jobs.specs.get(ref.job) or await self._jobs.find(ref.job)
             if spec is None:
                 raise BadMessage(f"no such job: {ref.job}")
         except BadMessage as error:
-            log.get_logger().warning("dead letter", topic=record.topic, offset=record.offset, error=str(error))
             await kafka.send_dead_letter(self._producer, record, str(error))
             done()
             return
         if spec.cancelled:
             done()
             return
-        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done))
+        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold))
         self.arrived.set()
 
     async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
+        def busy(part: TopicPartition) -> bool:
+            # What waits for a host that is away may wait for long: it is left to whoever reads it next.
+            return part in self._marks and self._marks[part].open > self._held[part]
+
         try:
             async with asyncio.timeout(seconds):
-                while any(self._marks[part].in_flight for part in parts if part in self._marks):
+                while any(map(busy, parts)):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:

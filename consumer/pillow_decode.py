@@ -1,4 +1,4 @@
-"""What DALI refuses and Pillow reads: GIF, AVIF, files cut short. Pixels as MegaDetector sees them.
+"""All but whole JPEG files: other formats, and files cut short. Pixels as MegaDetector sees them.
 
 MegaDetector's exceptions are mended, not copied: mirrored EXIF orientations and turned greyscale JPEGs, which it
 leaves as they lie, are turned here as everything else is, and CMYK and palette images, which it fails, are read.
@@ -10,6 +10,8 @@ from PIL import ImageFile
 from PIL.Image import Image
 
 from consumer.header import Header, open_image
+from consumer.sniff import Format
+from consumer.turn import turn_back
 from trapstream.core.errors import Permanent, Reason
 
 # A file cut short decodes with the rest grey, as MegaDetector has it. Pillow asks this global in the middle of its
@@ -18,7 +20,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """RGB pixels [height, width, 3] after the EXIF turn, of the first frame.
+    """RGB pixels [height, width, 3] as stored, before the EXIF turn, of the first frame.
 
     Permanent(DAMAGED) where Pillow refuses as well, with a text that depends on the bytes alone.
     """
@@ -29,8 +31,9 @@ def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
             raise
         except Exception:  # Pillow's decoders raise nearly every class; each means the same here
             raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels cannot be decoded") from None
-    pixels = turn(pixels, header.orientation)
-    if pixels.shape[:2] != (header.height, header.width):
+    if header.format is Format.TIFF:  # Pillow, which turns nothing else by itself, turns these while it loads them
+        pixels = turn_back(pixels, header.orientation)
+    if pixels.shape[:2] != header.stored_shape:
         raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels are not of the size in the header")
     return np.ascontiguousarray(pixels)
 
@@ -44,14 +47,3 @@ def _rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
         raise Permanent(Reason.NOT_AN_IMAGE, f"{image.format}: floating-point pixels, no photograph")
     converted: Image = image if image.mode == "RGB" else image.convert("RGB")
     return np.asarray(converted)
-
-
-def turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """`pixels` [h, w, 3] as EXIF's `orientation` (1 to 8) wants them seen: PIL.ImageOps.exif_transpose."""
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in {2, 3, 6, 7}:
-        pixels = pixels[:, ::-1]
-    if orientation in {3, 4, 7, 8}:
-        pixels = pixels[::-1]
-    return pixels

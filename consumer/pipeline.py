@@ -1,27 +1,29 @@
 """The stages, wired: intake -> fetch -> decode -> detect -> emit. No rule stands here."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
 from consumer import boxes
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector
 from consumer.emit import emit
-from consumer.fetch import Fetcher
+from consumer.fetch import Fetcher, Postponed
+from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.slabs import Slab, SlabPool
+from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.errors import Permanent, Retryable
+from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
 from trapstream.core.service import Health
@@ -31,9 +33,10 @@ from trapstream.core.settings import ConsumerSettings
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: AIOKafkaProducer, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
         self._settings = settings
         self._producer = producer
+        self._jobs = jobs
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
         self.intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
         self._shares = Shares(settings.live_share)
@@ -45,13 +48,28 @@ class Pipeline:
         self._to_detect: Channel[Group] = Channel(settings.slabs)
         self._to_emit: Channel[Answer] = Channel(1024)
         self._slabs = SlabPool(settings.slabs, prefix)
-        self._fetcher = Fetcher(settings)
+        self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
+        self._fetcher = Fetcher(settings, self._hosts)
+        self._room = WaitingRoom(
+            self._hosts,
+            again=self._to_fetch.send,
+            fail=self._fail,
+            cancelled=lambda task: jobs.specs.get(task.ref.job, task.spec).cancelled,
+            changed=self._arrived.set,
+        )
         self._detector = Detector(settings.triton, prefix)
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
-        async with self._fetcher, self._detector, asyncio.TaskGroup() as stages:
+        async with contextlib.AsyncExitStack() as held:
+            held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
+            await held.enter_async_context(self._fetcher)
+            await held.enter_async_context(self._detector)
+            stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
+            running += [
+                stages.create_task(body) for body in (self._room.run(), self._detector.watch(), self._producer.watch())
+            ]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
@@ -66,12 +84,15 @@ class Pipeline:
             finally:
                 for task in running:
                     task.cancel()
-        self._slabs.close()
 
     async def _merge(self) -> None:
         while True:
             self._arrived.clear()
-            ready = [lane for lane, intake in self.intakes.items() if intake.channel.statistics().used]
+            ready = [
+                lane
+                for lane, intake in self.intakes.items()
+                if intake.channel.statistics().used and not self._room.is_full(lane)
+            ]
             if not ready:
                 await self._arrived.wait()
                 continue
@@ -80,15 +101,31 @@ class Pipeline:
     async def _fetch(self) -> None:
         while True:
             task = await self._to_fetch.receive()
+            if not self._is_wanted(task):
+                continue
+            host = host_of(task.ref.uri)
+            if host is not None and not self._hosts.may_ask(host, time.monotonic()):
+                self._room.hold(task)
+                continue
             began = time.perf_counter()
             try:
                 data = await self._fetcher.fetch(task.ref.uri)
+            except Postponed as error:
+                self._room.hold(task, error.failure)
+                continue
             except Permanent as error:
                 await self._fail(task, error)
                 continue
             finally:
                 task.times.fetch = _milliseconds_since(began)
             await self._to_decode.send(Fetched(task, data))
+
+    def _is_wanted(self, task: Task) -> bool:
+        """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
+        spec = self._jobs.specs.get(task.ref.job, task.spec)
+        if spec.cancelled:
+            task.done()
+        return not spec.cancelled
 
     async def _decode(self) -> None:
         settings = self._settings
@@ -99,7 +136,10 @@ class Pipeline:
                 thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
             )
             while True:
-                batch = await self._to_decode.receive_batch(settings.batch)
+                received = await self._to_decode.receive_batch(settings.batch)
+                batch = [fetched for fetched in received if self._is_wanted(fetched.task)]
+                if not batch:
+                    continue
                 slab = await self._slabs.acquire()
                 began = time.perf_counter()
 
@@ -138,7 +178,7 @@ class Pipeline:
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
-        entry = boxes.failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+        entry = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
         await self._to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
 
     async def _watch(self) -> None:
@@ -183,7 +223,8 @@ def _milliseconds_since(began: float) -> float:
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
     """The consumer from start to stop."""
     await kafka.create_topics(settings.kafka)
-    producer = await kafka.start_producer(settings.kafka)
+    producer = kafka.Outbox(settings.kafka)
+    await producer.start()
     jobs = JobTable(settings.kafka)
     try:
         async with asyncio.TaskGroup() as tables:

@@ -1,5 +1,6 @@
 """What a file is, told from its first bytes."""
 
+import codecs
 from enum import StrEnum
 
 
@@ -72,5 +73,10 @@ def _text(head: bytes) -> str:
         return "XML"
     if start.startswith((b"{", b"[")):
         return "JSON"
-    printable = sum(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "text" if printable == len(head) else "other data"
+    if any(byte < 32 and byte not in b"\t\r\n\f" for byte in head):
+        return "other data"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # incremental: the last character may be cut
+    except UnicodeDecodeError:
+        return "other data"
+    return "text"

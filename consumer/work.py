@@ -16,6 +16,8 @@ class Times:
     fetch: float = 0.0
     decode: float = 0.0
     detect: float = 0.0
+    put_off: float | None = None
+    """When it first had to wait for its host, by the monotonic clock in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,10 @@ class Task:
     lane: Lane
     done: Callable[[], None]
     """Marks the reference's offset; called once its result is acknowledged, or once it is not wanted."""
+    wanted: Callable[[], bool] = lambda: True
+    """False once the reference is another process's: it will be read again there."""
+    hold: Callable[[int], None] = lambda _: None
+    """Told 1 when the task begins to wait for its host and -1 when it goes on: a drain does not wait for it."""
     times: Times = field(default_factory=Times)
 
 

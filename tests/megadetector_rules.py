@@ -46,13 +46,10 @@ def _check_info(info: dict[str, Any]) -> list[str]:
         return ["format_version is not a string"]
     if float(version) < 1.3:
         return [f"format_version {version} is too old"]
-    problems = []
-    if "detector" in info and not isinstance(info["detector"], str):
-        problems.append("detector is not a string")
-    for key in ("typical_detection_threshold", "conservative_detection_threshold"):
-        if not isinstance(info.get("detector_metadata", {}).get(key, 0.0), float):
-            problems.append(f"{key} is not a float")
-    return problems
+    problems = [] if isinstance(info.get("detector", ""), str) else ["detector is not a string"]
+    thresholds = ("typical_detection_threshold", "conservative_detection_threshold")
+    metadata = info.get("detector_metadata", {})
+    return problems + [f"{key} is not a float" for key in thresholds if not isinstance(metadata.get(key, 0.0), float)]
 
 
 def _check_categories(categories: dict[str, str]) -> list[str]:

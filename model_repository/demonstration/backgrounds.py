@@ -187,9 +187,7 @@ def _ridge(rng: Rng, image: Image.Image, horizon: int, land: Land, step: int) ->
     mask = Image.new("L", (width, horizon + 8), 0)
     ImageDraw.Draw(mask).polygon([(0, horizon + 8), *points, (width, horizon + 8)], fill=255)
     colour = vary(rng, mix(land.sky[1], land.ridge, 0.4 + 0.25 * step), 8)
-    tex = tinted(
-        fractal(rng, mask.size, 18, 0.7, 2), mix(colour, (0, 0, 0), 0.22), mix(colour, (255, 255, 255), 0.12)
-    )
+    tex = tinted(fractal(rng, mask.size, 18, 0.7, 2), mix(colour, (0, 0, 0), 0.22), mix(colour, (255, 255, 255), 0.12))
     image.paste(tex, (0, 0), mask.reduce(2).resize(mask.size, Image.Resampling.BILINEAR))
 
 

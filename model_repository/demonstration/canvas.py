@@ -93,9 +93,7 @@ def _disc(levels: tuple[int, ...]) -> Image.Image:
 
 def disc(size: tuple[int, int], levels: Sequence[int]) -> Image.Image:
     """A mask (mode L) whose greys follow `levels` from its middle (entry 0) to its rim (entry 255)."""
-    return _disc(tuple(levels)).resize(
-        (max(2, size[0]), max(2, size[1])), Image.Resampling.BILINEAR, reducing_gap=1.0
-    )
+    return _disc(tuple(levels)).resize((max(2, size[0]), max(2, size[1])), Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
 def rise(size: tuple[int, int]) -> Image.Image:

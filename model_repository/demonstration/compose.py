@@ -72,10 +72,7 @@ def _hides(stage: Stage, solid: Image.Image, x: int, y: int) -> bool:
     cover = np.asarray(solid.crop((box[0] - x, box[1] - y, box[2] - x, box[3] - y))) > 0
     hidden = np.bincount(under[cover], minlength=256)
     for number, area in stage.areas.items():
-        if (
-            hidden[number]
-            and np.count_nonzero(np.asarray(stage.ids) == number) - hidden[number] < LEAST_VISIBLE * area
-        ):
+        if hidden[number] and np.count_nonzero(np.asarray(stage.ids) == number) - hidden[number] < LEAST_VISIBLE * area:
             return True
     return False
 

@@ -41,12 +41,8 @@ PLANS: dict[str, Quadruped] = {
     "wolf": Quadruped(
         0.5, 0.4, 0.12, 0.35, 0.55, 0.26, 0.21, 0.26, 0.16, 0.52, 0.13, (GREY, BROWN, DARK), tail_angle=1.1
     ),
-    "fox": Quadruped(
-        0.36, 0.32, 0.09, 0.26, 0.55, 0.2, 0.19, 0.22, 0.19, 0.72, 0.2, (RED, RED, GREY), tail_angle=0.5
-    ),
-    "boar": Quadruped(
-        0.32, 0.56, 0.13, 0.22, 0.12, 0.44, 0.28, 0.36, 0.14, 0.24, 0.05, (DARK, BROWN, GREY), hump=0.1
-    ),
+    "fox": Quadruped(0.36, 0.32, 0.09, 0.26, 0.55, 0.2, 0.19, 0.22, 0.19, 0.72, 0.2, (RED, RED, GREY), tail_angle=0.5),
+    "boar": Quadruped(0.32, 0.56, 0.13, 0.22, 0.12, 0.44, 0.28, 0.36, 0.14, 0.24, 0.05, (DARK, BROWN, GREY), hump=0.1),
     "bear": Quadruped(
         0.36, 0.6, 0.22, 0.28, 0.25, 0.4, 0.3, 0.24, 0.11, 0.06, 0.08, (DARK, BROWN, BLACK), hump=0.1, ears="round"
     ),

@@ -81,9 +81,7 @@ def _wanted(rng: Rng) -> tuple[str, ...]:
         return ()
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.64, 0.2, 0.09, 0.04, 0.03]))
     first = str(rng.choice(CATEGORIES, p=CATEGORY_SHARES))
-    others = (
-        first if rng.random() < 0.6 else str(rng.choice(CATEGORIES, p=CATEGORY_SHARES)) for _ in range(count - 1)
-    )
+    others = (first if rng.random() < 0.6 else str(rng.choice(CATEGORIES, p=CATEGORY_SHARES)) for _ in range(count - 1))
     return (first, *others)
 
 

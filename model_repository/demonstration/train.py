@@ -205,9 +205,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
         return batch(shards, tables, BATCH_PIXELS // (canvas[0] * canvas[1]), canvas, rng)
 
     for images, truth, labels in prefetched(make):
-        rate = (
-            options.peak * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
-        )
+        rate = options.peak * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):

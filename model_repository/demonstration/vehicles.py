@@ -206,9 +206,7 @@ def _end(rng: Rng, size: float, paint: Colour) -> Figure:
     for side in (-1, 1):
         x, y = side * 0.4, belt + 0.17
         if back:
-            polygon(
-                pen, [(x - 0.05, y - 0.09), (x + 0.05, y - 0.09), (x + 0.05, y + 0.07), (x - 0.05, y + 0.07)], lamp
-            )
+            polygon(pen, [(x - 0.05, y - 0.09), (x + 0.05, y - 0.09), (x + 0.05, y + 0.07), (x - 0.05, y + 0.07)], lamp)
         else:
             ellipse(pen, x, y, 0.085, 0.055, CHROME)
             ellipse(pen, x, y, 0.065, 0.042, lamp)

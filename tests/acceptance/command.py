@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +51,14 @@ class Command:
 
     def arguments(self, *arguments: str | Path) -> list[str]:
         """The whole command line."""
-        return [sys.executable, "-m", "trapstream.cli", "--home", str(self.home), *map(os.fspath, arguments)]
+        return [
+            sys.executable,
+            "-m",
+            "trapstream.cli",
+            "--home",
+            str(self.home),
+            *(os.fspath(each) for each in arguments),
+        ]
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """`ps --json` by name."""
@@ -64,13 +69,3 @@ class Command:
         """`status JOB --json`."""
         answer: dict[str, Any] = json.loads(self("status", job, "--json").out)
         return answer
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 60.0) -> Any:
-    """The first true answer of `condition`; an assertion that names `what` after the deadline."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.1)  # between two looks at a condition with a deadline
-    raise AssertionError(f"{what} did not come within {seconds:.0f} s")

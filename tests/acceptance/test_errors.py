@@ -46,7 +46,9 @@ def test_sources_that_hold_nothing(trapstream: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['["a.jpg", ', '{"a": 1}', '["a.jpg", 7]', '[["a.jpg", "meta", "more"]]'], ids=["cut", "object", "number", "three"]
+    "text",
+    ['["a.jpg", ', '{"a": 1}', '["a.jpg", 7]', '[["a.jpg", "meta", "more"]]'],
+    ids=["cut", "object", "number", "three"],
 )
 def test_a_manifest_that_is_none(trapstream: Command, tmp_path: Path, text: str) -> None:
     """A JSON manifest with another content is refused as a whole, with what was expected."""
@@ -69,7 +71,8 @@ def test_output_that_cannot_be(trapstream: Command, scenes: Path, tmp_path: Path
 def test_a_full_disk_for_the_result(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
     """A result that cannot be written names the place where it is safe, and leaves no half of a file."""
     output = tmp_path / "results.json"
-    line = " ".join(f"'{each}'" for each in trapstream.arguments("run", scenes, "-o", output))
+    job = trapstream("submit", scenes, "--wait").out.strip()
+    line = " ".join(f"'{each}'" for each in trapstream.arguments("results", job, "-o", output))
     # A limit on the size of files is a full disk that needs no privilege; the stack, which is up, does not have it.
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 4; trap '' XFSZ; {line}"],

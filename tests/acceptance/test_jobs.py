@@ -1,10 +1,12 @@
 """submit, status, results, verify, cancel."""
 
 import json
+import time
 from pathlib import Path
 
 from tests import megadetector_rules
-from tests.acceptance.command import Command, wait_for
+from tests.acceptance.command import Command
+from tests.waiting import wait_for
 
 ENDED = {"completed", "cancelled", "failed"}
 
@@ -27,7 +29,28 @@ def test_submit_wait_and_verify(trapstream: Command, scenes: Path, tmp_path: Pat
     assert trapstream("results", job).out.encode() == output.read_bytes()
     verified = trapstream("verify", output, "--manifest", scenes)
     assert verified.status == 0, verified.err
-    assert "120" in verified.out
+    assert "published 120 = " in verified.out
+    assert "published 120 = " in trapstream("status", job).out
+    own = trapstream("verify", output, "--job", job)
+    assert own.status == 0, own.err
+    assert own.out == verified.out
+
+
+def test_verify_holds_a_file_against_its_job(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
+    """A file whose head was changed is complete, but not the file that its job ended with."""
+    output = tmp_path / "results.json"
+    submitted = trapstream("submit", scenes, "--wait", "-o", output)
+    assert submitted.status == 0, submitted.err
+    text = output.read_text()
+    changed = text.replace('"version":"', '"version":"0', 1)
+    assert changed != text
+    output.write_text(changed)
+    assert trapstream("verify", output, "--manifest", scenes).status == 0
+    verified = trapstream("verify", output, "--job", _job(submitted.out))
+    assert verified.status == 4
+    assert "sha256" in verified.err
+    assert trapstream("verify", output).status == 2
+    assert trapstream("verify", output, "--job", "nobody").status == 1
 
 
 def test_verify_names_what_is_wrong(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
@@ -56,10 +79,11 @@ def test_the_live_lane(trapstream: Command, scenes: Path, tmp_path: Path) -> Non
 
 
 def test_cancel_and_partial_results(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
-    """Partial results are the final format, marked; a cancelled job ends soon and says so."""
+    """Partial results are the final format, marked; a cancelled job with a long backlog ends within seconds, says so,
+    and leaves the lane to the next one."""
     listed = tmp_path / "many.jsonl"
-    one = sorted(scenes.glob("*.jpg"))[0]
-    listed.write_text("".join(json.dumps({"file": f"{n:05}.jpg", "uri": str(one)}) + "\n" for n in range(5_000)))
+    one = min(scenes.glob("*.jpg"))
+    listed.write_text("".join(json.dumps({"file": f"{n:05}.jpg", "uri": str(one)}) + "\n" for n in range(50_000)))
     job = _job(trapstream("submit", listed).out)
     wait_for("a first result", lambda: sum_of(trapstream.status(job)) > 0)
     partial = tmp_path / "partial.json"
@@ -67,13 +91,22 @@ def test_cancel_and_partial_results(trapstream: Command, scenes: Path, tmp_path:
     assert trapstream("results", job, "--partial", "-o", partial).status == 0
     assert megadetector_rules.check(partial) == []
     assert json.loads(partial.read_text())["info"]["custom_metadata"]["trapstream"]["complete"] is False
+    assert "to come" in trapstream("status", job).out
+    began = time.monotonic()
     cancelled = trapstream("cancel", job)
     assert cancelled.status == 0, cancelled.err
+    assert time.monotonic() - began < 15
+    assert "of 50,000 images done" in cancelled.err
     assert trapstream.status(job)["state"] == "cancelled"
     output = tmp_path / "cancelled.json"
     assert trapstream("results", job, "-o", output).status == 0
-    assert 0 < len(json.loads(output.read_text())["images"]) < 5_000
-    assert trapstream("verify", output, "--manifest", listed).status == 4
+    done = len(json.loads(output.read_text())["images"])
+    assert 0 < done < 5_000
+    verified = trapstream("verify", output, "--manifest", listed)
+    assert verified.status == 4
+    assert f"the job was cancelled: {50_000 - done:,} of 50,000 images are missing" in verified.err
+    assert trapstream("submit", one, "--wait").status == 0
+    assert time.monotonic() - began < 60
 
 
 def sum_of(status: dict) -> int:  # type: ignore[type-arg]  # the command's own JSON

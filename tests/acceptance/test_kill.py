@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.command import Command, wait_for
+from tests.acceptance.command import Command
 from tests.acceptance.test_jobs import sum_of
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,7 @@ def listed(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("victim", ["consumer", "aggregator", "producer", "triton", "kafka"])
-def test_killed_in_mid_job(
-    trapstream: Command, listed: Path, undisturbed: bytes, tmp_path: Path, victim: str
-) -> None:
+def test_killed_in_mid_job(trapstream: Command, listed: Path, undisturbed: bytes, tmp_path: Path, victim: str) -> None:
     """A process killed once in mid-job is started again, and the file has the same bytes."""
     before = trapstream.processes()[victim]
     submitted = trapstream("submit", listed)

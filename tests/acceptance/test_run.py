@@ -51,20 +51,20 @@ BAD = {
     "text.jpg": (b"this is no image\n" * 40, "not an image"),
     "page.jpg": (b"<!DOCTYPE html><html><body>404</body></html>", "not an image"),
     "empty.jpg": (b"", "empty file"),
-    "bomb.png": (images.png_header(100_000, 100_000), "too many pixels"),
+    "bomb.png": (images.bomb(), "too many pixels"),
 }
 GOOD = {
     "truncated.jpg": images.truncated(images.jpeg(640, 480, 1), 0.5),
-    "gif.jpg": images.gif(),
+    "gif.jpg": images.encode(images.scene(320, 240), "GIF"),
     "cmyk.jpg": images.cmyk(),
     "grey.jpg": images.grey(),
-    "sixteen.png": images.png16(),
+    "sixteen.png": images.grey16(),
     "palette.png": images.palette(),
     "one.png": images.png(1, 1),
     "wide.png": images.png(20_000, 30),
     **{f"turned-{number}.jpg": images.oriented(number) for number in range(1, 9)},
     "name with spaces.jpg": images.jpeg(64, 48, 2),
-    "it's \"quoted\".jpg": images.jpeg(64, 48, 3),
+    'it\'s "quoted".jpg': images.jpeg(64, 48, 3),
     "new\nline.jpg": images.jpeg(64, 48, 4),
     "emoji-\N{FOX FACE}.jpg": images.jpeg(64, 48, 5),
 }
@@ -107,7 +107,7 @@ def test_lists_of_every_form(trapstream: Command, scenes: Path, tmp_path: Path) 
     forms = {
         "list.txt": f"near.jpg\n\n{second}\n{second}\nmissing.jpg\n",
         "list.json": json.dumps(["near.jpg", str(second), "missing.jpg"]),
-        "meta.json": json.dumps([["near.jpg", "{\"x\": 1}"], [str(second), "b"], ["missing.jpg", "c"]]),
+        "meta.json": json.dumps([["near.jpg", '{"x": 1}'], [str(second), "b"], ["missing.jpg", "c"]]),
         "list.jsonl": "".join(
             json.dumps({"file": name, "uri": uri}) + "\n"
             for name, uri in (("near.jpg", "near.jpg"), (str(second), str(second)), ("missing.jpg", "missing.jpg"))

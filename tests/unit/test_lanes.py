@@ -22,9 +22,7 @@ def lived(share: float, history: list[tuple[Lane, ...]]) -> Shares:
 
 
 @given(share=shares, history=histories, rounds=st.integers(1, 400))
-def test_each_lane_gets_its_share_under_contention(
-    share: float, history: list[tuple[Lane, ...]], rounds: int
-) -> None:
+def test_each_lane_gets_its_share_under_contention(share: float, history: list[tuple[Lane, ...]], rounds: int) -> None:
     """While both lanes have work, each is served its share, within two images, whatever came before."""
     lanes = lived(share, history)
     live = sum(lanes.choose(BOTH) is Lane.LIVE for _ in range(rounds))
@@ -32,9 +30,7 @@ def test_each_lane_gets_its_share_under_contention(
 
 
 @given(share=shares, history=histories, lane=st.sampled_from(Lane))
-def test_an_idle_lane_leaves_its_share_to_the_other(
-    share: float, history: list[tuple[Lane, ...]], lane: Lane
-) -> None:
+def test_an_idle_lane_leaves_its_share_to_the_other(share: float, history: list[tuple[Lane, ...]], lane: Lane) -> None:
     """A lane that is alone is always served."""
     assert lived(share, history).choose((lane,)) is lane
 

@@ -1,5 +1,6 @@
 """Waiting for a server that is away."""
 
+import asyncio
 import itertools
 
 import prometheus_client
@@ -82,6 +83,20 @@ async def test_waiting_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     await retry.until_back(Server(2), "test-gauge")
     assert seen == [1.0, 1.0]
     assert waiting_on("test-gauge") == 0.0
+
+
+@pytest.mark.parametrize("end", [Permanent(Reason.MODEL_REFUSED), asyncio.CancelledError()])
+async def test_a_wait_that_ends_in_an_error_is_over(sleeps: Sleeps, end: BaseException) -> None:
+    """The gauge does not stay at 1 when the other side is back with an error, or when the wait is given up."""
+    answers: list[BaseException] = [Retryable("away"), end]
+
+    async def call() -> None:
+        raise answers.pop(0)
+
+    with pytest.raises(type(end)):
+        await retry.until_back(call, "test-error")
+    assert len(sleeps.asked) == 1
+    assert waiting_on("test-error") == 0.0
 
 
 @pytest.mark.parametrize("error", [Permanent(Reason.NOT_FOUND), OSError("disk"), ValueError("a mistake")])

@@ -32,6 +32,11 @@ async def main(stop, health):
     await stop.wait()
     if "stuck" in sys.argv:
         await asyncio.Event().wait()
+    while "deaf" in sys.argv:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            print("not listening", flush=True)
     print("drained", flush=True)
 
 async def fail():
@@ -62,8 +67,8 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Starts the trial service; every one that is left is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
-        environment = os.environ | {"TRAPSTREAM_HOME": str(tmp_path), "TRAPSTREAM_HTTP_PORT": str(port)}
+    def start(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        environment = os.environ | {"TRAPSTREAM_HOME": str(tmp_path), "TRAPSTREAM_HTTP_PORT": str(port)} | variables
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *arguments],
             env=environment,
@@ -117,6 +122,31 @@ def test_a_second_signal_forces(start: Start, number: signal.Signals) -> None:
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 128 + number
+
+
+def test_a_start_that_hangs_can_be_stopped(start: Start) -> None:
+    """A service that waits for something before it is ready ends soon after the first signal, with status 0."""
+    process = start("stuck")
+    wait_for_line(process.stdout, "running")
+    process.terminate()
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "drain cut short" in err
+
+
+@pytest.mark.parametrize("how", ["stuck", "deaf"])
+def test_a_drain_that_hangs_has_an_end(start: Start, port: int, how: str) -> None:
+    """A drain that does not end, even one that cannot be cancelled, is cut short after its time; the status is 0."""
+    process = start(how, TRAPSTREAM_DRAIN_SECONDS="0.5")
+    wait_for_line(process.stdout, "running")
+    process.send_signal(signal.SIGUSR1)
+    while get(port, "/healthz")[0] == 503:
+        assert process.poll() is None
+    process.terminate()
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert "drain cut short" in err
+    assert ("stopped without an end" in err) == (how == "deaf")
 
 
 def test_health_says_when_it_is_ready(start: Start, port: int) -> None:

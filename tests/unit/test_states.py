@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.values import job_spec
-from trapstream.core.messages import JobState
-from trapstream.core.states import ENDED, MOVES, may_move, state_of
+from trapstream.core.messages import JobSpec, JobState
+from trapstream.core.states import ENDED, MOVES, may_move, merged, state_of
 
 
 def test_every_state_has_its_row() -> None:
@@ -74,7 +74,9 @@ def test_what_can_happen_to_a_job_is_a_legal_move(total: int, steps: list[str]) 
     ("changes", "state"),
     [
         ({"total": 3}, JobState.COMPLETED),
-        ({"total": 3, "cancelled": True}, JobState.CANCELLED),
+        ({"total": 3, "cancelled": True}, JobState.COMPLETED),
+        ({"total": 4, "cancelled": True}, JobState.CANCELLED),
+        ({"cancelled": True}, JobState.CANCELLED),
         ({"failed": "the list is gone"}, JobState.FAILED),
         ({"failed": "the list is gone", "cancelled": True}, JobState.FAILED),
     ],
@@ -82,3 +84,27 @@ def test_what_can_happen_to_a_job_is_a_legal_move(total: int, steps: list[str]) 
 def test_the_written_file_ends_the_job(changes: dict[str, object], state: JobState) -> None:
     """Once its file is written a job has ended, and the spec says how."""
     assert state_of(job_spec(**changes), 3, written=True) is state
+
+
+specs = st.builds(
+    job_spec,
+    total=st.none() | st.integers(0, 5),
+    cancelled=st.booleans(),
+    failed=st.none() | st.sampled_from(["the list is gone", "the list was changed"]),
+)
+
+
+@given(specs, specs)
+def test_what_was_decided_stays(old: JobSpec, new: JobSpec) -> None:
+    """A job that was sealed, cancelled or failed stays so, whoever writes its spec next."""
+    both = merged(old, new)
+    assert both.cancelled == (old.cancelled or new.cancelled)
+    assert (both.total is None) == (old.total is None and new.total is None)
+    assert (both.failed is None) == (old.failed is None and new.failed is None)
+
+
+@given(specs, specs)
+def test_reading_the_log_again_changes_nothing(old: JobSpec, new: JobSpec) -> None:
+    """The first spec is taken as it is, and one that comes a second time adds nothing."""
+    assert merged(None, old) == old
+    assert merged(merged(old, new), new) == merged(old, new)

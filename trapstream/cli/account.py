@@ -2,6 +2,7 @@
 
 from trapstream.cli.progress import duration
 from trapstream.core.messages import Counts, JobStatus
+from trapstream.core.states import ENDED
 
 
 def note(status: JobStatus, now: float) -> str:
@@ -14,6 +15,19 @@ def note(status: JobStatus, now: float) -> str:
     if status.message:
         parts.append(status.message)
     return ", ".join(parts)
+
+
+def equation(status: JobStatus, images: int) -> list[str]:
+    """The account of one job at any time, in the words of `verify`: published = detected + empty + failed."""
+    counts = status.counts
+    open_yet = images - counts.done
+    first = (
+        f"published {images:,}"
+        f" = detected {counts.detected:,} + empty {counts.empty:,} + failed {sum(counts.failed.values()):,}"
+    )
+    if open_yet:
+        first += f" + {'missing' if status.state in ENDED else 'to come'} {open_yet:,}"
+    return [first, *(f"failed: {reason}: {count:,}" for reason, count in sorted(counts.failed.items()))]
 
 
 def lines(counts: Counts, total: int) -> list[str]:

@@ -1,9 +1,10 @@
 """submit, status, results, cancel: verbs about jobs on a stack that is up."""
 
 import asyncio
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
@@ -11,16 +12,18 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from aggregator import partial as partial_results
 from producer import submit as submitting
-from producer.sources import SourceError
 from trapstream.cli import account, exits
+from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import status as statuses
+from trapstream.core import store
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane
 from trapstream.core.states import ENDED
-from trapstream.models.bundles import find_model
+from trapstream.models import bundles
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 
@@ -46,7 +49,7 @@ async def make_job(
     target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    info = find_model(model)
+    info = bundles.find(model)
     with progress("reading") as report:
         return await submitting.submit(
             target.kafka,
@@ -57,6 +60,8 @@ async def make_job(
             model=info,
             threshold=threshold,
             progress=lambda read: report(read, None),
+            note=say,
+            lacking=target.lacking,
         )
 
 
@@ -77,7 +82,13 @@ def _name_of(source: str) -> str:
 @click.command()
 @source_argument
 @job_options
-@click.option("--lane", type=click.Choice([*Lane]), default=Lane.BULK, show_default=True, help="live overtakes bulk.")
+@click.option(
+    "--lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    default="bulk",
+    show_default=True,
+    help="live overtakes bulk.",
+)
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options
@@ -115,10 +126,15 @@ def submit(
 def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
     """States, counts, rate and predicted finish of JOB, or of all jobs."""
 
+    images: dict[str, int] = {}
+
     async def once() -> list[JobStatus]:
         known = await statuses.read_all(target.kafka)
         if job is not None and job not in known:
             raise exits.NoSuchJob(job)
+        if job is not None and not as_json:
+            spec = (await statuses.read_specs(target.kafka)).get(job)
+            images[job] = known[job].counts.done if spec is None else spec.images
         return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
 
     async def all_along() -> None:
@@ -134,6 +150,8 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
                 print(msgspec.json.encode(row).decode(), flush=True)
         else:
             Console().print(_table(rows))
+            for line in [line for row in rows if job is not None for line in account.equation(row, images[row.job])]:
+                print(line, flush=True)
 
     if watch and job is None:
         raise click.UsageError("--watch needs a JOB")
@@ -171,11 +189,23 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
     if ended.state in ENDED:
         target.copy_result(ended, output)
     elif partial:
-        asyncio.run(target.write_partial(job, output))
+        asyncio.run(_write_partial(target, job, output))
     else:
         raise exits.Incomplete(
             f"{job} is {ended.state}: {ended.counts.done:,} images done; --partial writes what is there so far"
         )
+
+
+async def _write_partial(target: Target, job: str, output: Path | None) -> None:
+    spec = (await statuses.read_specs(target.kafka))[job]
+    if output is not None:
+        with store.whole_file(output) as file:
+            await partial_results.partial(target.kafka, spec, file)
+        return
+    with tempfile.TemporaryFile() as file:
+        await partial_results.partial(target.kafka, spec, file)
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 @click.command()
@@ -184,12 +214,12 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
 def cancel(target: Target, job: str) -> None:
     """End JOB: what is left of it is skipped, what was done stays."""
 
-    async def work() -> JobStatus:
+    async def work() -> tuple[JobSpec, JobStatus]:
         if job not in await statuses.read_all(target.kafka):
             raise exits.NoSuchJob(job)
-        await submitting.cancel(target.kafka, job)
-        return await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
+        spec = await submitting.cancel(target.kafka, job)
+        return spec, await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
 
-    ended = asyncio.run(work())
+    spec, ended = asyncio.run(work())
     said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"
-    print(f"{job} {said}: {ended.counts.done:,} images done", file=sys.stderr)
+    print(f"{job} {said}: {ended.counts.done:,} of {spec.images:,} images done", file=sys.stderr)

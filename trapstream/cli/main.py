@@ -12,6 +12,7 @@ import click
 from trapstream import __version__
 from trapstream.cli.context import Context
 from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
+from trapstream.core import log
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
 from trapstream.local.state import StackError
@@ -28,8 +29,11 @@ VERBS = {
     "results": "trapstream.cli.jobs:results",
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
+    "rebuild": "trapstream.cli.rebuild:rebuild",
+    "dead-letters": "trapstream.cli.letters:dead_letters",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
+
 
 class Verbs(click.Group):
     """A group that finds its commands in `VERBS`. The signatures are click's."""
@@ -57,21 +61,26 @@ class Verbs(click.Group):
 @click.pass_context
 def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
     """Finds the animals, people and vehicles in camera-trap photographs, as they arrive and in whole archives."""
+    known: list[Context] = context.obj
     context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
+    known.append(context.obj)
+    log.setup(level="info" if verbose else "warning")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns its status: 0 done, 1 failed, 2 wrong usage, 3 could not start, 130 interrupted."""
+    known: list[Context] = []  # the options before the verb, once they are read
     try:
-        status = cli.main(args=arguments, prog_name="trapstream", standalone_mode=False)
+        status = cli.main(args=arguments, prog_name="trapstream", standalone_mode=False, obj=known)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        return _explained(error)
+        return _explained(error, log_file(known[0].home if known else default_home(), "cli"))
     return status if isinstance(status, int) else 0
 
 
-def _explained(error: BaseException) -> int:
+def _explained(error: BaseException, notes: Path) -> int:
     """Says in one line what went wrong; returns the status."""
+    status = FAILED
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -85,29 +94,22 @@ def _explained(error: BaseException) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         case CommandError():
-            return _fail(error, error.status)
+            status = error.status
         case StackError() | Fatal():
-            return _fail(error, COULD_NOT_START)
+            status = COULD_NOT_START
         case TrapstreamError():
-            return _fail(error, FAILED)
+            pass
         case _:
-            _note("".join(traceback.format_exception(error)))
-            return _fail(f"unexpected {type(error).__name__}: {error} (details in {_cli_log()})", FAILED)
-
-
-def _fail(error: object, status: int) -> int:
+            _note("".join(traceback.format_exception(error)), notes)
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {notes})")
     click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
     return status
 
 
-def _cli_log() -> Path:
-    return log_file(default_home(), "cli")
-
-
-def _note(text: str) -> None:
+def _note(text: str, notes: Path) -> None:
     try:
-        _cli_log().parent.mkdir(parents=True, exist_ok=True)
-        with _cli_log().open("a") as file:
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        with notes.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(sys.argv)}\n{text}\n")
     except OSError:
         click.echo(text, err=True)  # nowhere else to put it

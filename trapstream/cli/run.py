@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import click
 
@@ -59,6 +59,7 @@ async def _job(
     except asyncio.CancelledError:
         # Ctrl-C: nobody waits for the rest any more. The job's own file keeps what was done.
         await submitting.cancel(target.kafka, spec.job)
+        say(f"interrupted: {spec.job} is cancelled, and no result file was written")
         raise
 
 
@@ -79,8 +80,7 @@ def _check_output(output: Path) -> None:
 
 
 def _contact_sheet(target: Target, spec: JobSpec, output: Path) -> Path | None:
-    result = read_result.read(output)
-    picks = contact_sheet.pick(result.entries(), spec.model.typical_threshold)
+    picks = contact_sheet.pick(read_result.open_result(output).entries(), spec.model.typical_threshold)
     places = _places(target, spec, {chosen.file for chosen in picks})
     sheet = output.with_suffix(".png")
     title = f"{spec.name}: {spec.model.label}, confidence {spec.model.typical_threshold:g} and above"
@@ -88,14 +88,21 @@ def _contact_sheet(target: Target, spec: JobSpec, output: Path) -> Path | None:
     try:
         return sheet if contact_sheet.draw(known, spec.model.classes, title, sheet) else None
     except OSError as error:
-        print(f"no contact sheet: {error}", file=sys.stderr)
+        say(f"no contact sheet: {error}")
         return None
 
 
 def _places(target: Target, spec: JobSpec, files: set[str]) -> dict[str, Path]:
     lines = store.read_manifest(store.manifest_path(target.results, spec.job))
-    found = {line.file: submitting.local_path(line.uri) for line in lines if line.file in files}
+    found = {line.file: local_path(line.uri) for line in lines if line.file in files}
     return {file: path for file, path in found.items() if path is not None}
+
+
+def local_path(uri: str) -> Path | None:
+    """The local file of a reference; None for what lies elsewhere."""
+    if not uri.startswith("file://"):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def _summary(spec: JobSpec, ended: JobStatus, output: Path, sheet: Path | None) -> None:
@@ -106,4 +113,4 @@ def _summary(spec: JobSpec, ended: JobStatus, output: Path, sheet: Path | None) 
     if sheet is not None:
         print(f"contact sheet    {os.fspath(sheet)}")
     if spec.model.name == "demonstration":
-        print("The demonstration model shows that the system works. It is not for science.", file=sys.stderr)
+        say("The demonstration model shows that the system works. It is not for science.")

@@ -1,6 +1,7 @@
 """`up`, `down`, `ps`, `logs`: the local stack."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,8 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
     while follow:
         quiet = True
         for name, file in opened.items():
+            if file.tell() > os.fstat(file.fileno()).st_size:
+                file.seek(0)  # it grew too large, and was emptied
             while line := file.readline():
                 _print_line(name, line, len(opened))
                 quiet = False
@@ -85,9 +88,7 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
 def _foreground(home: Path, services: tuple[str, ...]) -> None:
     from trapstream.local import __main__ as supervisor  # noqa: PLC0415 - slow to import, only needed here
 
-    log = log_file(home, "supervisor")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", buffering=1) as file:
+    with os.fdopen(processes.open_log(log_file(home, "supervisor")), "a", buffering=1) as file:
         noted = supervisor.stamped(file.write)
 
         def progress(line: str) -> None:

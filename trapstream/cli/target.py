@@ -13,7 +13,8 @@ import click
 from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
-from trapstream.local import state
+from trapstream.local import control, room
+from trapstream.local.state import Stack
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Target:
     """host:port."""
     results: Path
     """The result store's folder."""
+    home: Path | None = None
+    """The local stack's state folder; None where another broker was named."""
+
+    def lacking(self, images: int, manifest: int) -> str | None:
+        """One line if a job of so many images has no room on the local stack's disk."""
+        return room.lacking(self.home, images, manifest) if self.home is not None else None
 
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
@@ -46,27 +53,37 @@ class Target:
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --kafka and --results, and hands the verb a Target as `target`."""
 
-    @click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
-    @click.option("--results", "folder", type=click.Path(path_type=Path), help="The result store's folder.")
-    @click.pass_context
     @functools.wraps(command)
-    def wrapped(context: click.Context, kafka: str | None, folder: Path | None, **values: Any) -> Any:
-        return context.invoke(command, target=_find(context, kafka, folder), **values)
+    def wrapped(kafka: str | None, folder: Path | None, **values: Any) -> Any:
+        return command(target=find(kafka, folder), **values)
 
-    return wrapped
+    return place_options(wrapped)
 
 
-def of_stack(stack: state.Stack) -> Target:
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --kafka as `kafka` and --results as `folder`, for a verb that does not always need a target."""
+    broker = click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
+    store_option = click.option(
+        "--results",
+        "folder",
+        type=click.Path(path_type=Path),
+        help="The result store's folder. Default: the stack's.",
+    )
+    return broker(store_option(command))
+
+
+def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
-    return Target(stack.endpoints["kafka"], Path(stack.home) / "results")
+    return Target(stack.endpoints["kafka"], Path(stack.home) / "results", Path(stack.home))
 
 
-def _find(context: click.Context, kafka: str | None, folder: Path | None) -> Target:
-    home: Path = context.obj.home
+def find(kafka: str | None, folder: Path | None) -> Target:
+    """The target that the options name, else the stack of --home. NotUp where there is none."""
+    home: Path = click.get_current_context().find_root().obj.home
     if kafka is not None:
         return Target(kafka, folder or home / "results")
-    stack = state.read(home)
+    stack = control.running(home)
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)
-    return Target(found.kafka, folder or found.results)
+    return Target(found.kafka, folder or found.results, found.home)

@@ -1,45 +1,101 @@
 """verify: does a result file hold every image of its manifest exactly once?"""
 
+import asyncio
+import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from aggregator.ledger import summary
-from aggregator.read_result import open_result
-from aggregator.verify import disagreements
+from aggregator.ledger import Account, summary
+from aggregator.read_result import ResultFile, open_result
+from aggregator.verify import disagreements, explanation
 from aggregator.verify import verify as check
 from producer.manifest import Notes
 from producer.sources import manifest_lines, open_sources
 from trapstream.cli import exits
+from trapstream.cli.target import Target, find, place_options
+from trapstream.core import status as statuses
+from trapstream.core import store
+
+Names = Callable[[], Iterator[str]]
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--manifest", "sources", required=True, multiple=True, metavar="SOURCE", help="What should be in FILE.")
+@click.option("--manifest", "sources", multiple=True, metavar="SOURCE", help="What should be in FILE.")
+@click.option("--job", help="The job that made FILE: its stored manifest, and the file's own sha256.")
 @click.option("--json", "as_json", is_flag=True, help="The account as one JSON object.")
-def verify(file: Path, sources: tuple[str, ...], as_json: bool) -> None:
-    """Prove that FILE holds every image of SOURCE exactly once, or list what is missing, doubled or unknown."""
+@place_options
+def verify(
+    file: Path, sources: tuple[str, ...], job: str | None, as_json: bool, kafka: str | None, folder: Path | None
+) -> None:
+    """Prove that FILE holds every image of SOURCE, or of JOB, exactly once, or list what is missing or unknown."""
+    if not sources and job is None:
+        raise click.UsageError("what should be in FILE? Name it with --manifest SOURCE, or with --job JOB")
+    differing: list[str] = []
+    names = _of_sources(sources) if sources else None
+    if job is not None:
+        target = find(kafka, folder)
+        differing += asyncio.run(_against_job(file, target, job))
+        names = names or _of_job(target, job)
+    assert names is not None
+    try:
+        found = check(file, names)
+        opened = open_result(file)
+    except OSError as error:
+        raise exits.CommandError(f"{error.filename or file} cannot be read: {error.strerror}") from error
+    differing += disagreements(found, opened)
+    _say(found, opened, differing, as_json)
+    if not found.complete or differing:
+        raise exits.Incomplete(f"{file} is not the whole of {', '.join(sources) or job}")
+
+
+def _say(found: Account, opened: ResultFile, differing: list[str], as_json: bool) -> None:
+    why = None if found.complete else explanation(found, opened)
+    if as_json:
+        told = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
+        print(json.dumps(told))
+        return
+    print("\n".join(summary(found)))
+    for line in ([why] if why else []) + differing:
+        print(line, file=sys.stderr)
+
+
+def _of_sources(sources: tuple[str, ...]) -> Names:
     opened = open_sources(sources)
     if not all(source.again for source in opened):
         raise click.UsageError("verify reads its SOURCE twice, so it cannot be standard input; save the list first")
+    return lambda: (line.file for line in manifest_lines(opened, Notes()))
 
-    def names() -> Iterator[str]:
-        return (line.file for line in manifest_lines(opened, Notes()))
 
+def _of_job(target: Target, job: str) -> Names:
+    return lambda: (line.file for line in store.read_manifest(store.manifest_path(target.results, job)))
+
+
+async def _against_job(file: Path, target: Target, job: str) -> list[str]:
+    """What of the bytes on disk is not what the job says of them."""
+    ended = (await statuses.read_all(target.kafka)).get(job)
+    spec = (await statuses.read_specs(target.kafka)).get(job)
+    if ended is None or spec is None:
+        raise exits.NoSuchJob(job)
+    differing = []
+    if ended.sha256 is None:
+        differing.append(f"{job} is {ended.state}: it has no file yet to compare with")
+    elif _digest(file) != ended.sha256:
+        differing.append(f"{file} is not the file that {job} ended with: its sha256 is another")
+    manifest = store.manifest_path(target.results, job)
+    if _digest(manifest) != spec.manifest_sha256:
+        differing.append(f"{manifest} is not the manifest that {job} was made of: its sha256 is another")
+    return differing
+
+
+def _digest(path: Path) -> str:
     try:
-        found = check(file, names)
-        differing = disagreements(found, open_result(file))
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise exits.CommandError(f"{file} cannot be read: {error.strerror}") from error
-    if as_json:
-        print(json.dumps({"complete": found.complete, **asdict(found), "disagreements": differing}))
-    else:
-        print("\n".join(summary(found)))
-        for line in differing:
-            print(line, file=sys.stderr)
-    if not found.complete or differing:
-        raise exits.Incomplete(f"{file} is not the whole of {', '.join(sources)}")
+        raise exits.CommandError(f"{path} cannot be read: {error.strerror}") from error

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from trapstream.core import kafka, log, messages, topics
+from trapstream.core import kafka, log, messages, states, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
 
@@ -32,10 +32,11 @@ class JobTable:
             self._changed = asyncio.Event()
 
     async def find(self, job: str, seconds: float = 10.0) -> JobSpec | None:
-        """The job's spec, waiting for one that is on its way; None if it does not come.
+        """The job's spec, waiting for one that is on its way; None if there is no such job.
 
         A spec is acknowledged before the job's first reference is sent, so a reference can be ahead of this table
-        only by the time that a read takes.
+        only by the time that a read takes. That may be long after a broker's death: so after `seconds` Kafka itself
+        is asked, and its answer alone makes a reference one that nobody wants.
         """
         if job in self._absent and job not in self.specs:
             return None  # waited for once already: a flood of such references must not stop the lane
@@ -45,10 +46,13 @@ class JobTable:
                 while job not in self.specs:
                     await self._changed.wait()
         except TimeoutError:
-            if len(self._absent) < _ABSENT_MOST:
+            key = job.encode()
+            value = (await kafka.read_table(self._servers, topics.JOBS)).get(key)
+            if value is not None:
+                self._take(key, value)
+            if job not in self.specs and len(self._absent) < _ABSENT_MOST:
                 self._absent.add(job)
-            return None
-        return self.specs[job]
+        return self.specs.get(job)
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:  # a tombstone: the job's retention is over
@@ -59,6 +63,6 @@ class JobTable:
         except BadMessage as error:
             log.get_logger().error("bad job", key=key, error=str(error))
             return
-        self.specs[spec.job] = spec
+        spec = self.specs[spec.job] = states.merged(self.specs.get(spec.job), spec)
         if self._on_change is not None:
             self._on_change(spec)

@@ -8,12 +8,15 @@ from collections.abc import AsyncGenerator
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import messages, metrics, retry, topics
+from trapstream.core import log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
+
+_STOP_SECONDS = 5.0
+_NEVER = object()
 
 
 async def start_producer(servers: str) -> AIOKafkaProducer:
@@ -37,6 +40,72 @@ async def start_producer(servers: str) -> AIOKafkaProducer:
         return producer
 
     return await retry.until_back(start, "kafka")
+
+
+class Outbox:
+    """A producer that goes on after its client cannot: that is stopped, and another one takes its place.
+
+    After a batch that failed for good, which an outage of more than a minute may bring, the numbering of an
+    idempotent client has a gap, and whatever it sends then is refused.
+    """
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self._client: AIOKafkaProducer = None  # until it is started
+        self._broken: AIOKafkaProducer = _NEVER
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Waits for a broker that is away."""
+        self._client = await start_producer(self._servers)
+
+    async def stop(self) -> None:
+        """Sends what is left, for as long as the caller lets it."""
+        await self._client.stop()
+
+    async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[object]:
+        """Queues a message; the future is done once it is acknowledged, or a KafkaError: then send it again."""
+        if self._broken is self._client:
+            await self._renew(self._broken)
+        client = self._client
+        try:
+            queued: asyncio.Future[object] = await client.send(topic, value, key)
+        except KafkaError:
+            self._broken = client
+            raise
+        queued.add_done_callback(lambda answer: self._look(client, answer))
+        return queued
+
+    async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None) -> None:
+        """Returns once the message is acknowledged. KafkaError if it never will be: then send it again."""
+        await (await self.send(topic, value, key))
+
+    def _look(self, client: AIOKafkaProducer, answer: asyncio.Future[object]) -> None:
+        if not answer.cancelled() and isinstance(answer.exception(), KafkaError):
+            self._broken = client
+
+    async def _renew(self, broken: AIOKafkaProducer) -> None:
+        """Once, whoever comes first."""
+        async with self._renewing:
+            if self._client is broken:
+                log.get_logger().warning("another client for kafka", servers=self._servers)
+                with contextlib.suppress(TimeoutError, KafkaError):
+                    await asyncio.wait_for(broken.stop(), _STOP_SECONDS)
+                self._client = await start_producer(self._servers)
+
+    async def watch(self, every: float = 3.0, seconds: float = 5.0) -> None:
+        """Says by log and metric that Kafka is away, also while nobody sends: for ever, until cancelled."""
+
+        async def ask() -> None:
+            there = False
+            with contextlib.suppress(TimeoutError):
+                there = await asyncio.wait_for(self._client.client.force_metadata_update(), seconds)
+            if not there:
+                raise Retryable(f"{self._servers} does not answer")
+
+        while True:
+            await retry.until_back(ask, "kafka")
+            await asyncio.sleep(every)
 
 
 def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
@@ -99,7 +168,9 @@ async def follow(
     be empty.
     """
 
-    async def start() -> AIOKafkaConsumer:
+    parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+
+    async def start() -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=servers,
             group_id=None,
@@ -109,25 +180,29 @@ async def follow(
         )
         try:
             await consumer.start()
-        except (KafkaConnectionError, KafkaError) as error:
+            consumer.assign(parts)
+            await consumer.seek_to_beginning(*parts)
+            ends = await consumer.end_offsets(parts)
+        except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{servers}: {error!r}") from error
-        return consumer
+        return consumer, ends
 
-    consumer = await retry.until_back(start, "kafka")
-    try:
-        parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-        consumer.assign(parts)
-        await consumer.seek_to_beginning(*parts)
-        ends = await consumer.end_offsets(parts)
-        while True:
+    async def read() -> tuple[list[ConsumerRecord], bool]:
+        try:
             batches = await consumer.getmany(timeout_ms=200)
             records = [record for batch in batches.values() for record in batch]
-            just_now = False
-            if caught_up is not None and not caught_up.is_set():
-                just_now = all([await consumer.position(part) >= ends[part] for part in parts])
-                if just_now:
-                    caught_up.set()
+            waits = caught_up is not None and not caught_up.is_set()
+            return records, waits and all([await consumer.position(part) >= ends[part] for part in parts])
+        except KafkaError as error:
+            raise Retryable(f"{servers}: {error!r}") from error
+
+    consumer, ends = await retry.until_back(start, "kafka")
+    try:
+        while True:
+            records, just_now = await retry.until_back(read, "kafka")
+            if just_now and caught_up is not None:
+                caught_up.set()
             if records or just_now:
                 yield records
     finally:
@@ -149,14 +224,29 @@ async def read_table(servers: str, topic: topics.Topic) -> dict[bytes, bytes]:
     return table
 
 
-async def send_dead_letter(producer: AIOKafkaProducer, record: ConsumerRecord, reason: str) -> None:
-    """Parks a message that cannot be read, with its origin; returns when it is acknowledged."""
-    value = base64.b64encode(record.value or b"")[: 64 * 1024].decode()
+async def send_dead_letter(producer: Outbox, record: ConsumerRecord, reason: str) -> None:
+    """Parks a message that cannot be read, with its origin; returns once it is acknowledged, whatever it takes."""
+    content = record.value or b""
     letter = messages.DeadLetter(
-        topic=record.topic, partition=record.partition, offset=record.offset, reason=reason, value=value
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        value=base64.b64encode(content[: messages.MOST_LETTER_BYTES]).decode(),
+        size=len(content),
     )
-    await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+
+    async def send() -> None:
+        try:
+            await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(send, "kafka")
     metrics.DEAD_LETTERS.labels(record.topic).inc()
+    log.get_logger().warning(
+        "dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason
+    )
 
 
 async def started(consumer: AIOKafkaConsumer) -> None:

@@ -6,6 +6,23 @@ import sys
 import structlog
 
 
+class Thinned(logging.Filter):
+    """Passes what one place in the code says once in a while: that a broker is away is said 100 times a second."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is let through."""
+        place = (record.pathname, record.lineno)
+        if record.created - self._said.get(place, 0.0) < self._seconds:
+            return False
+        self._said[place] = record.created
+        return True
+
+
 def setup(form: str = "auto", level: str = "info", **context: object) -> None:
     """Configures logging for this process; `context` is bound to every line."""
     pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
@@ -28,7 +45,10 @@ def setup(form: str = "auto", level: str = "info", **context: object) -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**context)
     # aiokafka and grpc speak through the standard library; their warnings belong to the same stream.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+    handler.addFilter(Thinned())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -17,6 +17,9 @@ JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z"
 MOST_IMAGES = 100_000_000
 """The largest manifest. A `seq` beyond it is a bad message: the fold keeps one bit for each."""
 
+MOST_LETTER_BYTES = 48 * 1024
+"""What a dead letter keeps of its message: 64 KiB of base64."""
+
 JobId = Annotated[str, msgspec.Meta(pattern=JOB_PATTERN)]
 """Names files and keys, so it can hold no slash and no dot."""
 Seq = Annotated[int, msgspec.Meta(ge=0, lt=MOST_IMAGES)]
@@ -190,6 +193,8 @@ class JobStatus(Message, frozen=True, kw_only=True):
     """Where the result file is."""
     sha256: str | None = None
     """Of the result file."""
+    cut: int | None = None
+    """Of a job that was stopped: results from this offset of its partition of `detections` on do not count."""
     message: str | None = None
     """One line for the user when something is wrong."""
 
@@ -202,7 +207,9 @@ class DeadLetter(Message, frozen=True, kw_only=True):
     offset: int
     reason: str
     value: str
-    """The message's bytes in base64, cut at 64 KiB."""
+    """The message's bytes in base64, cut at 64 KiB of it."""
+    size: int | None = None
+    """Bytes of the whole message."""
 
 
 M = TypeVar("M", ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)

@@ -17,4 +17,5 @@ IN_FLIGHT = Gauge("trapstream_in_flight", "References fetched and not yet commit
 DEAD_LETTERS = Counter("trapstream_dead_letters_total", "Messages that could not be read", ["topic"])
 FOLDED = Counter("trapstream_folded_total", "Results folded")
 REPEATED = Counter("trapstream_repeated_total", "Results that came again and were not counted")
+REPAIRED = Counter("trapstream_repaired_total", "Images without an answer that were published again")
 JOBS_OPEN = Gauge("trapstream_jobs_open", "Jobs not yet ended")

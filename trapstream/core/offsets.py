@@ -37,3 +37,8 @@ class Watermark:
     def in_flight(self) -> int:
         """Records fetched and not yet below the watermark."""
         return len(self._order)
+
+    @property
+    def open(self) -> int:
+        """Records fetched and not done."""
+        return len(self._open)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import prometheus_client
 import uvloop
@@ -15,6 +16,8 @@ from trapstream.core.errors import Fatal
 from trapstream.core.settings import CoreSettings
 
 COULD_NOT_START = 3
+_SPARE = 2.0
+"""Seconds to unwind in, beside the drain itself."""
 
 
 class Health:
@@ -25,7 +28,7 @@ class Health:
         self.details: dict[str, object] = {}
 
 
-Main = Callable[[asyncio.Event, Health], Awaitable[None]]
+Main = Callable[[asyncio.Event, Health], Coroutine[Any, Any, None]]
 """A service's body: returns after `stop` is set and its work is drained."""
 
 
@@ -57,8 +60,30 @@ async def _serve(settings: CoreSettings, main: Main) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     async with _http(settings, health):
-        await main(stop, health)
+        await _to_its_end(main(stop, health), stop, health, settings.drain_seconds)
     log.get_logger().info("stopped")
+
+
+async def _to_its_end(body: Coroutine[Any, Any, None], stop: asyncio.Event, health: Health, drain: float) -> None:
+    """Runs `body` until it returns. Told to stop, it has the time of a drain; hardly any where it never was ready.
+
+    A server that is away can hold up a start or a drain for ever; the work that is cut short is done again.
+    """
+    work, stopping = asyncio.ensure_future(body), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work}, timeout=_SPARE + drain if health.ready else _SPARE)
+        if not work.done():
+            log.get_logger().warning("drain cut short", ready=health.ready)
+    finally:
+        stopping.cancel()
+        work.cancel()
+    await asyncio.wait({work}, timeout=_SPARE)
+    if not work.done():
+        log.get_logger().warning("stopped without an end of the work")
+        os._exit(0)
+    if not work.cancelled():
+        work.result()
 
 
 @contextlib.asynccontextmanager

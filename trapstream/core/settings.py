@@ -39,6 +39,11 @@ class ProducerSettings(CoreSettings):
     publish_checkpoint: int = Field(default=10_000, gt=0)
     """References between two writes of the cursor."""
 
+    @property
+    def cursors(self) -> Path:
+        """Folder of the cursors: how far each job is published."""
+        return self.home / "producer"
+
 
 class ConsumerSettings(CoreSettings):
     """The consumer."""
@@ -60,6 +65,8 @@ class ConsumerSettings(CoreSettings):
     fetch_seconds: float = Field(default=30.0, gt=0)
     """One attempt to fetch an image may take this long."""
     fetch_attempts: int = Field(default=3, gt=0)
+    host_patience_seconds: float = Field(default=600.0, gt=0)
+    """A server of images that is away is waited for so long; then its images fail."""
     fetches: int = Field(default=32, gt=0)
     """Fetches in flight."""
     decoders: int = Field(default=1, gt=0)
@@ -89,6 +96,10 @@ class AggregatorSettings(CoreSettings):
     """A cancelled job's file is written once no result of it has come for so long."""
     quiet_most_seconds: float = Field(default=30.0, gt=0)
     """The longest wait for that."""
+
+    repair_seconds: float = Field(default=30.0, gt=0)
+    """A sealed job without a new result for so long is looked at: what it lacks and can get no more is published
+    again."""
 
     @property
     def stores(self) -> Path:

@@ -1,5 +1,7 @@
 """The states of a job and the moves between them. Pure."""
 
+import msgspec
+
 from trapstream.core.messages import JobSpec, JobState
 
 MOVES: dict[JobState, frozenset[JobState]] = {
@@ -34,3 +36,19 @@ def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
     if done > 0:
         return JobState.RUNNING
     return JobState.SEALED if spec.total is not None else JobState.OPEN
+
+
+def merged(old: JobSpec | None, new: JobSpec) -> JobSpec:
+    """`new` after `old` in the log: what was decided once stays so, whoever wrote last.
+
+    Producer and command both write a job's spec, each from what it last read: a seal that crosses a cancellation
+    must not take it back, nor the other way round.
+    """
+    if old is None:
+        return new
+    return msgspec.structs.replace(
+        new,
+        total=new.total if old.total is None else old.total,
+        cancelled=new.cancelled or old.cancelled,
+        failed=new.failed if old.failed is None else old.failed,
+    )

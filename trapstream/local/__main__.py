@@ -2,13 +2,15 @@
 
 import argparse
 import asyncio
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from trapstream.local import plan, supervise
+from trapstream.local import plan, processes, supervise
 from trapstream.local.home import default_home
 from trapstream.local.state import Stack, StackError
 
@@ -17,7 +19,8 @@ def stamped(write: Callable[[str], object]) -> Callable[[str], None]:
     """A progress that puts the time before each line, as the supervisor's log has it."""
 
     def progress(line: str) -> None:
-        write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
+        with contextlib.suppress(OSError):  # a full disk costs the line and not the stack
+            write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
 
     return progress
 
@@ -26,7 +29,7 @@ def run(
     home: Path, wanted: plan.Wanted, progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
 ) -> None:
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
-    services = plan.installed(wanted.services)
+    services = plan.copies(plan.installed(wanted.services))
     recipe = plan.recipe(replace(wanted, services=services))
     asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up))
 
@@ -36,7 +39,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Supervises the local stack of one home.")
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--services", default=",".join(plan.SERVICES), help="comma-separated, may be empty")
+    parser.add_argument("--parent", type=int, help="the process with which the stack goes down")
     options = parser.parse_args()
+    if options.parent is not None:
+        processes.dies_with_parent()()
+        if os.getppid() != options.parent:
+            return 0  # it is gone already
     services = tuple(filter(None, options.services.split(",")))
 
     def write(text: str) -> None:

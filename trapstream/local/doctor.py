@@ -14,7 +14,8 @@ from typing import Literal
 
 import psutil
 
-from trapstream.local import ports
+from trapstream.core import topics
+from trapstream.local import ports, room
 from trapstream.local.home import cache_folder
 from trapstream.local.shm import SHM
 
@@ -47,6 +48,7 @@ def examine(home: Path) -> list[Check]:
         lambda: jars_cached(cache_folder()),
         lambda: writable(home),
         lambda: disk(shutil.disk_usage(_existing(home)).free),
+        lambda: state(home),
         lambda: shared_memory(shutil.disk_usage(SHM).free if SHM.is_dir() else None),
         bindable,
         lambda: memory(psutil.virtual_memory().available),
@@ -121,6 +123,14 @@ def disk(free: int) -> Check:
     if free < 10 * _GB:
         return Check("disk", "note", text, "an archive of millions of images needs some 10 GB for Kafka's log")
     return Check("disk", "ok", text)
+
+
+def state(home: Path) -> Check:
+    """What the state folder holds, and how long it stays."""
+    kept = "; ".join(f"{topic.name} {topic.retention_ms // topics.DAY_MS} days" for topic in topics.TOPICS)
+    parts = ("kafka", "aggregator", "results", "logs")
+    sizes = ", ".join(f"{name} {room.used(home / name) / 1e6:.0f} MB" for name in parts)
+    return Check("state", "ok", f"{sizes}; kept: {kept}; results until you delete them")
 
 
 def shared_memory(free: int | None) -> Check:

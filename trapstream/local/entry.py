@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
 _TYPES = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",
@@ -44,8 +45,11 @@ def default_serving(cores: int | None = None) -> Serving:
 
 
 def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs and outputs of an ONNX graph."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+    """The inputs and outputs of an ONNX graph. Raises ValueError where the file is none, or of other types."""
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except DecodeError as error:
+        raise ValueError(f"{path.name} is no ONNX graph") from error
     weights = {tensor.name for tensor in graph.initializer}
     return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
 
@@ -81,6 +85,8 @@ def render(graph: Path, name: str, repository: Path, serving: Serving, version: 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+    if kind.elem_type not in _TYPES:
+        raise ValueError(f"{value.name} has an element type that is not served")
     return Tensor(value.name, _TYPES[kind.elem_type], dims[1:])
 
 

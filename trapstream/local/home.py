@@ -43,3 +43,8 @@ def stack_file(home: Path) -> Path:
 def lock_file(home: Path) -> Path:
     """Held by the one supervisor of this home; names it."""
     return home / "stack.lock"
+
+
+def users_file(home: Path) -> Path:
+    """Locked, shared, by each command that uses a passing stack."""
+    return home / "stack.users"

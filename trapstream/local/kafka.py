@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,11 @@ from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
 PORTS = ("kafka", "kafka-controller")
+_DATA, _CONFIG, _LOG_CONFIG = "kafka/data", "kafka/server.properties", "kafka/log4j2.properties"
+"""In the home."""
+
+PARTITION_BYTES = 2 * 1024**3
+"""The oldest messages of a partition go when it is larger, whatever their age. Of a laptop's disk, not production's."""
 
 _SMALL = {
     "offsets.topic.num.partitions": "1",
@@ -25,6 +31,9 @@ _SMALL = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.segment.bytes": "16777216",
+    "metadata.log.segment.bytes": "16777216",
+    "log.retention.bytes": str(PARTITION_BYTES),
     "num.network.threads": "2",
     "num.io.threads": "2",
     "background.threads": "2",
@@ -36,6 +45,9 @@ _SMALL = {
     "broker.session.timeout.ms": "1500",
     "broker.heartbeat.interval.ms": "500",
 }
+
+_UTF8 = {"LC_ALL": "C.UTF-8"}
+"""Without it Java cannot open a folder whose name is not ASCII, where the user's locale is C."""
 
 _LOGGING = """\
 rootLogger.level = WARN
@@ -49,10 +61,12 @@ logger.started.level = INFO
 """
 
 
-def properties(data: Path, ports: Mapping[str, int]) -> str:
+def properties(ports: Mapping[str, int]) -> str:
     """server.properties: broker and controller in one process, on 127.0.0.1 only.
 
-    The quorum is a static one: a dynamic one writes the controller's port into the data for ever.
+    The data's path is relative to the home, where the broker is started: so the home may be called anything, though
+    Kafka splits this value at commas and reads it as Latin-1. The quorum is a static one: a dynamic one writes the
+    controller's port into the data for ever.
     """
     broker, controller = (f"{HOST}:{ports[name]}" for name in PORTS)
     settings = {
@@ -64,7 +78,7 @@ def properties(data: Path, ports: Mapping[str, int]) -> str:
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-        "log.dirs": _escaped(data),
+        "log.dirs": _DATA,
     }
     return "".join(f"{key}={value}\n" for key, value in (settings | _SMALL).items())
 
@@ -91,29 +105,29 @@ async def prepare(home: Path, jars: Path, ports: Mapping[str, int]) -> Child:
 
     Raises StackError. The data stays from one start to the next.
     """
-    folder = home / "kafka"
-    data, config, logging = folder / "data", folder / "server.properties", folder / "log4j2.properties"
-    data.mkdir(parents=True, exist_ok=True)
-    config.write_text(properties(data, ports))
-    logging.write_text(_LOGGING)
-    command = (*java(jars), f"-Dlog4j2.configurationFile={logging.as_uri()}")
-    if not (data / "meta.properties").exists():
-        await _format(command, config)
+    (home / _DATA).mkdir(parents=True, exist_ok=True)
+    (home / _CONFIG).write_text(properties(ports))
+    (home / _LOG_CONFIG).write_text(_LOGGING)
+    command = (*java(jars), f"-Dlog4j2.configurationFile={_LOG_CONFIG}")
+    if not (home / _DATA / "meta.properties").exists():
+        await _format(home, command)
     return Child(
         name="kafka",
-        argv=(*command, "kafka.Kafka", str(config)),
+        argv=(*command, "kafka.Kafka", _CONFIG),
+        env=_UTF8,
         health=kafka_ready(ports["kafka"]),
         stop_seconds=20.0,
+        start_seconds=180.0,  # after a crash it reads its log again
         ports=tuple(ports[name] for name in PORTS),
     )
 
 
-async def _format(command: tuple[str, ...], config: Path) -> None:
+async def _format(home: Path, command: tuple[str, ...]) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
     process = await asyncio.create_subprocess_exec(
-        *command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config), "-g",
+        *command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", _CONFIG, "-g",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
+        start_new_session=True, env={**os.environ, **_UTF8}, cwd=home,
     )  # fmt: skip
     try:
         output, _ = await process.communicate()
@@ -124,8 +138,3 @@ async def _format(command: tuple[str, ...], config: Path) -> None:
     if process.returncode:
         last = (output.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
         raise StackError(f"Kafka's data folder could not be formatted: {last}")
-
-
-def _escaped(path: Path) -> str:
-    """A path as a value in a Java properties file."""
-    return str(path).replace("\\", "\\\\")

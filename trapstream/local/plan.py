@@ -18,7 +18,11 @@ from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
 SERVICES = ("producer", "consumer", "aggregator")
+_COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
+"""Services of which several may run, and the variables that say how many."""
 Progress = Callable[[str], None]
+_ROOT = Path(model_repository.__path__[0]).parent
+"""Where the packages lie: site-packages, or a checkout that nobody installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +65,44 @@ def installed(services: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in services if importlib.util.find_spec(name) is not None)
 
 
+def copies(services: tuple[str, ...]) -> tuple[str, ...]:
+    """The children that run the services: `consumer`, and `consumer-1` and on where more are wanted."""
+    return tuple(
+        name if number == 0 else f"{name}-{number}" for name in services for number in range(_wanted_copies(name))
+    )
+
+
+def _wanted_copies(service: str) -> int:
+    variable = _COPIES.get(service, "")
+    text = os.environ.get(variable) or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise StackError(f"{variable} is {text!r}; give it a number from 1")
+    return int(text)
+
+
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
-    """One of the services, with all it is told."""
+    """One of the services, or a copy of one (`consumer-1`), with all it is told."""
+    package, _, number = name.partition("-")
+    member = f"{package}-{number or 0}"
+    regions = f"{shm_prefix(home)}{package}"
     return Child(
         name=name,
-        argv=(sys.executable, "-m", name),
+        argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
         env={
+            "PYTHONPATH": ":".join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
             "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
             "TRAPSTREAM_HTTP_PORT": str(ports[name]),
-            "TRAPSTREAM_SHM_PREFIX": f"{shm_prefix(home)}{name}-",
-            "TRAPSTREAM_MEMBER": f"{name}-0",
+            "TRAPSTREAM_SHM_PREFIX": regions,
+            "TRAPSTREAM_MEMBER": member,
             "TRAPSTREAM_LOG_FORMAT": "json",
         },
+        stage=1,
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
         ports=(ports[name],),
-        shm_prefix=f"{shm_prefix(home)}{name}-",
+        shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
 
 
@@ -89,32 +113,30 @@ async def jars_folder(progress: Progress) -> Path:
         return found
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "trapstream.local.jars", str(cache),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True, preexec_fn=processes.dies_with_parent(),
     )  # fmt: skip
     assert process.stdout is not None
-    last = ""
+    assert process.stderr is not None
     try:
         async for line in process.stdout:
-            if last:
-                progress(last)
-            last = line.decode(errors="replace").rstrip()
+            progress(line.decode(errors="replace").rstrip())
+        errors = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
         status = await process.wait()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
     if status:
-        raise StackError(last or f"Kafka's jars could not be downloaded (status {status})")
-    progress(last)
+        raise StackError(errors[-1] if errors else f"Kafka's jars could not be downloaded (status {status})")
     return found
 
 
 def _triton(home: Path, wanted: Wanted, ports: Mapping[str, int]) -> Child:
-    repository = home / "triton" / "repository"
+    repository = home / triton.REPOSITORY
     repository.mkdir(parents=True, exist_ok=True)
     name = _render(wanted.bundle or default_bundle(), repository)
-    return triton.child(home, repository, (name,), ports, shm_prefix(home))
+    return triton.child(home, (name,), ports, shm_prefix(home))
 
 
 def default_bundle() -> Path:

@@ -1,7 +1,9 @@
 """Starting, finding and killing process groups. Every child is the leader of a session of its own."""
 
+import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +19,7 @@ _LOG_BYTES = 50_000_000
 
 
 def dies_with_parent() -> Callable[[], None]:
-    """For `preexec_fn`: the child gets SIGTERM when the supervisor is gone, however it went.
+    """For `preexec_fn`: the calling process gets SIGTERM when its parent is gone, however it went.
 
     The library is loaded here and not in the child, where only async-signal-safe calls are in order.
     """
@@ -112,6 +114,23 @@ def open_log(path: Path) -> int:
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def trim_logs(folder: Path, most: int = _LOG_BYTES) -> None:
+    """Sets aside what is in each log above `most` bytes, and empties it. Blocks. A second time overwrites the first.
+
+    The writers keep their descriptors and append, so they go on at the new beginning. A line written between the copy
+    and the emptying is lost.
+    """
+    for path in folder.glob("*.log"):
+        try:
+            if path.stat().st_size > most:
+                shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+                os.truncate(path, 0)
+        except OSError:
+            # No room for the copy: the disk matters more than old lines. Where even that fails, the next look tries.
+            with contextlib.suppress(OSError):
+                os.truncate(path, 0)
 
 
 def _marked(mark: str) -> list[psutil.Process]:

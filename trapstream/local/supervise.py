@@ -21,8 +21,12 @@ from trapstream.local.state import Process, ProcessState, Stack, StackError
 
 Progress = Callable[[str], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STEADY_SECONDS = 30.0
+_MOST_SECONDS = 5.0
+"""The longest wait before a start. While Kafka waits nothing works, and one start in five seconds costs little."""
+_STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
+
+_TRIM_SECONDS = 30.0
 
 
 async def supervise(
@@ -41,9 +45,13 @@ async def supervise(
         await asyncio.to_thread(clean, home, progress)
         chosen = ports.choose(port_names, before.ports if before else {})
         stack = Stack(
-            home=str(home), state="starting", supervisor=me, endpoints=endpoints(chosen), ports=chosen,
+            home=str(home),
+            state="starting",
+            supervisor=replace(me, state="up"),
+            endpoints=endpoints(chosen),
+            ports=chosen,
             shm_prefix=shm_prefix(home),
-        )  # fmt: skip
+        )
         await _Supervisor(home, stack, progress, on_up).run(recipe)
 
 
@@ -105,13 +113,26 @@ class _Supervisor:
         children = await recipe(self._home, self._stack.ports, self._progress)
         self._save(processes=tuple(Process(name=child.name) for child in children))
         async with asyncio.TaskGroup() as keepers:
-            for child in children:
-                process = await self._first_start(child)
-                keepers.create_task(self._keep(child, process), name=child.name)
+            keepers.create_task(self._trim_logs())
+            for _, stage in itertools.groupby(children, key=lambda child: child.stage):
+                together = list(stage)
+                started = await self._start_together(together)
+                for child, process in zip(together, started, strict=True):
+                    keepers.create_task(self._keep(child, process), name=child.name)
             self._save(state="up")
             self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
             if self._on_up is not None:
                 self._on_up(self._stack)
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.to_thread(processes.trim_logs, log_file(self._home, "x").parent)
+            await asyncio.sleep(_TRIM_SECONDS)
+
+    async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._first_start(child)) for child in children]
+        return [task.result() for task in tasks]
 
     async def _first_start(self, child: Child) -> asyncio.subprocess.Process:
         self._progress(f"{child.name}: starting")
@@ -218,12 +239,15 @@ class _Supervisor:
 
     def _save(self, **changes: object) -> None:
         self._stack = replace(self._stack, **changes)  # type: ignore[arg-type]
-        state.write(self._home, self._stack)
+        try:
+            state.write(self._home, self._stack)
+        except OSError as error:  # a full disk must not keep the children from being stopped
+            self._progress(f"stack.json could not be written: {error}")
 
 
 def _delays() -> Iterator[float]:
     """Seconds before each next start of a child that dies again and again."""
-    return itertools.chain((0.1,), retry.delays(first=1.0, most=30.0))
+    return itertools.chain((0.1,), retry.delays(first=1.0, most=_MOST_SECONDS))
 
 
 def _in_words(status: int) -> str:

@@ -1,6 +1,7 @@
-"""A tiny model with the inputs and outputs of a real one, for tests that need a server and not a detector."""
+"""For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,22 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 NAME = "tiny"
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """What a test needs to know of a stack that is up."""
+
+    home: Path
+    kafka: str
+    """host:port."""
+    triton: str
+    """host:port of gRPC."""
+    triton_http: str
+    shm_prefix: str
+    model: str
+    graph: Path
+    """The ONNX file that Triton serves."""
 
 
 def write_bundle(folder: Path, name: str = NAME) -> Path:

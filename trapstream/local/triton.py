@@ -16,6 +16,8 @@ from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
 PORTS = ("triton-grpc", "triton-http", "triton-metrics")
+REPOSITORY, _BACKENDS = "triton/repository", "triton/backends"
+"""In the home."""
 _STUB = "triton_python_backend_stub"
 _REGIONS = "backend-"
 """After the stack's prefix: the regions of the Python backend."""
@@ -41,8 +43,8 @@ def library_path() -> str:
     return ":".join(part for part in (*parts, os.environ.get("LD_LIBRARY_PATH", "")) if part)
 
 
-def prepare_backends(folder: Path) -> Path:
-    """A backend directory with the stub for the running Python; the wheel has it elsewhere, for all versions."""
+def prepare_backends(folder: Path) -> None:
+    """Fills a backend directory with the stub for the running Python; the wheel has it elsewhere, for all versions."""
     server, target = server_folder(), folder / "python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / _STUB
@@ -54,7 +56,6 @@ def prepare_backends(folder: Path) -> Path:
         shutil.copyfile(source, part)
         part.chmod(0o755)
         part.replace(target / source.name)
-    return folder
 
 
 @functools.cache
@@ -70,15 +71,16 @@ def known_flags() -> frozenset[str]:
     return frozenset(word for word in words if word.startswith("--"))
 
 
-def arguments(
-    repository: Path, backends: Path, ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]
-) -> tuple[str, ...]:
-    """The server's flags. Those that only some versions have are given where `flags` names them."""
+def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) -> tuple[str, ...]:
+    """The server's flags. Those that only some versions have are given where `flags` names them.
+
+    Paths are relative to the home, where the server is started: it puts them into a shell's command line unescaped.
+    """
     wanted = {
-        "--model-repository": str(repository),
+        "--model-repository": REPOSITORY,
         "--model-control-mode": "explicit",  # more models are loaded while it serves
         "--load-model": "*",
-        "--backend-directory": str(backends),
+        "--backend-directory": _BACKENDS,
         "--http-address": HOST,
         "--grpc-address": HOST,
         "--metrics-address": HOST,
@@ -107,16 +109,16 @@ def arguments(
     )
 
 
-def child(home: Path, repository: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefix: str) -> Child:
+def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefix: str) -> Child:
     """How to start the server. It is ready when each of `models` is; other models may load or not. Blocks shortly."""
-    backends = prepare_backends(home / "triton" / "backends")
+    prepare_backends(home / _BACKENDS)
     python = Path(sys.executable).parent
     packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
     return Child(
         name="triton",
         argv=(
             str(server_folder() / "bin" / "tritonserver"),
-            *arguments(repository, backends, ports, shm_prefix, known_flags()),
+            *arguments(ports, shm_prefix, known_flags()),
         ),
         env={
             "LD_LIBRARY_PATH": library_path(),
@@ -126,7 +128,7 @@ def child(home: Path, repository: Path, models: Sequence[str], ports: Mapping[st
         },
         health=models_ready(ports["triton-http"], tuple(models)),
         stop_seconds=15.0,
-        start_seconds=120.0,
+        start_seconds=300.0,  # each instance loads a model of its own
         ports=tuple(ports[name] for name in PORTS),
         shm_prefix=f"{shm_prefix}{_REGIONS}",
     )

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from trapstream.core.errors import TrapstreamError
 
-class CardError(ValueError):
+
+class CardError(TrapstreamError):
     """A card that cannot be read, or that does not belong to the graph beside it."""
 
 
@@ -42,10 +44,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """Refuses values that no model can have."""
         if not self.name or not self.version:
             raise ValueError("a card needs a name and a version")
-        if (
-            sorted(self.classes, key=len) != [str(index + 1) for index in range(len(self.classes))]
-            or not self.classes
-        ):
+        if sorted(self.classes, key=len) != [str(index + 1) for index in range(len(self.classes))] or not self.classes:
             raise ValueError("classes must be numbered from 1 without gaps")
         if self.stride < 1 or self.image_size < self.stride or self.image_size % self.stride:
             raise ValueError("image_size must be a multiple of stride")

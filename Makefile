@@ -1,0 +1,78 @@
+# Everything that is done with this repository. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BROKEN := $(VENV)/.installing
+PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 30
+
+# Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
+export IMAGES OUT
+
+.PHONY: help setup demo test unit lint format chaos train clean
+
+help: ## Show this list
+	@echo 'Usage: make TARGET'
+	@echo
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+	@echo
+	@echo 'make demo IMAGES=FOLDER takes your own photographs; OUT=FILE names the result (demo/results.json).'
+
+setup: $(STAMP) ## Install everything into .venv (Python 3.11 or 3.12; 1.6 GB; costs nothing the second time)
+	@echo "$(VENV) is ready."
+
+# .installing stands while pip works: where it is found again, pip was cut short, and .venv is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@rm -f '$@'
+	@deploy/find-python $(VENV) $(BROKEN)
+	@echo 'Installing into $(VENV): 1.6 GB and a minute or two the first time.'
+	@touch $(BROKEN)
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@rm $(BROKEN)
+	@touch '$@'
+
+demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
+	@home() { if [[ "$$1" == '~' || "$$1" == '~/'* ]]; then echo "$$HOME$${1:1}"; else echo "$$1"; fi; }; \
+	images="$$(home "$${IMAGES:-}")" out="$$(home "$${OUT:-demo/results.json}")"; \
+	if [[ -z "$$images" ]]; then \
+	    images=demo/images; \
+	    if [[ ! -e "$$images/.drawn" ]]; then \
+	        $(BIN)/python -m model_repository.demonstration.scenes "$$images" --count 300 --size 1280x960; \
+	        mkdir -p "$$images"; touch "$$images/.drawn"; \
+	    fi; \
+	fi; \
+	mkdir -p "$$(dirname "$$out")"; \
+	$(BIN)/trapstream run -o "$$out" -- "$$images"
+
+test: $(STAMP) lint ## Check style, types and layers, and run every test
+	$(BIN)/python -m pytest
+
+unit: $(STAMP) ## Run the tests that need no server (within a minute)
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(STAMP) ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Put the code into its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
+	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
+
+train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	$(BIN)/python -m model_repository.demonstration.train build/scenes --minutes '$(or $(MINUTES),60)'
+	$(BIN)/python -m model_repository.demonstration.export build/scenes/weights.pt
+	$(BIN)/python -m model_repository.demonstration.evaluate --write
+
+clean: ## Remove .venv, caches and demo/
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,187 @@
+"""Repair: what a sealed job lacks once its lane is drained is published again, twice at the most, then given up."""
+
+import asyncio
+import hashlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from aggregator.fold import PIECE
+from aggregator.lag import figures
+from aggregator.lease import Lease, Released
+from aggregator.lost import Figures, Watch
+from aggregator.partitions import Partitions
+from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core.errors import Reason, Retryable
+from trapstream.core.failures import failure_entry
+from trapstream.core.jobs import JobTable
+from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Outcome, StageTimes
+from trapstream.core.settings import AggregatorSettings
+from trapstream.core.store import ManifestLine, manifest_path
+
+ATTEMPTS = 2
+"""How often missing images are published again."""
+_TOGETHER = 500
+"""Messages on their way at once."""
+
+_decoder = msgspec.json.Decoder(ManifestLine)
+
+
+class Missing(NamedTuple):
+    """An image of the manifest without an answer."""
+
+    seq: int
+    line: ManifestLine
+
+
+Message = Callable[[JobSpec, Missing], bytes]
+
+
+class Repair:
+    """Looks after the sealed jobs of our partitions that get no answers any more."""
+
+    def __init__(self, settings: AggregatorSettings, partitions: Partitions, table: JobTable) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._table = table
+
+    async def run(self) -> None:
+        """Looks now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.repair_seconds / 4)
+            now = time.time()
+            due = [(lease, spec) for lease in self._partitions.leases.values() for spec in self._stalled(lease, now)]
+            if not due:
+                continue
+            try:
+                newest = await figures(self._settings.kafka)
+                for lease, spec in due:
+                    await self._look(lease, spec, newest)
+            except Released:
+                pass  # whoever has the partition now looks at the others as well
+            except (Retryable, KafkaError, OSError) as error:
+                log.get_logger().warning("repair put off", error=str(error))
+
+    def _stalled(self, lease: Lease, now: float) -> Iterator[JobSpec]:
+        """The sealed jobs of a partition that lack images and got no answer for a while."""
+        for job in lease.watched.keys() - lease.progress.keys():
+            del lease.watched[job]
+        for job, progress in lease.progress.items():
+            spec = self._table.specs.get(job)
+            if spec is None or not spec.total or spec.cancelled or spec.failed is not None:
+                continue
+            if job in lease.ended or job in lease.ending:
+                lease.watched.pop(job, None)
+                continue
+            watch = lease.watched.setdefault(job, Watch(since=now))
+            if now - max(watch.since, progress.last) >= self._settings.repair_seconds:
+                yield spec
+
+    async def _look(self, lease: Lease, spec: JobSpec, newest: Figures) -> None:
+        """One job, in steps that a kill may part anywhere."""
+        job, watch = spec.job, lease.watched.get(spec.job)
+        if watch is None or not watch.is_over(newest, spec.lane, lease.partition, lease.store_offset or 0):
+            return
+        # 1. What was tried. Killed up to here: the next owner waits anew, and comes to the same.
+        note = await lease.with_store(lambda store: store.note_of(job))
+        path = manifest_path(self._settings.results, job)
+        trouble = await asyncio.to_thread(_trouble, path, spec)
+        if note.ended or trouble is not None:
+            trouble = trouble or "it had ended before; its file and its results are gone: submit it again"
+            if lease.progress_of(job).message is None:
+                log.get_logger().error("images without an answer", job=job, error=trouble)
+                lease.tell(job, f"images without an answer: {trouble}")
+            lease.watched[job] = Watch(since=time.time())
+            return
+        # 2. Send. Killed in it or after it: it is not written down, so all of it is sent again; the first answer of
+        #    an image counts.
+        if note.attempts < ATTEMPTS:
+            sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, reference)
+            metrics.REPAIRED.inc(sent)
+            # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for answers.
+            tried = msgspec.structs.replace(note, attempts=note.attempts + 1)
+            await lease.with_store(lambda store: store.set_note(job, tried))
+            said = f"{sent} images had no answer and were published again ({tried.attempts} of {ATTEMPTS} times)"
+        else:
+            # The failures go through the log like any answer: the file stays a function of the log.
+            sent = await self._send(lease, spec, path, topics.DETECTIONS, job.encode(), lost)
+            metrics.FAILURES.labels(Reason.LOST).inc(sent)
+            said = f"{sent} images had no answer and were given up"
+        log.get_logger().warning("repair", job=job, lane=spec.lane, images=sent, attempts=note.attempts)
+        lease.tell(job, said)
+        lease.watched[job] = Watch(since=time.time())
+
+    async def _send(
+        self, lease: Lease, spec: JobSpec, path: Path, topic: topics.Topic, key: bytes | None, message: Message
+    ) -> int:
+        """Sends a message for each missing image, acknowledged; how many. A client of its own: if it fails, no other
+        message suffers."""
+        producer = await kafka.start_producer(self._settings.kafka)
+        sent = 0
+        try:
+            async for some in _missing(lease, spec, path):
+                await _acknowledged(producer, topic, key, [message(spec, each) for each in some])
+                sent += len(some)
+        finally:
+            await producer.stop()
+        return sent
+
+
+def reference(spec: JobSpec, missing: Missing) -> bytes:
+    """The image's reference, as the producer made it."""
+    line = missing.line
+    return messages.encode(ImageRef(job=spec.job, seq=missing.seq, file=line.file, uri=line.uri, meta=line.meta))
+
+
+def lost(spec: JobSpec, missing: Missing) -> bytes:
+    """The answer that the image is lost."""
+    return messages.encode(
+        ImageResult(
+            job=spec.job,
+            seq=missing.seq,
+            outcome=Outcome.FAILED,
+            reason=Reason.LOST,
+            entry=msgspec.Raw(failure_entry(missing.line.file, missing.line.meta, Reason.LOST)),
+            model=spec.model.label,
+            ms=StageTimes(),
+        )
+    )
+
+
+async def _acknowledged(
+    producer: AIOKafkaProducer, topic: topics.Topic, key: bytes | None, values: list[bytes]
+) -> None:
+    await asyncio.gather(*[await producer.send(topic.name, value, key) for value in values])
+
+
+async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[Missing]]:
+    """The images without an answer, some at a time: a piece of the manifest in memory, whatever its length."""
+    with path.open("rb") as lines:
+        for piece in itertools.count():
+            first = piece * PIECE
+            if first >= (spec.total or 0):
+                return
+            some = await asyncio.to_thread(lambda: list(itertools.islice(lines, PIECE)))
+            seen = await lease.with_store(lambda store, piece=piece: store.seen(spec.job, piece))  # type: ignore[misc]
+            absent = [place for place in range(len(some)) if not seen[place >> 3] & (1 << (place & 7))]
+            for start in range(0, len(absent), _TOGETHER):
+                places = absent[start : start + _TOGETHER]
+                yield [Missing(first + place, _decoder.decode(some[place])) for place in places]
+
+
+def _trouble(path: Path, spec: JobSpec) -> str | None:
+    """Why the stored manifest is of no use; None if it is what was submitted."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"the stored manifest cannot be read ({error.strerror}): put it back, or cancel the job"
+    if digest != spec.manifest_sha256:
+        return "the stored manifest is not the job's (its digest is another): put it back, or cancel the job"
+    return None

@@ -1,0 +1,80 @@
+"""What the aggregator tells Kafka: how far the jobs are, and how far it is itself."""
+
+import asyncio
+import contextlib
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from aggregator.lease import Lease
+from aggregator.partitions import Partitions
+from aggregator.progress import status_of
+from trapstream.core import kafka, log, messages, metrics, retry, topics
+from trapstream.core.errors import Retryable
+from trapstream.core.jobs import JobTable
+from trapstream.core.settings import AggregatorSettings
+
+
+class Reports:
+    """Sends the statuses of the jobs of our partitions."""
+
+    def __init__(
+        self, settings: AggregatorSettings, partitions: Partitions, producer: kafka.Outbox, table: JobTable
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._producer = producer
+        self._table = table
+        self._sending = asyncio.Lock()  # a report must not overtake the one after it
+
+    async def announce(self, job: str, status: bytes) -> None:
+        """Sends a job's status; returns once it is acknowledged."""
+
+        async def send() -> None:
+            try:
+                async with self._sending:
+                    sent = await self._producer.send(topics.STATUS.name, status, job.encode())
+                await sent
+            except KafkaError as error:
+                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+
+        await retry.until_back(send, "kafka")
+
+    async def report(self) -> None:
+        """Reports the jobs that changed, until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.status_seconds)
+            sent: list[asyncio.Future[object]] = []
+            with contextlib.suppress(KafkaError):
+                for lease in list(self._partitions.leases.values()):
+                    sent += [future for job in list(lease.progress) if (future := await self._report_job(lease, job))]
+            await asyncio.gather(*sent, return_exceptions=True)
+            metrics.JOBS_OPEN.set(sum(len(lease.progress) for lease in self._partitions.leases.values()))
+
+    async def _report_job(self, lease: Lease, job: str) -> asyncio.Future[object] | None:
+        async with self._sending:
+            spec, progress = self._table.specs.get(job), lease.progress.get(job)
+            if spec is None or progress is None or lease.released.is_set():
+                return None
+            if not progress.changed and not progress.window:
+                return None
+            progress.changed = False
+            status = messages.encode(status_of(spec, progress, time.time()))
+            future: asyncio.Future[object] = await self._producer.send(topics.STATUS.name, status, job.encode())
+            return future
+
+    async def commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Tells the group how far we are, for those who measure lag. The stores do not read it."""
+        while True:
+            await asyncio.sleep(self._settings.commit_seconds)
+            offsets = {
+                TopicPartition(topics.DETECTIONS.name, number): lease.store_offset
+                for number, lease in self._partitions.leases.items()
+                if lease.store_offset is not None
+            }
+            if offsets:
+                try:
+                    await asyncio.wait_for(consumer.commit(offsets), self._settings.commit_seconds)
+                except (KafkaError, TimeoutError) as error:
+                    log.get_logger().debug("lag not told", error=repr(error))

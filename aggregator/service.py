@@ -1,0 +1,278 @@
+"""The aggregator at work: fold what the log gives, report progress, end jobs."""
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from aggregator.ending import end_job
+from aggregator.lease import Lease, Released
+from aggregator.partitions import Partitions, bounds
+from aggregator.patience import STORE, patiently
+from aggregator.reading import read
+from aggregator.repair import Repair
+from aggregator.reports import Reports
+from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
+from trapstream.core.errors import Retryable
+from trapstream.core.messages import JobSpec
+from trapstream.core.service import Health, Main
+from trapstream.core.settings import AggregatorSettings
+
+GROUP = "aggregator"
+_LINGER = 0.05
+"""Seconds that a small batch waits for more: a transaction costs a disk sync, whatever is in it."""
+_ALIVE = 5.0
+"""Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
+
+
+def service(settings: AggregatorSettings) -> Main:
+    """The aggregator's body for `trapstream.core.service.run`."""
+
+    async def main(stop: asyncio.Event, health: Health) -> None:
+        # Thousands of records live for the length of a batch: with the usual thresholds the collector looks through
+        # them again and again, and costs a sixth of the fold's rate.
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+        await kafka.create_topics(settings.kafka)
+        async with contextlib.AsyncExitStack() as stack:
+            producer = kafka.Outbox(settings.kafka)
+            await producer.start()
+            stack.push_async_callback(_stop, producer, settings.drain_seconds)
+            fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
+            write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
+            async with asyncio.TaskGroup() as tasks:
+                partitions = Partitions(settings, fold_thread, tasks)
+                work = Aggregator(settings, partitions, producer, write_thread, tasks)
+                await work.run(stop, health)
+
+    return main
+
+
+class Aggregator:
+    """Joins log, stores, jobs and reports. The rules are elsewhere: fold, store, ending, reports."""
+
+    def __init__(
+        self,
+        settings: AggregatorSettings,
+        partitions: Partitions,
+        producer: kafka.Outbox,
+        writer: ThreadPoolExecutor,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._producer = producer
+        self._writer = writer
+        self._tasks = tasks
+        self._table = jobs.JobTable(settings.kafka, self._on_spec)
+        self._folding: asyncio.Task[None] | None = None
+        self._reports = Reports(settings, partitions, producer, self._table)
+        self._repair = Repair(settings, partitions, self._table)
+
+    async def run(self, stop: asyncio.Event, health: Health) -> None:
+        """Works until `stop`, then ends what is in hand and gives the partitions up."""
+        consumer = await self._start_consumer()
+        background = [
+            self._tasks.create_task(body)
+            for body in (
+                self._table.run(),
+                self._begin(health),
+                self._reports.report(),
+                self._reports.commit(consumer),
+                self._repair.run(),
+                self._producer.watch(),
+            )
+        ]
+        try:
+            await self._intake(consumer, stop, health)
+        finally:
+            for task in background:
+                task.cancel()
+            await self._partitions.release()
+            if self._folding is not None:
+                self._folding.cancel()
+            await _stop(consumer, self._settings.drain_seconds)
+
+    async def _start_consumer(self) -> AIOKafkaConsumer:
+        async def start() -> AIOKafkaConsumer:
+            consumer = kafka.group_consumer(self._settings.kafka, GROUP, self._settings.member)
+            self._partitions.consumer = consumer
+            consumer.subscribe([topics.DETECTIONS.name], listener=self._partitions)
+            try:
+                await consumer.start()
+            except KafkaError as error:
+                await consumer.stop()
+                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+            return consumer
+
+        return await retry.until_back(start, "kafka")
+
+    # From the log into the stores
+
+    async def _intake(self, consumer: AIOKafkaConsumer, stop: asyncio.Event, health: Health) -> None:
+        most = self._settings.fold_batch
+        while not stop.is_set():
+            try:
+                batches = await consumer.getmany(timeout_ms=200, max_records=most)
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(1.0)
+                continue
+            work = [
+                (lease, records)
+                for part, records in batches.items()
+                if (lease := self._partitions.leases.get(part.partition)) and await self._follows_on(lease, records)
+            ]
+            if self._folding is not None:
+                await self._keep_alive(consumer, self._folding, stop)
+            if work:
+                self._folding = self._tasks.create_task(self._fold_all(work))
+                if sum(len(records) for _, records in work) < most // 10:
+                    await asyncio.sleep(_LINGER)
+            health.details["partitions"] = {str(n): lease.store_offset for n, lease in self._partitions.leases.items()}
+        if self._folding is not None:
+            await asyncio.wait({self._folding}, timeout=self._settings.drain_seconds)
+
+    async def _follows_on(self, lease: Lease, records: Sequence[ConsumerRecord]) -> bool:
+        """Whether a batch begins where the last one ended. If not, Kafka is asked again, so that none is skipped."""
+        first = records[0].offset
+        if first > lease.place:
+            part = TopicPartition(topics.DETECTIONS.name, lease.partition)
+            begin, _ = await bounds(self._partitions.consumer, part)
+            if begin <= lease.place and lease.gap != first:
+                lease.gap = first  # a gap that stays is the log's own
+                self._partitions.consumer.seek(part, lease.place)
+                return False
+            log.get_logger().error("records are gone", partition=lease.partition, after=lease.place, before=first)
+        lease.place = max(lease.place, records[-1].offset + 1)
+        return True
+
+    async def _keep_alive(self, consumer: AIOKafkaConsumer, folding: asyncio.Task[None], stop: asyncio.Event) -> None:
+        """Waits for a fold. One that lasts, since its disk refuses, must not cost us our place in the group."""
+        while not folding.done() and not stop.is_set():
+            await asyncio.wait({folding}, timeout=_ALIVE)
+            if not folding.done():
+                held = consumer.assignment() - consumer.paused()
+                consumer.pause(*held)
+                await consumer.getmany(timeout_ms=0)
+                consumer.resume(*(held & consumer.assignment()))
+
+    async def _fold_all(self, work: list[tuple[Lease, Sequence[ConsumerRecord]]]) -> None:
+        async def fold(lease: Lease, records: Sequence[ConsumerRecord]) -> None:
+            with contextlib.suppress(Released):
+                await self._fold(lease, records)
+
+        # One thread does all of it; together, so that a store which refuses does not hold the others up.
+        await asyncio.gather(*(fold(lease, records) for lease, records in work))
+
+    async def _fold(self, lease: Lease, records: Sequence[ConsumerRecord]) -> None:
+        """One batch of one partition, in steps that a kill may part anywhere."""
+        records = [record for record in records if record.offset >= (lease.store_offset or 0)]
+        if not records:
+            return
+        # 1. Read. Nothing is kept yet: killed here, the batch comes again.
+        batch = await patiently(
+            lease,
+            STORE,
+            lambda: lease.with_store(lambda store: read(records, lease.partition, store.jobs)),
+            self._tell_all,
+        )
+        faults.reach("fold.1")
+        # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
+        await asyncio.gather(*(kafka.send_dead_letter(self._producer, record, reason) for record, reason in batch.bad))
+        faults.reach("fold.2")
+        # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
+        #    Killed after it: both are there, and the log is read on from here.
+        after = records[-1].offset + 1
+        changes = await patiently(
+            lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), self._tell_all
+        )
+        lease.store_offset = after
+        faults.reach("fold.3")
+        # 4. Tell. Killed here: the next owner reports from the store.
+        now = time.time()
+        for job, change in changes.items():
+            metrics.FOLDED.inc(change.fresh)
+            metrics.REPEATED.inc(change.repeats)
+            if job not in lease.ended:
+                progress = lease.progress_of(job)
+                progress.tally, progress.repeated = change.tally, change.repeated
+                progress.add(change.fresh, now)
+                self._consider(lease, job)
+        faults.reach("fold.4")
+
+    def _tell_all(self, message: str | None) -> None:
+        """One disk holds all partitions up: every job's status says so."""
+        for lease in self._partitions.leases.values():
+            lease.tell_all(message)
+
+    # Jobs and their ends
+
+    def _on_spec(self, spec: JobSpec) -> None:
+        lease = self._partitions.leases.get(kafka.job_partition(spec.job))
+        if lease is not None:
+            if spec.job not in lease.ended:
+                lease.progress_of(spec.job).changed = True
+            self._consider(lease, spec.job)
+
+    async def _begin(self, health: Health) -> None:
+        """Looks at every job of a partition that was taken."""
+        await self._partitions.joined.wait()
+        await self._table.caught_up.wait()
+        health.ready = True
+        while True:
+            lease = await self._partitions.taken.get()
+            for job, spec in list(self._table.specs.items()):
+                if kafka.job_partition(job) == lease.partition:
+                    self._on_spec(spec)
+
+    def _consider(self, lease: Lease, job: str) -> None:
+        """Begins a job's end if it is due and not under way."""
+        spec = self._table.specs.get(job)
+        if spec is None or job in lease.ending or (job in lease.ended and job not in lease.unfinished):
+            return
+        stopped = spec.cancelled or spec.failed is not None
+        done = sum(lease.progress[job].tally.values()) if job in lease.progress else 0
+        if job in lease.unfinished or stopped or (spec.total is not None and done >= spec.total):
+            task = self._tasks.create_task(self._end(lease, spec))
+            lease.ending[job] = task
+            task.add_done_callback(lambda _: lease.ending.pop(job, None))
+
+    async def _end(self, lease: Lease, spec: JobSpec) -> None:
+        with contextlib.suppress(Released):
+            while True:
+                if (spec.cancelled or spec.failed is not None) and spec.job not in lease.ended:
+                    await self._quiet(lease, spec)
+                await end_job(lease, spec, self._settings.results, self._writer, self._reports.announce)
+                newest = self._table.specs.get(spec.job, spec)
+                if newest is spec or spec.job in lease.ended:
+                    return
+                spec = newest  # it was not due then; it may have been cancelled since
+
+    async def _quiet(self, lease: Lease, spec: JobSpec) -> None:
+        """Waits until a job that was stopped gets no more results: consumers skip the rest of it, but not at once."""
+        part = TopicPartition(topics.DETECTIONS.name, lease.partition)
+        began = time.time()
+        _, end = await bounds(self._partitions.consumer, part)
+        while time.time() < began + self._settings.quiet_most_seconds:
+            if lease.released.is_set():
+                raise Released
+            progress = lease.progress_of(spec.job)
+            last = max(began, progress.last)
+            if spec.total is not None and sum(progress.tally.values()) >= spec.total:
+                return
+            if (lease.store_offset or 0) >= end and time.time() >= last + self._settings.quiet_seconds:
+                return
+            await asyncio.sleep(self._settings.quiet_seconds / 8)
+
+
+async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
+    """Stops a client; a broker that is away must not hold us."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(client.stop(), seconds)

@@ -1,0 +1,310 @@
+"""Kills processes of a stack at random moments and compares each job's file: `python -m bench.chaos --kills 200`.
+
+It has a home and a stack of its own. The seed decides who is killed after how long; what each process does at that
+moment is chance. Exit status 1 if a byte differs or a job does not end; then the home stays, with all logs.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from bench import chaos_model
+from producer.submit import submit
+from trapstream.core import kafka, log, messages, topics
+from trapstream.core.errors import Retryable
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.states import ENDED
+from trapstream.core.store import result_path
+from trapstream.local import control, processes
+
+T = TypeVar("T")
+
+WEIGHTS = {"consumer": 32, "aggregator": 32, "producer": 16, "triton": 10, "kafka": 6, "supervisor": 4}
+"""How often each kind is killed, in a hundred."""
+_STALL_SECONDS = 240.0
+"""A job that gets no further for so long does not end."""
+_BACK_SECONDS = 120.0
+"""A process that was killed must be there again within this."""
+
+
+class ChaosError(Exception):
+    """What must not happen. The text says what did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run."""
+
+    kills: int
+    images: int
+    """Of each job."""
+    seed: int
+    gap: float = 2.0
+    """Mean seconds between two kills."""
+    consumers: int = 2
+    aggregators: int = 2
+
+
+@dataclass
+class Account:
+    """What happened."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """By process."""
+    jobs: int = 0
+    images: int = 0
+    repeated: int = 0
+    """Results that came a second time, by the jobs' last statuses."""
+    differing: int = 0
+    """Bytes."""
+    dead_letters: int = 0
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        """The account for people."""
+        share = 100 * self.repeated / max(1, self.images)
+        return [
+            f"kills            {self.kills.total()}: " + ", ".join(f"{k} {n}" for k, n in sorted(self.kills.items())),
+            f"jobs             {self.jobs}, {self.images:,} images",
+            f"done twice       {self.repeated:,} images ({share:.2f} %)",
+            f"differing bytes  {self.differing:,}",
+            f"dead letters     {self.dead_letters:,}",
+            f"time             {self.seconds:.0f} s",
+        ]
+
+    @property
+    def well(self) -> bool:
+        """Whether every promise held."""
+        return not self.differing and not self.dead_letters
+
+
+class Stack:
+    """The stack that is killed, from outside."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.kafka = ""
+        self.statuses: dict[str, JobStatus] = {}
+        """Newest of each job."""
+
+    async def up(self) -> None:
+        """Starts it, or starts it again after its supervisor's death."""
+        started = await asyncio.to_thread(control.up, self.home, lambda _: None)
+        self.kafka = started.endpoints["kafka"]
+
+    async def follow(self) -> None:
+        """Keeps `statuses`, for ever."""
+        while True:
+            with contextlib.suppress(KafkaError):
+                async for records in kafka.follow(self.kafka, topics.STATUS):
+                    for record in records:
+                        status = messages.decode(record.value, JobStatus)
+                        self.statuses[status.job] = status
+            await asyncio.sleep(1.0)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, once there is a process of that name; the supervisor is started again by hand."""
+        found = await _within(_BACK_SECONDS, f"a running {name}", lambda: self._find(name))
+        found.send_signal(signal.SIGKILL)
+        await _within(30, f"the end of {name}", lambda: not processes.wait_gone([found], 0))
+        if name == "supervisor":
+            await self.up()
+
+    def _find(self, name: str) -> psutil.Process | None:
+        stack = control.running(self.home)
+        if stack is None or stack.state != "up":
+            return None
+        return processes.find(stack.supervisor if name == "supervisor" else stack.process(name))
+
+
+async def _within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        await asyncio.sleep(0.1)
+    raise ChaosError(f"{what} did not come within {seconds:.0f} s")
+
+
+async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Account:
+    """The whole run. ChaosError if a job does not end or a process does not come back."""
+    began = time.monotonic()
+    model = chaos_model.write_bundle(home / "bundle")
+    manifest = chaos_model.write_images(home / "images", plan.images)
+    _set_up(plan, home)
+    account, stack = Account(), Stack(home)
+    try:
+        await stack.up()
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(stack.follow())
+            undisturbed = await _job(stack, manifest, model, Lane.BULK)
+            wanted = result_path(home / "results", undisturbed.job).read_bytes()
+            say(f"undisturbed: {plan.images:,} images, {len(wanted):,} bytes, {time.monotonic() - began:.0f} s")
+            over = asyncio.Event()
+            async with asyncio.TaskGroup() as together:
+                together.create_task(_kill(plan, stack, account, over, say))
+                for lane in Lane:
+                    together.create_task(_jobs(stack, manifest, model, lane, wanted, account, over, say))
+            following.cancel()
+        account.dead_letters = await _dead_letters(stack.kafka)
+    finally:
+        await asyncio.to_thread(control.down, home, lambda _: None)
+        account.seconds = time.monotonic() - began
+    return account
+
+
+def _set_up(plan: Plan, home: Path) -> None:
+    """The environment of the stack: none of the caller's settings."""
+    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
+        del os.environ[name]
+    os.environ |= {
+        "TRAPSTREAM_BUNDLE": str(home / "bundle"),
+        "TRAPSTREAM_CONSUMERS": str(plan.consumers),
+        "TRAPSTREAM_AGGREGATORS": str(plan.aggregators),
+        "TRAPSTREAM_TRITON_INSTANCES": "1",
+    }
+
+
+def victims(plan: Plan) -> Iterator[tuple[float, str]]:
+    """Seconds to wait, and the process to kill then: the same for the same seed, for ever."""
+    chance = random.Random(plan.seed)
+    copies = {"consumer": plan.consumers, "aggregator": plan.aggregators}
+    while True:
+        (kind,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        number = chance.randrange(copies.get(kind, 1))
+        yield chance.uniform(0, 2 * plan.gap), f"{kind}-{number}" if number else kind
+
+
+async def _kill(plan: Plan, stack: Stack, account: Account, over: asyncio.Event, say: Callable[[str], None]) -> None:
+    for delay, name in itertools.islice(victims(plan), plan.kills):
+        await asyncio.sleep(delay)
+        await stack.kill(name)
+        account.kills[name] += 1
+        say(f"{time.strftime('%H:%M:%S')} kill {account.kills.total()}: {name}")
+    over.set()
+
+
+async def _jobs(
+    stack: Stack,
+    manifest: Path,
+    model: ModelInfo,
+    lane: Lane,
+    wanted: bytes,
+    account: Account,
+    over: asyncio.Event,
+    say: Callable[[str], None],
+) -> None:
+    """One job after the other until the kills are over, each compared with the undisturbed one."""
+    while not over.is_set():
+        began = time.monotonic()
+        status = await _job(stack, manifest, model, lane)
+        differing = _differing(result_path(stack.home / "results", status.job).read_bytes(), wanted)
+        account.jobs += 1
+        account.images += status.counts.done
+        account.repeated += status.repeated
+        account.differing += differing
+        verdict = f"{differing} BYTES DIFFER" if differing else "the same bytes"
+        say(
+            f"{time.strftime('%H:%M:%S')} job {status.job}: {verdict}, {status.repeated:,} images twice, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+
+
+async def _job(stack: Stack, manifest: Path, model: ModelInfo, lane: Lane) -> JobStatus:
+    """Submits the manifest and waits for the job's end."""
+    spec = await _submitted(stack, manifest, model, lane)
+    done, since = -1, time.monotonic()
+    while True:
+        status = stack.statuses.get(spec.job)
+        if status is not None and status.state in ENDED:
+            if status.state is not JobState.COMPLETED:
+                raise ChaosError(f"job {spec.job} ended as {status.state}: {status.message}")
+            return status
+        now = status.counts.done if status else 0
+        if now != done:
+            done, since = now, time.monotonic()
+        if time.monotonic() > since + _STALL_SECONDS:
+            raise ChaosError(f"job {spec.job} stays at {done:,} of {spec.images:,} images: {status}")
+        await asyncio.sleep(0.2)
+
+
+async def _submitted(stack: Stack, manifest: Path, model: ModelInfo, lane: Lane) -> JobSpec:
+    deadline = time.monotonic() + _STALL_SECONDS
+    while True:
+        try:
+            return await submit(
+                stack.kafka, stack.home / "results", [str(manifest)], name=f"chaos-{lane}", lane=lane, model=model,
+                threshold=0.005,
+            )  # fmt: skip
+        except Retryable as error:  # the broker was killed; a job that it took all the same does no harm
+            if time.monotonic() > deadline:
+                raise ChaosError(f"no job could be submitted: {error}") from error
+
+
+def _differing(found: bytes, wanted: bytes) -> int:
+    if found == wanted:
+        return 0
+    pairs = itertools.zip_longest(found, wanted)
+    return sum(one != other for one, other in pairs)
+
+
+async def _dead_letters(servers: str) -> int:
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+    await consumer.start()
+    try:
+        part = TopicPartition(topics.DEAD_LETTERS.name, 0)
+        return int((await consumer.end_offsets([part]))[part])
+    finally:
+        await consumer.stop()
+
+
+def main() -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--images", type=int, default=20_000, help="of each job")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--gap", type=float, default=2.0, help="mean seconds between two kills")
+    parser.add_argument("--consumers", type=int, default=2)
+    parser.add_argument("--aggregators", type=int, default=2)
+    plan = Plan(**vars(parser.parse_args()))
+    home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
+    log.setup(level="error")  # a broker that is away is what this is about
+    print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
+    account = None
+    try:
+        account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
+    except* ChaosError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        print(f"FAILED: {error}", flush=True)
+    print(f"seed             {plan.seed}")
+    if account is not None:
+        print("\n".join(account.lines()), flush=True)
+    if account is None or not account.well:
+        print(f"logs             {home / 'logs'}", flush=True)
+        return 1
+    shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The entry of a TensorRT plan, for a machine with a GPU."""

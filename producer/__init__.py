@@ -1,0 +1,1 @@
+"""The producer: reads sources, makes manifests and jobs, publishes references."""

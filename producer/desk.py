@@ -1,0 +1,112 @@
+"""Which jobs this producer publishes: it starts and stops a task for each as specs come and partitions go."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from producer import cursor
+from producer.publish import counted, publish
+from producer.sender import Sender
+from trapstream.core import log, retry, states
+from trapstream.core.messages import JobSpec
+from trapstream.core.settings import ProducerSettings
+from trapstream.core.store import manifest_path
+
+_CHECKS = 2
+
+
+def is_open(spec: JobSpec) -> bool:
+    """Whether references of the job may still have to be published."""
+    return spec.total is None and spec.failed is None and not spec.cancelled
+
+
+class Desk:
+    """The jobs of the partitions that this producer holds, and their tasks."""
+
+    def __init__(
+        self, settings: ProducerSettings, sender: Sender, group: asyncio.TaskGroup, stop: asyncio.Event
+    ) -> None:
+        self._settings, self._sender, self._group, self._stop = settings, sender, group, stop
+        self._specs: dict[int, dict[str, JobSpec]] = {}
+        self._written: dict[str, JobSpec] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._checking = asyncio.Semaphore(_CHECKS)
+        self.published: dict[str, int] = {}
+        """Open jobs and how many of their references are acknowledged."""
+
+    def take(self, partition: int, spec: JobSpec) -> None:
+        """Notes a job's newest spec. A job that is open no more stops at once."""
+        known = self._specs.setdefault(partition, {})
+        whole = known[spec.job] = states.merged(known.get(spec.job), spec)
+        self._written[spec.job] = spec
+        if not is_open(whole):
+            task = self._tasks.get(whole.job)
+            if task is not None and whole.cancelled:
+                task.cancel()  # a task that sealed or failed its job ends by itself
+            self._drop(whole.job)
+            cursor.remove(self._cursor(whole.job))
+
+    def forget(self, partition: int, job: str) -> None:
+        """A job whose retention is over."""
+        self._specs.get(partition, {}).pop(job, None)
+        self._written.pop(job, None)
+        task = self._drop(job)
+        if task is not None:
+            task.cancel()
+        cursor.remove(self._cursor(job))
+
+    def start(self) -> None:
+        """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
+        for known in self._specs.values():
+            for spec in known.values():
+                if self._written[spec.job] != spec:  # two writers crossed: the topic must end with what holds
+                    self._written[spec.job] = spec
+                    self._group.create_task(self._write(spec))
+                if is_open(spec) and spec.job not in self._tasks:
+                    self._tasks[spec.job] = self._group.create_task(self._publish(spec))
+
+    async def release(self, partitions: Iterable[int]) -> None:
+        """Stops the jobs of partitions that are no longer this producer's; returns when they have stopped."""
+        jobs = [job for partition in partitions for job in self._specs.pop(partition, {})]
+        tasks = [task for job in jobs if (task := self._drop(job)) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def drain(self) -> None:
+        """Waits for the tasks to end at a chunk, which they do once the service stops."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    def _drop(self, job: str) -> asyncio.Task[None] | None:
+        self.published.pop(job, None)
+        return self._tasks.pop(job, None)
+
+    def _cursor(self, job: str) -> Path:
+        return cursor.cursor_path(self._settings.cursors, job)
+
+    async def _write(self, spec: JobSpec) -> None:
+        await retry.until_back(lambda: self._sender.send_spec(spec), "kafka")
+
+    async def _publish(self, spec: JobSpec) -> None:
+        def note(seq: int) -> None:
+            if self._tasks.get(spec.job) is asyncio.current_task():
+                self.published[spec.job] = seq
+
+        log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
+        progress = counted(spec, note)
+
+        async def once() -> None:
+            await publish(
+                spec,
+                manifest_path(self._settings.results, spec.job),
+                self._cursor(spec.job),
+                self._sender,
+                checkpoint=self._settings.publish_checkpoint,
+                checking=self._checking,
+                stop=self._stop,
+                progress=progress,
+            )
+
+        await retry.until_back(once, "kafka")

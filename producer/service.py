@@ -1,0 +1,105 @@
+"""The producer as a service: follows `jobs`, publishes what is open, drains when it stops."""
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from producer.desk import Desk
+from producer.sender import Sender
+from trapstream.core import kafka, log, messages, retry, topics
+from trapstream.core.errors import BadMessage, Retryable
+from trapstream.core.messages import JobSpec
+from trapstream.core.service import Health
+from trapstream.core.settings import ProducerSettings
+
+_GROUP = "producer"
+
+
+async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) -> None:
+    """Publishes until `stop` is set; then ends each job at a chunk, with its cursor written."""
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(_work(settings, stop, started, health))
+        stopped = group.create_task(stop.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        # A Kafka that is away holds up neither a start nor a drain for ever.
+        await asyncio.wait({work}, timeout=settings.drain_seconds if started.is_set() else 0)
+        work.cancel()
+        stopped.cancel()
+
+
+async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asyncio.Event, health: Health) -> None:
+    await kafka.create_topics(settings.kafka)
+    async with Sender(settings.kafka) as sender, asyncio.TaskGroup() as group:
+        started.set()
+        desk = Desk(settings, sender, group, stop)
+        health.details["published"] = desk.published
+        await _follow(settings, desk, stop, health)
+
+
+class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hears which partitions of `jobs` are this producer's."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.fresh = False
+        """An assignment came and its log is not read yet."""
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        await self._desk.release(part.partition for part in revoked)
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self.fresh = True
+        log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
+
+
+async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, health: Health) -> None:
+    partitions = _Partitions(desk)
+    consumer = await retry.until_back(lambda: _joined(settings, partitions), "kafka")
+    ends: dict[TopicPartition, int] = {}
+    try:
+        while not stop.is_set():
+            try:
+                if partitions.fresh:
+                    # No offsets are committed: every assignment reads its jobs from the beginning.
+                    partitions.fresh, health.ready = False, False
+                    mine = consumer.assignment()
+                    await consumer.seek_to_beginning(*mine)
+                    ends = await consumer.end_offsets(mine)
+                for part, records in (await consumer.getmany(timeout_ms=200)).items():
+                    for record in records:
+                        _take(desk, part.partition, record)
+                # An open spec may be followed by its seal: nothing starts before the log is read.
+                if not partitions.fresh and all([await consumer.position(part) >= end for part, end in ends.items()]):
+                    desk.start()
+                    health.ready = True
+            except KafkaError as error:
+                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                await asyncio.sleep(0.2)
+        # Before leaving the group: no other producer may begin with these jobs meanwhile.
+        await desk.drain()
+    finally:
+        await consumer.stop()
+
+
+async def _joined(settings: ProducerSettings, partitions: _Partitions) -> AIOKafkaConsumer:
+    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
+    consumer.subscribe([topics.JOBS.name], listener=partitions)
+    try:
+        await consumer.start()
+    except KafkaError as error:
+        await consumer.stop()
+        raise Retryable(f"{settings.kafka}: {error!r}") from error
+    return consumer
+
+
+def _take(desk: Desk, partition: int, record: ConsumerRecord) -> None:
+    if record.value is None:  # a tombstone: the job's retention is over
+        desk.forget(partition, (record.key or b"").decode(errors="replace"))
+        return
+    try:
+        desk.take(partition, messages.decode(record.value, JobSpec))
+    except BadMessage as error:
+        log.get_logger().error("bad job", key=record.key, error=str(error))

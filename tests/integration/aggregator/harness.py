@@ -1,0 +1,222 @@
+"""An aggregator as a real process, and jobs made of results alone."""
+
+import asyncio
+import contextlib
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from aggregator.finalise import write_result
+from aggregator.fold import CODES, counts
+from tests.unit.values import MODEL, job_spec
+from trapstream.core import kafka, messages, status, topics
+from trapstream.core.errors import Reason, failure_text
+from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
+from trapstream.core.store import result_path
+
+
+@dataclass
+class Process:
+    """One aggregator."""
+
+    home: Path
+    servers: str
+    member: str = "test"
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        """Where it says it."""
+        return self.home / f"aggregator-{self.member}.log"
+
+    @property
+    def log(self) -> str:
+        """Everything that it said."""
+        return self.log_file.read_text()
+
+    def start(self) -> None:
+        """Starts it, or starts it again."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {
+            "TRAPSTREAM_HOME": str(self.home),
+            "TRAPSTREAM_KAFKA": self.servers,
+            "TRAPSTREAM_MEMBER": self.member,
+            "TRAPSTREAM_LOG_FORMAT": "json",
+            "TRAPSTREAM_FOLD_BATCH": "200",
+            "TRAPSTREAM_QUIET_SECONDS": "0.5",
+            "TRAPSTREAM_DRAIN_SECONDS": "5",
+        }
+        with self.log_file.open("ab") as log:
+            self.child = subprocess.Popen([sys.executable, "-m", "aggregator"], env=environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.child is not None
+        self.child.kill()
+        self.child.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit status."""
+        assert self.child is not None
+        self.child.send_signal(signal.SIGTERM)
+        return self.child.wait(30)
+
+
+@contextlib.contextmanager
+def aggregator(home: Path, servers: str, member: str = "test", start: bool = True) -> Iterator[Process]:
+    """A running aggregator, gone afterwards."""
+    process = Process(home, servers, member)
+    if start:
+        process.start()
+    try:
+        yield process
+    finally:
+        if process.child is not None and process.child.poll() is None:
+            process.kill()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A disk of its own at `folder`; the test is skipped where none can be mounted."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Writes to `path` until its disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def results(job: str, images: int) -> list[ImageResult]:
+    """One answer for each image: found, empty and failed in turn."""
+    return [result(job, seq) for seq in range(images)]
+
+
+def result(job: str, seq: int, variant: int = 0) -> ImageResult:
+    """The answer for one image. Variants differ in their bytes, as those of two consumers may."""
+    name = f"site ä/IMG_{seq:06d}.JPG"
+    kind = seq % 3
+    if kind == 2:
+        reason = (Reason.NOT_FOUND, Reason.DAMAGED)[seq % 2]
+        entry: dict[str, object] = {
+            "file": name,
+            "failure": failure_text(reason, f"try {variant}"),
+            "detections": None,
+        }
+        outcome = Outcome.FAILED
+    else:
+        found = {"category": "1", "conf": 0.9 - variant / 100, "bbox": [0.1, 0.2, 0.3, 0.4]}
+        entry = {"file": name, "detections": [found] if kind == 0 else []}
+        outcome, reason = (Outcome.DETECTED, Outcome.EMPTY)[kind], None
+    return ImageResult(
+        job=job,
+        seq=seq,
+        outcome=outcome,
+        reason=reason if kind == 2 else None,
+        entry=msgspec.Raw(msgspec.json.encode(entry)),
+        model=MODEL.label,
+        ms=StageTimes(),
+    )
+
+
+def beside(job: str) -> str:
+    """The name of another job on the same partition."""
+    partition = kafka.job_partition(job)
+    return next(name for number in range(1_000) if kafka.job_partition(name := f"{job}-{number}") == partition)
+
+
+def shuffled(answers: Sequence[ImageResult], seed: int = 1) -> list[ImageResult]:
+    """Out of order, and every fifth of them a second time with other bytes."""
+    mixed = list(answers) + [result(answer.job, answer.seq, variant=1) for answer in answers[::5]]
+    random.Random(seed).shuffle(mixed)
+    return mixed
+
+
+def expected(spec: JobSpec, log: Sequence[ImageResult]) -> bytes:
+    """The bytes that the job's file must have: the first answer of each image in the log's order."""
+    first: dict[int, ImageResult] = {}
+    for answer in log:
+        first.setdefault(answer.seq, answer)
+    tally: dict[int, int] = {}
+    for answer in first.values():
+        code = CODES[answer.outcome, answer.reason]
+        tally[code] = tally.get(code, 0) + 1
+    out = io.BytesIO()
+    write_result(spec, counts(tally), [bytes(first[seq].entry) for seq in sorted(first)], out)
+    return out.getvalue()
+
+
+def sealed(job: str, images: int, **changes: object) -> JobSpec:
+    """A job that awaits `images` results."""
+    return job_spec(job=job, images=images, total=images, **changes)
+
+
+async def send(servers: str, topic: topics.Topic, values: Sequence[tuple[str, bytes]]) -> None:
+    """Sends (key, value) pairs in this order, acknowledged."""
+    producer = await kafka.start_producer(servers)
+    try:
+        sent = [await producer.send(topic.name, value, key.encode()) for key, value in values]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def send_spec(servers: str, spec: JobSpec) -> None:
+    """Makes or changes a job."""
+    await send(servers, topics.JOBS, [(spec.job, messages.encode(spec))])
+
+
+async def send_results(servers: str, answers: Sequence[ImageResult]) -> None:
+    """Sends answers in this order."""
+    await send(servers, topics.DETECTIONS, [(answer.job, messages.encode(answer)) for answer in answers])
+
+
+async def send_status(servers: str, status: JobStatus, **changes: object) -> None:
+    """Says something else of a job."""
+    changed = msgspec.structs.replace(status, **changes)
+    await send(servers, topics.STATUS, [(status.job, messages.encode(changed))])
+
+
+async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 60.0) -> JobStatus:
+    """The first status of the job that `accept` takes."""
+    async with asyncio.timeout(seconds):
+        async for found in status.watch(servers, job):
+            if accept(found):
+                return found
+    raise AssertionError("a topic never ends")
+
+
+async def wait_file(home: Path, servers: str, job: str, state: JobState = JobState.COMPLETED) -> bytes:
+    """The job's file, once its last status speaks of the one in this home."""
+    path = result_path(home / "results", job)
+    await wait_status(servers, job, lambda found: found.state is state and found.location == str(path))
+    return path.read_bytes()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for a condition of this machine."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)

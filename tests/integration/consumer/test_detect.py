@@ -1,0 +1,141 @@
+"""The detector on a real Triton: pixels in shared memory and by gRPC, sick servers and refused images."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import onnxruntime as ort
+import psutil
+import pytest
+import tritonclient.grpc.aio as triton
+
+from consumer.boxes import letterbox
+from consumer.detect import Detector
+from consumer.slabs import Slab, SlabPool, sweep
+from consumer.work import Group, Task
+from tests.unit.values import image_ref, job_spec
+from tests.waiting import eventually
+from trapstream.core.errors import Permanent, Reason
+from trapstream.core.messages import Lane, ModelInfo
+from trapstream.local import control
+from trapstream.local.testing import RunningStack
+
+SHAPE = (64, 96, 3)
+
+
+def _model(name: str) -> ModelInfo:
+    return ModelInfo(
+        name=name, version="1", sha256="0" * 64, image_size=96, stride=32, classes={"1": "animal"},
+        typical_threshold=0.2, conservative_threshold=0.1,
+    )  # fmt: skip
+
+
+def _group(slab: Slab, images: list[np.ndarray], model: str) -> Group:  # type: ignore[type-arg]
+    slab.hold(sum(image.nbytes for image in images))
+    slab.pixels(0, (len(images), *SHAPE))[:] = images
+    spec = job_spec(model=_model(model))
+    tasks = tuple(
+        Task(ref=image_ref(job=spec.job, seq=seq), spec=spec, lane=Lane.BULK, done=lambda: None)
+        for seq in range(len(images))
+    )
+    boxes = tuple(letterbox(96, 64, 96, 32) for _ in images)
+    return Group(slab=slab, offset=0, shape=SHAPE, tasks=tasks, letterboxes=boxes)
+
+
+def _images(count: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+    random = np.random.default_rng(3)
+    return [random.integers(0, 100, SHAPE, np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def prefix(stack: RunningStack, member: str) -> Iterator[str]:
+    """Begins the names of this test's shared memory."""
+    name = f"{stack.shm_prefix}{member}"
+    yield name
+    sweep(name)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "gRPC"])
+async def test_answers_are_the_graphs_own(stack: RunningStack, prefix: str, shared: bool) -> None:
+    """What Triton answers is, to the bit, what ONNX Runtime says of each image alone."""
+    images = _images(5)
+    session = ort.InferenceSession(str(stack.graph))
+    pool = SlabPool(1, prefix if shared else None)
+    async with Detector(stack.triton, prefix if shared else None) as detector:
+        slab = await pool.acquire()
+        found = await detector.detect(_group(slab, images, stack.model))
+    for image, answer in zip(images, found, strict=True):
+        detections, count = session.run(None, {"images": image[None]})
+        assert isinstance(answer, np.ndarray)
+        np.testing.assert_array_equal(answer, detections[0][: count[0]])
+    pool.close()
+
+
+async def test_a_slab_that_grows_is_registered_anew(stack: RunningStack, prefix: str) -> None:
+    """A larger batch in the same slab is answered, and the server keeps no region of the smaller one."""
+    pool = SlabPool(1, prefix)
+    async with Detector(stack.triton, prefix) as detector:
+        slab = await pool.acquire()
+        for count in (1, 8):
+            assert len(await detector.detect(_group(slab, _images(count), stack.model))) == count
+        client = triton.InferenceServerClient(stack.triton)
+        known = (await client.get_system_shared_memory_status()).regions
+        assert [name for name in known if name.startswith(prefix)] == [slab.name]
+        await client.close()
+    pool.close()
+
+
+async def test_a_refused_image_fails_alone(stack: RunningStack, prefix: str, picky: str) -> None:
+    """A model that fails on one image of a batch costs that image's entry and no other."""
+    images = _images(4)
+    images[2] = np.full(SHAPE, 255, np.uint8)
+    pool = SlabPool(1, prefix)
+    async with Detector(stack.triton, prefix) as detector:
+        found = await detector.detect(_group(await pool.acquire(), images, picky))
+    assert [isinstance(answer, Permanent) for answer in found] == [False, False, True, False]
+    assert isinstance(found[2], Permanent)
+    assert found[2].reason is Reason.MODEL_REFUSED
+    pool.close()
+
+
+async def test_a_model_that_is_away_is_waited_for(stack: RunningStack, prefix: str, picky: str) -> None:
+    """While the model is unloaded nothing fails; once it is back the answer comes."""
+    client = triton.InferenceServerClient(stack.triton)
+    await client.unload_model(picky)
+    await eventually("the model's end", lambda: _is_gone(client, picky))
+    pool = SlabPool(1, prefix)
+    async with Detector(stack.triton, prefix) as detector:
+        asked = asyncio.create_task(detector.detect(_group(await pool.acquire(), _images(2), picky)))
+        done, _ = await asyncio.wait([asked], timeout=1.0)
+        assert not done
+        await client.load_model(picky)
+        assert not any(isinstance(answer, Permanent) for answer in await asked)
+    await client.close()
+    pool.close()
+
+
+async def _is_gone(client: triton.InferenceServerClient, model: str) -> bool:
+    return not await client.is_model_ready(model)
+
+
+async def test_a_server_that_is_killed_is_waited_for(stack: RunningStack, prefix: str) -> None:
+    """Triton killed between two requests: the second is answered by the next one, from the same slab."""
+    pool = SlabPool(1, prefix)
+    async with Detector(stack.triton, prefix) as detector:
+        slab = await pool.acquire()
+        group = _group(slab, _images(3), stack.model)
+        before = await detector.detect(group)
+        running = control.running(stack.home)
+        assert running is not None
+        pid = running.process("triton").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        after = await detector.detect(group)
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    for one, other in zip(before, after, strict=True):
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
+        np.testing.assert_array_equal(one, other)
+    pool.close()

@@ -1,0 +1,215 @@
+"""Kafka and Triton away, on the real things: work pauses and says so, no image fails, and it goes on by itself."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tritonclient.grpc.aio as triton_client
+from onnx import TensorProto, helper, numpy_helper
+
+from tests import images
+from tests.integration import outages
+from tests.integration.aggregator.harness import expected
+from tests.integration.outages import Server
+from tests.integration.service import Service, service
+from tests.waiting import wait_for
+from trapstream.core import kafka as core_kafka
+from trapstream.core.messages import Outcome
+from trapstream.core.store import result_path
+from trapstream.local import entry, ports
+from trapstream.local import triton as local_triton
+from trapstream.local.testing import RunningStack
+
+MODEL = "steady"
+COUNT = 400
+"""Images before an outage, and as many during it."""
+
+pytestmark = pytest.mark.timeout(240 + 3 * outages.SECONDS)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A dark image."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
+    return path
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[tuple[Server, str]]:
+    """A Kafka of this test's own, and its address: nobody starts it again but the test."""
+    async with outages.broker(tmp_path / "broker") as made:
+        yield made
+
+
+@pytest.fixture
+async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str, Path]]:
+    """A Triton of this test's own with the tiny model, its address and its repository."""
+    home = tmp_path / "triton home"
+    repository = home / local_triton.REPOSITORY
+    repository.mkdir(parents=True)
+    _render(repository)
+    chosen = ports.choose(local_triton.PORTS, {})
+    child = local_triton.child(home, (MODEL,), chosen, f"outage-{chosen['triton-grpc']}-")
+    async with outages.running(child, home) as server:
+        yield server, f"{ports.HOST}:{chosen['triton-grpc']}", repository
+
+
+@pytest.fixture
+async def steady(stack: RunningStack) -> str:
+    """A model that finds nothing in any image, in the Triton that all tests share."""
+    _render(stack.home / "triton" / "repository")
+    client = triton_client.InferenceServerClient(stack.triton)
+    await client.load_model(MODEL)
+    await client.close()
+    return MODEL
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_kafka_away(
+    stack: RunningStack,
+    steady: str,
+    broker: tuple[Server, str],
+    photo: Path,
+    member: str,
+    tmp_path: Path,
+    how: str,
+) -> None:
+    """Kafka away in mid-job: consumer and aggregator say so and wait, and the file is the undisturbed one's."""
+    server, servers = broker
+    home = tmp_path / "home"
+    home.mkdir()
+    await core_kafka.create_topics(servers)
+    spec = outages.job(member, steady, 2 * COUNT)
+    places = {name: outages.free_port() for name in ("consumer", "aggregator")}
+    with (
+        service(
+            "consumer", home, servers, "consumer", triton=stack.triton, http_port=str(places["consumer"]),
+            shm_prefix=f"{stack.shm_prefix}{member}",
+        ) as consumer,
+        service("aggregator", home, servers, "aggregator", http_port=str(places["aggregator"])) as aggregator,
+    ):  # fmt: skip
+        services: dict[str, Service] = {"consumer": consumer, "aggregator": aggregator}
+        await outages.publish(servers, spec, [photo.as_uri()] * COUNT)
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) > COUNT // 4)
+        if how == "stopped":
+            server.send(signal.SIGSTOP)
+        else:
+            server.kill()
+        for name, process in services.items():
+            await outages.announced(process, places[name], "kafka")
+        await outages.outage()
+        if how == "stopped":
+            server.send(signal.SIGCONT)
+        else:
+            await server.start()
+        await outages.publish(servers, spec, [photo.as_uri()] * COUNT, first=COUNT)
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) == 2 * COUNT)
+        path = result_path(home / "results", spec.job)
+        wait_for("the file", path.exists)
+        for name in services:
+            await outages.over(places[name], "kafka")
+        assert all(process.runs for process in services.values())
+    assert set(found.outcomes.values()) == {Outcome.EMPTY}
+    assert path.read_bytes() == expected(spec, list(found.first.values()))
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_triton_away(
+    stack: RunningStack, triton: tuple[Server, str, Path], photo: Path, member: str, tmp_path: Path, how: str
+) -> None:
+    """Triton away in mid-job: the consumer says so and waits; no image fails, and it goes on by itself."""
+    server, address, _ = triton
+    await core_kafka.create_topics(stack.kafka)
+    spec, port = outages.job(member, MODEL, 2 * COUNT), outages.free_port()
+    with service(
+        "consumer", tmp_path / "home", stack.kafka, triton=address, http_port=str(port),
+        shm_prefix=f"{stack.shm_prefix}{member}",
+    ) as process:  # fmt: skip
+        async with outages.answers(stack.kafka, spec.job) as found:
+            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
+            await found.reach(lambda done: len(done) > COUNT // 4)
+            if how == "stopped":
+                server.send(signal.SIGSTOP)
+            else:
+                server.kill()
+            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT, first=COUNT)
+            await outages.announced(process, port, "triton")
+            await outages.outage()
+            assert len(found.outcomes) < 2 * COUNT
+            if how == "stopped":
+                server.send(signal.SIGCONT)
+            else:
+                await server.start()
+            await found.reach(lambda done: len(done) == 2 * COUNT)
+            await outages.over(port, "triton")
+            assert process.stop() == 0, process.log
+    assert set(found.outcomes.values()) == {Outcome.EMPTY}
+
+
+async def test_triton_answers_everything_with_errors(
+    stack: RunningStack, triton: tuple[Server, str, Path], photo: Path, member: str, tmp_path: Path
+) -> None:
+    """A model that is switched to a version which fails on all images costs none: work waits for a well one."""
+    _, address, repository = triton
+    await core_kafka.create_topics(stack.kafka)
+    spec, port = outages.job(member, MODEL, 2 * COUNT), outages.free_port()
+    client = triton_client.InferenceServerClient(address)
+    with service(
+        "consumer", tmp_path / "home", stack.kafka, triton=address, http_port=str(port),
+        shm_prefix=f"{stack.shm_prefix}{member}",
+    ) as process:  # fmt: skip
+        async with outages.answers(stack.kafka, spec.job) as found:
+            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
+            await found.reach(lambda done: len(done) > COUNT // 4)
+            _render(repository, works=False)
+            await client.load_model(MODEL)
+            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT, first=COUNT)
+            await outages.announced(process, port, "triton")
+            await outages.outage()
+            assert len(found.outcomes) < 2 * COUNT
+            _render(repository)
+            await client.load_model(MODEL)
+            await found.reach(lambda done: len(done) == 2 * COUNT)
+            await outages.over(port, "triton")
+            assert process.stop() == 0, process.log
+    await client.close()
+    assert set(found.outcomes.values()) == {Outcome.EMPTY}
+
+
+def _write_graph(path: Path, works: bool) -> None:
+    """Finds nothing in any image, or fails at run time on every image, as a broken export does."""
+    values = {
+        "axes": np.array([1, 2, 3], "i8"), "none": np.float32(0), "row": np.int64(0 if works else 1),
+        "table": np.zeros((1, 300, 6), "f4"), "zeros": np.zeros(1, "i4"),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "none"], ["nothing"]),
+        helper.make_node("Cast", ["nothing"], ["first"], to=TensorProto.INT64),
+        helper.make_node("Add", ["first", "row"], ["chosen"]),
+        helper.make_node("Gather", ["table", "chosen"], ["detections"], axis=0),
+        helper.make_node("Gather", ["zeros", "chosen"], ["count"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes, MODEL,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [
+            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
+            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+
+
+def _render(repository: Path, works: bool = True) -> None:
+    graph = repository.parent / "steady.onnx"
+    _write_graph(graph, works)
+    entry.render(graph, MODEL, repository, entry.Serving(instances=1))

@@ -1,0 +1,86 @@
+"""The three services in one home, each a process that a test may kill, and jobs over small images."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import tritonclient.grpc as triton
+
+from bench import chaos_model
+from producer.submit import submit
+from tests.integration.aggregator.harness import wait_status
+from tests.integration.service import Service
+from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
+from trapstream.core.states import ENDED
+from trapstream.core.store import result_path
+from trapstream.local import entry
+from trapstream.local.testing import RunningStack
+
+SETTINGS = {
+    "TRAPSTREAM_COMMIT_SECONDS": "0.2",
+    "TRAPSTREAM_FOLD_BATCH": "200",
+    "TRAPSTREAM_PUBLISH_CHECKPOINT": "500",
+}
+
+
+class Whole:
+    """Services by name and number, and the jobs that they do."""
+
+    def __init__(self, stack: RunningStack, home: Path, model: ModelInfo, manifest: Path) -> None:
+        self.stack, self.home, self.model, self.manifest = stack, home, model, manifest
+        self.running: dict[str, Service] = {}
+
+    def start(self, name: str, number: int = 0, settings: Mapping[str, str] | None = None) -> Service:
+        """Starts a service, in place of the one that ran as this number."""
+        member = f"{name}-{number}"
+        if member in self.running and self.running[member].runs:
+            self.running[member].kill()
+        reach = {"TRAPSTREAM_TRITON": self.stack.triton, "TRAPSTREAM_SHM_PREFIX": f"{self.stack.shm_prefix}whole"}
+        self.running[member] = Service(
+            name, self.home, self.stack.kafka, member, {**SETTINGS, **reach, **(settings or {})}
+        )
+        self.running[member].start()
+        return self.running[member]
+
+    def submit(self) -> JobSpec:
+        """A job over the manifest."""
+        results = self.home / "results"
+        making = submit(
+            self.stack.kafka, results, [str(self.manifest)], name="whole", lane=Lane.BULK, model=self.model,
+            threshold=0.005,
+        )  # fmt: skip
+        return asyncio.run(making)
+
+    def ended(self, job: str, seconds: float = 60.0) -> JobStatus:
+        """The job's last status."""
+        return asyncio.run(wait_status(self.stack.kafka, job, lambda status: status.state in ENDED, seconds))
+
+    def done(self, job: str, images: int) -> JobStatus:
+        """The job's status once so many images are done."""
+        return asyncio.run(wait_status(self.stack.kafka, job, lambda status: status.counts.done >= images))
+
+    def file(self, job: str) -> bytes:
+        """The job's result file."""
+        return result_path(self.home / "results", job).read_bytes()
+
+
+@contextlib.contextmanager
+def whole(stack: RunningStack, folder: Path, images: int) -> Iterator[Whole]:
+    """One of each service at work on the stack, and a manifest of so many images. All are gone afterwards."""
+    model = chaos_model.write_bundle(folder / "bundle")
+    repository = stack.home / "triton" / "repository"
+    entry.render(folder / "bundle" / "model.onnx", model.name, repository, entry.Serving(instances=1))
+    client = triton.InferenceServerClient(stack.triton)
+    client.load_model(model.name)
+    works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images))
+    try:
+        for name in ("producer", "consumer", "aggregator"):
+            works.start(name)
+        yield works
+    finally:
+        for service in works.running.values():
+            if service.runs:
+                service.kill()
+        client.unload_model(model.name)
+        client.close()

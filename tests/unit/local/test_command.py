@@ -1,0 +1,74 @@
+"""The command's edges: statuses, one line instead of a traceback, and what goes to which stream."""
+
+import click
+import pytest
+
+from trapstream import __version__
+from trapstream.cli import main as command
+from trapstream.core.errors import Fatal, Retryable
+from trapstream.local.state import StackError
+
+
+def failing(error: BaseException) -> click.Command:
+    @click.command()
+    def verb() -> None:
+        raise error
+
+    return verb
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StackError("no port"), 3),
+        (Fatal("no disk"), 3),
+        (Retryable("kafka is away"), 1),
+        (ValueError("two\nlines"), 1),
+        (click.UsageError("what?"), 2),
+        (click.ClickException("no"), 1),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 0),
+    ],
+)
+def test_an_error_is_a_line_and_a_status(
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: object,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TRAPSTREAM_HOME", str(tmp_path))
+    monkeypatch.setattr(command.Verbs, "get_command", lambda *_: failing(error))
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert command.main(["ps"]) == status
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    if isinstance(error, (StackError, Fatal, Retryable, ValueError)):
+        assert said.err.count("\n") == 1
+        assert said.err.startswith("trapstream: ")
+
+
+def test_an_unexpected_error_leaves_its_traceback_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAPSTREAM_HOME", str(tmp_path))
+    monkeypatch.setattr(command.Verbs, "get_command", lambda *_: failing(ValueError("odd")))
+    command.main(["ps"])
+    assert "cli.log" in capfd.readouterr().err
+    with open(f"{tmp_path}/logs/cli.log") as file:  # noqa: PTH123 - a test
+        assert "ValueError: odd" in file.read()
+
+
+@pytest.mark.parametrize("verb", list(command.VERBS))
+def test_every_verb_of_the_table_exists_and_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([verb, "--help"]) == 0
+    assert "Usage: trapstream" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"trapstream {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["ps", "--what"], ["logs", "nobody"]])
+def test_wrong_usage(arguments: list[str], tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--home", str(tmp_path), *arguments]) == 2
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,134 @@
+"""What the stack's parts are told: properties, flags, model configuration, ports, names. Nothing is started."""
+
+import random
+import socket
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from model_repository.templates.onnxruntime import model as served
+from trapstream.local import entry, kafka, plan, ports, testing, triton
+from trapstream.local.home import shm_prefix
+from trapstream.local.state import StackError
+
+PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(plan.SERVICES))}
+
+
+def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() -> None:
+    lines = dict(line.split("=", 1) for line in kafka.properties(PORTS).splitlines())
+    assert lines["listeners"] == "PLAINTEXT://127.0.0.1:20000,CONTROLLER://127.0.0.1:20001"
+    assert lines["advertised.listeners"] == "PLAINTEXT://127.0.0.1:20000"
+    assert lines["auto.create.topics.enable"] == "false"
+    assert lines["broker.session.timeout.ms"] == "1500"
+    assert lines["log.dirs"] == "kafka/data", "relative: Kafka would split a home's name at commas"
+
+
+def test_flags_that_this_server_does_not_know_are_left_out() -> None:
+    old = triton.arguments(PORTS, "trapstream-abc-", frozenset())
+    new = triton.arguments(PORTS, "trapstream-abc-", frozenset({"--allow-client-shm"}))
+    assert set(new) - set(old) == {"--allow-client-shm=true"}
+    assert "--backend-config=python,shm-region-prefix-name=trapstream-abc-backend-" in old
+    assert not [flag for flag in old if "=/" in flag], "Triton puts paths into a shell's command line unescaped"
+    assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(old)
+
+
+def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
+    bundle = testing.write_bundle(tmp_path / "bundle")
+    folder = entry.render(bundle / "model.onnx", "tiny", tmp_path / "repository", entry.Serving(instances=3, threads=2))
+    config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert (config.name, config.backend, config.max_batch_size) == ("tiny", "python", 8)
+    assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3])]
+    assert [(each.name, list(each.dims)) for each in config.output] == [("detections", [300, 6]), ("count", [1])]
+    assert config.output[1].HasField("reshape")
+    assert config.instance_group[0].count == 3
+    assert config.parameters["threads"].string_value == "2"
+    assert (folder / "1" / "model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
+    assert (folder / "1" / "model.py").exists()
+
+
+def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\xff nothing of the kind")
+    with pytest.raises(ValueError, match="no ONNX graph"):
+        entry.signature(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 96, 3), (8, 64, 96, 3), (5, 96, 64, 3)])
+def test_the_answer_for_an_image_has_the_same_bits_alone_and_in_company(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    session = served.open_session(graph, threads=1)
+    images = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
+    together = served.detect(session, images)
+    assert [array.shape[0] for array in together] == [shape[0], shape[0]]
+    for place, image in enumerate(images):
+        for whole, alone in zip(together, served.detect(session, image[None]), strict=True):
+            np.testing.assert_array_equal(whole[place], alone[0])
+
+
+def test_onnx_runtime_itself_agrees(tmp_path: Path) -> None:
+    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    images = np.random.default_rng(4).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    expected = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    for ours, theirs in zip(served.detect(served.open_session(graph, 1), images), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_ports_are_distinct_kept_and_replaced_where_taken() -> None:
+    random.seed(1)
+    first = ports.choose(("a", "b", "c"), {})
+    assert len(set(first.values())) == 3
+    assert ports.choose(("a", "b", "c"), first) == first
+    with socket.create_server((ports.HOST, first["b"])):
+        second = ports.choose(("a", "b", "c"), first)
+    assert (second["a"], second["c"]) == (first["a"], first["c"])
+    assert second["b"] not in first.values()
+
+
+def test_every_home_has_a_shared_memory_prefix_of_its_own(tmp_path: Path) -> None:
+    prefixes = {shm_prefix(tmp_path / name) for name in ("a", "b", "a-b")}
+    assert len(prefixes) == 3
+    assert not any(one != other and other.startswith(one) for one in prefixes for other in prefixes)
+    assert all(len(prefix) < 30 for prefix in prefixes), "Triton adds a UUID, and 255 is the end"
+
+
+def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
+    child = plan.service("consumer", tmp_path, PORTS)
+    assert child.env["TRAPSTREAM_KAFKA"] == f"127.0.0.1:{PORTS['kafka']}"
+    assert child.env["TRAPSTREAM_TRITON"] == f"127.0.0.1:{PORTS['triton-grpc']}"
+    assert child.env["TRAPSTREAM_HTTP_PORT"] == str(PORTS["consumer"])
+    assert child.env["TRAPSTREAM_SHM_PREFIX"].startswith(shm_prefix(tmp_path))
+    assert child.argv[-2:] == ("-m", "consumer")
+
+
+def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAPSTREAM_CONSUMERS", "11")
+    names = plan.copies(plan.SERVICES)
+    assert names[:3] == ("producer", "consumer", "consumer-1")
+    assert names[-2:] == ("consumer-10", "aggregator")
+    ports = {name: 21_000 + number for number, name in enumerate(plan.port_names(names))}
+    children = [plan.service(name, tmp_path, ports) for name in names]
+    assert len({child.env["TRAPSTREAM_MEMBER"] for child in children}) == len(children)
+    assert len({child.ports for child in children}) == len(children)
+    assert children[2].argv[-1] == "consumer"
+    prefixes = [child.shm_prefix for child in children]
+    assert not any(one != other and other.startswith(one) for one in prefixes for other in prefixes)
+    regions = [f"{child.env['TRAPSTREAM_SHM_PREFIX']}-{child.env['TRAPSTREAM_MEMBER']}-" for child in children]
+    assert regions == prefixes, "what is swept is what the consumer makes"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "two"])
+def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("TRAPSTREAM_AGGREGATORS", wrong)
+    with pytest.raises(StackError, match="TRAPSTREAM_AGGREGATORS"):
+        plan.copies(("aggregator",))
+
+
+def test_the_controllers_port_is_no_endpoint() -> None:
+    assert set(plan.endpoints(PORTS)) == {
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "producer", "consumer", "aggregator",
+    }  # fmt: skip
