@@ -21,6 +21,7 @@ from trapstream.core.store import result_path
 
 def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results: Path) -> None:
     """Marks the jobs of `partition` that have ended and whose file is whole in `results`. Retryable as the store."""
+    gone: dict[str, Note] = {}
     for value in statuses.values():
         try:
             status = messages.decode(value, JobStatus)
@@ -34,11 +35,12 @@ def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results
             continue
         if not _is_there(status, results):
             # The log makes its file again. What the log has not any more is not done again: nobody asked for that.
-            if not store.note_of(status.job).ended:
-                store.set_note(status.job, Note(ended=True))
+            gone[status.job] = msgspec.structs.replace(store.note_of(status.job), ended=True)
         else:
             store.set_mark(status.job, Mark(msgspec.Raw(value), announced=True, dropped=stored is None))
             log.get_logger().info("job adopted", job=status.job, state=status.state)
+    if gone:
+        store.set_notes(gone)
 
 
 def _is_there(status: JobStatus, results: Path) -> bool:

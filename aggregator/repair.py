@@ -106,7 +106,7 @@ class Repair:
             metrics.REPAIRED.inc(sent)
             # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for answers.
             tried = msgspec.structs.replace(note, attempts=note.attempts + 1)
-            await lease.with_store(lambda store: store.set_note(job, tried))
+            await lease.with_store(lambda store: store.set_notes({job: tried}))
             said = f"{sent} images had no answer and were published again ({tried.attempts} of {ATTEMPTS} times)"
         else:
             # The failures go through the log like any answer: the file stays a function of the log.

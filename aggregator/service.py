@@ -18,6 +18,7 @@ from aggregator.patience import STORE, patiently
 from aggregator.reading import read
 from aggregator.repair import Repair
 from aggregator.reports import Reports
+from aggregator.strangers import forget_strangers
 from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
@@ -87,6 +88,7 @@ class Aggregator:
                 self._reports.commit(consumer),
                 self._repair.run(),
                 self._producer.watch(),
+                forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
             )
         ]
         try:

@@ -8,7 +8,7 @@ thread writes; `aggregator.entries` reads beside it with connections of its own.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,20 +159,24 @@ class Store:
         stored.mark, stored.closed = mark, True
         stored.fold.seen.clear()  # the mark answers for them now
 
-    def set_note(self, job: str, note: Note) -> None:
-        """Writes down what is to be known of a job, in a transaction of its own. Retryable as `fold`."""
+    def set_notes(self, notes: Mapping[str, Note]) -> None:
+        """Writes down what is to be known of some jobs, in a transaction of its own. Retryable as `fold`."""
         with self._transaction():
-            stored = self.jobs.get(job) or self._add(job)
-            self._db.execute("insert or replace into notes values (?, ?)", (stored.number, msgspec.json.encode(note)))
-        stored.note = note
-        stored.closed = stored.mark is not None or note.cut is not None
+            rows = [((self.jobs.get(job) or self._add(job)).number, note) for job, note in notes.items()]
+            self._db.executemany(
+                "insert or replace into notes values (?, ?)",
+                [(number, msgspec.json.encode(note)) for number, note in rows],
+            )
+        for job, note in notes.items():
+            stored = self.jobs[job]
+            stored.note, stored.closed = note, stored.mark is not None or note.cut is not None
 
     def cut(self, job: str) -> int:
         """Lets no further result of a job count. The offset from which on they do not; the first call decides."""
         note = self.note_of(job)
         if note.cut is None:
             note = msgspec.structs.replace(note, cut=self.next_offset or 0)
-            self.set_note(job, note)
+            self.set_notes({job: note})
         assert note.cut is not None
         return note.cut
 
@@ -198,6 +202,17 @@ class Store:
         with refusals(self._path):
             self._db.execute(f"pragma incremental_vacuum({_DROP * 256})").fetchall()
         return gone > 0
+
+    def forget(self, job: str) -> None:
+        """Removes whatever is kept of a job. Retryable as `fold`."""
+        if job not in self.jobs:
+            return
+        number = self.jobs[job].number
+        with self._transaction():
+            self._db.execute("delete from blocks where key >= ? and key < ?", key_range(number))
+            self._db.execute("delete from notes where number = ?", (number,))
+            self._db.execute("delete from jobs where number = ?", (number,))
+        del self.jobs[job]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelIn
 from trapstream.core.states import ENDED
 from trapstream.core.store import result_path
 from trapstream.local import control, processes
+from trapstream.local.state import StackError
 
 T = TypeVar("T")
 
@@ -291,7 +292,7 @@ def main() -> int:
     account = None
     try:
         account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
-    except* ChaosError as group:
+    except* (ChaosError, StackError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -107,7 +107,8 @@ class WaitingRoom:
         away = {host: since for host, since in self._hosts.away().items() if self._held.get(host)}
         for host in [host for host in self._said if host not in away]:
             del self._said[host]
-            log.get_logger().info("back or given up", what=WHAT, host=host)
+            event = "given up" if self._hosts.is_given_up(host, now) else "back"
+            log.get_logger().info(event, what=WHAT, host=host)
         for host, since in away.items():
             if now - self._said.get(host, -_SAY_SECONDS) >= _SAY_SECONDS:
                 self._said[host] = now

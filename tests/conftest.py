@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The machine is shared: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("trapstream", deadline=None)
+hypothesis.settings.load_profile("trapstream")
 
 
 @pytest.fixture(scope="session")

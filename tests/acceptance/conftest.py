@@ -25,6 +25,7 @@ def trapstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         TRAPSTREAM_ALLOW_PRIVATE_NETWORKS="true",
         TRAPSTREAM_FETCH_SECONDS="3",
         TRAPSTREAM_FETCH_ATTEMPTS="2",
+        TRAPSTREAM_REPAIR_SECONDS="2",
     )
     up = command("up", "-d")
     assert up.status == 0, up.err

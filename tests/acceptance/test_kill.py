@@ -1,5 +1,6 @@
 """kill -9 in mid-job ends in the same file."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 from tests.acceptance.command import Command
 from tests.acceptance.test_jobs import sum_of
+from tests.losing import lose
 from tests.waiting import wait_for
 
 
@@ -50,3 +52,25 @@ def test_killed_in_mid_job(trapstream: Command, listed: Path, undisturbed: bytes
     output = tmp_path / "results.json"
     assert trapstream("results", job, "-o", output).status == 0
     assert output.read_bytes() == undisturbed
+
+
+def test_lost_references(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
+    """References deleted from Kafka before a consumer reads them come again: the job ends complete, the same bytes."""
+    few, before, after = sorted(scenes.glob("*.jpg"))[:40], tmp_path / "before.json", tmp_path / "after.json"
+    assert trapstream("submit", *few, "--wait", "-o", before).status == 0
+    listed = json.loads(trapstream("ps", "--json").out)
+    consumer = {process["name"]: process["pid"] for process in listed["processes"]}["consumer"]
+    os.kill(consumer, signal.SIGSTOP)
+    try:
+        submitted = trapstream("submit", *few)
+        assert submitted.status == 0, submitted.err
+        job = submitted.out.strip()
+        wait_for("the seal", lambda: trapstream.status(job)["total"])
+        assert asyncio.run(lose(listed["endpoints"]["kafka"])) >= len(few)
+    finally:
+        os.kill(consumer, signal.SIGCONT)
+    wait_for("the job's end", lambda: trapstream.status(job)["state"] == "completed", 120)
+    assert trapstream("results", job, "-o", after).status == 0
+    assert after.read_bytes() == before.read_bytes()
+    verified = trapstream("verify", after, "--job", job)
+    assert verified.status == 0, verified.err

@@ -229,3 +229,19 @@ def test_entry_on_many_lines_becomes_one() -> None:
     value = messages.encode(image_result(1)).replace(b'{"file":"1.jpg","detections":[]}', entry)
     [result] = read(_records([value]), HOME, {}).results
     assert result.entry == b'{"file":"1.jpg","detections":[]}'
+
+
+def test_a_forgotten_job_leaves_nothing(tmp_path: Path) -> None:
+    """What is forgotten is gone, also after a new start, and other jobs keep their entries; it may come again."""
+    opened = store.Store(tmp_path)
+    opened.fold([Result(job, seq, 0, b"{}") for job in ("one", "two") for seq in range(9)], 18)
+    opened.set_notes({"two": store.Note(attempts=1)})
+    opened.forget("two")
+    opened.forget("nobody")
+    opened.fold([Result("three", 1, 0, b"{}")], 19)
+    opened.close()
+    opened = store.Store(tmp_path)
+    assert {job: stored.fold.done for job, stored in opened.jobs.items()} == {"one": 9, "three": 1}
+    assert opened.note_of("three") == store.Note()
+    assert opened.fold([Result("two", 1, 0, b"{}")], 20)["two"].fresh == 1
+    opened.close()

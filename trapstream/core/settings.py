@@ -100,6 +100,8 @@ class AggregatorSettings(CoreSettings):
     repair_seconds: float = Field(default=30.0, gt=0)
     """A sealed job without a new result for so long is looked at: what it lacks and can get no more is published
     again."""
+    unknown_seconds: float = Field(default=3600.0, gt=0)
+    """What is kept of a job without a spec goes after so long."""
 
     @property
     def stores(self) -> Path:

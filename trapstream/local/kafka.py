@@ -122,10 +122,15 @@ async def prepare(home: Path, jars: Path, ports: Mapping[str, int]) -> Child:
     )
 
 
+def cluster_id(number: uuid.UUID) -> str:
+    """A cluster's id in Kafka's form. One that began with a dash would pass for an option, so none does."""
+    text = base64.urlsafe_b64encode(number.bytes).decode()[:22]
+    return f"A{text[1:]}" if text.startswith("-") else text
+
+
 async def _format(home: Path, command: tuple[str, ...]) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
     process = await asyncio.create_subprocess_exec(
-        *command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", _CONFIG, "-g",
+        *command, "kafka.tools.StorageTool", "format", "-t", cluster_id(uuid.uuid4()), "-c", _CONFIG, "-g",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         start_new_session=True, env={**os.environ, **_UTF8}, cwd=home,
     )  # fmt: skip

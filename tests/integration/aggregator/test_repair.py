@@ -2,16 +2,17 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from aggregator.read_result import open_result
 from aggregator.verify import disagreements, verify
 from tests.integration.aggregator import harness
+from tests.losing import lanes, lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.errors import Reason
@@ -44,33 +45,16 @@ def stored(home: Path, job: str, images: int, **changes: object) -> JobSpec:
     return harness.sealed(job, images, manifest_sha256=digest, **changes)
 
 
-def _parts() -> list[TopicPartition]:
-    lanes = [topics.lane_topic(lane) for lane in Lane]
-    return [TopicPartition(topic.name, number) for topic in lanes for number in range(topic.partitions)]
-
-
-async def lose(servers: str) -> None:
-    """Deletes all references that stand in the lanes."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
-    await consumer.start()
-    ends = await consumer.end_offsets(_parts())
-    await consumer.stop()
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    await admin.delete_records({part: RecordsToDelete(before_offset=end) for part, end in ends.items()})
-    await admin.close()
-
-
 async def waiting(servers: str, job: str) -> list[ImageRef]:
     """The references of the job that stand in the lanes."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)
     await consumer.start()
     try:
-        consumer.assign(_parts())
-        await consumer.seek_to_beginning(*_parts())
-        ends = await consumer.end_offsets(_parts())
+        consumer.assign(lanes())
+        await consumer.seek_to_beginning(*lanes())
+        ends = await consumer.end_offsets(lanes())
         found: list[ImageRef] = []
-        while [part for part in _parts() if await consumer.position(part) < ends[part]]:
+        while [part for part in lanes() if await consumer.position(part) < ends[part]]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += [messages.decode(record.value, ImageRef) for record in records]
         return [ref for ref in found if ref.job == job]
@@ -157,6 +141,38 @@ async def test_a_manifest_that_is_gone(stack: RunningStack, member: str, home: P
         refs = await eventually("all of them", lambda: _all(stack.kafka, member, 5))
         await harness.send_results(stack.kafka, [answer(ref) for ref in refs])
         await harness.wait_file(home, stack.kafka, member)
+
+
+async def test_a_job_that_had_ended(stack: RunningStack, member: str, home: Path) -> None:
+    """A job that had ended, and whose file, store and results are all gone, is not done again; its status says so."""
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_spec(stack.kafka, stored(home, member, 7))
+        await harness.send_results(stack.kafka, harness.results(member, 7))
+        await harness.wait_file(home, stack.kafka, member)
+        process.kill()
+        shutil.rmtree(home / "aggregator")
+        result_path(home / "results", member).unlink()
+        await lose(stack.kafka, [TopicPartition(topics.DETECTIONS.name, kafka.job_partition(member))])
+        process.start()
+        told = await harness.wait_status(stack.kafka, member, lambda found: found.message is not None)
+        assert "had ended before" in str(told.message)
+        assert await waiting(stack.kafka, member) == []
+
+
+async def test_results_of_an_unknown_job(
+    stack: RunningStack, member: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results whose job is not made are forgotten after a while; if it is made after all, it gets its images again."""
+    monkeypatch.setenv("TRAPSTREAM_UNKNOWN_SECONDS", "0.4")
+    refs = [ImageRef(job=member, seq=seq, file=f"{seq}.jpg", uri="", meta="hill") for seq in range(300)]
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_results(stack.kafka, [answer(ref) for ref in refs])
+        await eventually("it to be forgotten", lambda: _said(process, f'"job": "{member}", "partition"'))
+        await harness.send_spec(stack.kafka, stored(home, member, 300))
+        again = await eventually("all of them", lambda: _all(stack.kafka, member, 300))
+        await harness.send_results(stack.kafka, [answer(ref) for ref in again])
+        await harness.wait_file(home, stack.kafka, member)
+    assert account_of(home, member) == {}
 
 
 async def _all(servers: str, job: str, count: int) -> list[ImageRef]:
