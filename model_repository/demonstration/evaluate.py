@@ -76,7 +76,7 @@ def answers(session: ort.InferenceSession, seeds: range, enlarged: int = 1) -> t
 
 
 def images_per_second(session: ort.InferenceSession, runs: int = 100) -> float:
-    """The speed of runs with one 640 x 480 image each: of the fastest tenth, as slower ones measure the neighbours."""
+    """The speed of runs with one 640 x 480 image each: of the fastest tenth; slower ones measure the neighbours."""
     image, _ = photograph(HELD_OUT_SEED)
     spans = []
     for _ in range(runs + 5):
