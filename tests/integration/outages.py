@@ -21,7 +21,7 @@ from trapstream.local import ports
 from trapstream.local.child import Child
 from trapstream.local.plan import jars_folder
 
-SECONDS = float(os.environ.get("TRAPSTREAM_TEST_OUTAGE_SECONDS", "15"))
+SECONDS = float(os.environ.get("TRAPSTREAM_TEST_OUTAGE_SECONDS", "6"))
 """How long a server is away."""
 
 
