@@ -1,6 +1,5 @@
 """A model that answers dark images and fails on bright ones, for the consumer's tests."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,7 +25,6 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     yield "picky"
     await client.unload_model("picky")
     await client.close()
-    shutil.rmtree(repository / "picky")  # or the next start of the server would load it
 
 
 def _write_picky(path: Path) -> None:
