@@ -14,6 +14,7 @@ from tests import images
 from tests.integration import outages
 from tests.integration.aggregator.harness import expected
 from tests.integration.outages import Server
+from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
@@ -28,6 +29,13 @@ COUNT = 400
 """Images before an outage, and as many during it."""
 
 pytestmark = pytest.mark.timeout(240 + 3 * outages.SECONDS)
+
+
+@pytest.fixture(autouse=True)
+async def own_lanes(stack: RunningStack) -> None:
+    """What other tests left unread on the shared broker is deleted: it wants a model that this Triton has not."""
+    async with clean_lanes(stack.kafka):
+        pass
 
 
 @pytest.fixture
