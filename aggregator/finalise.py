@@ -70,7 +70,7 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         "version": __version__,
         "complete": state is FileState.COMPLETED,
         "state": str(state),
-        "images": spec.images if spec.total is None else spec.total,
+        "images": _images(spec, counts),
         "detected": counts.detected,
         "empty": counts.empty,
         "failed": dict(sorted(counts.failed.items())),
@@ -92,6 +92,13 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         },
         "custom_metadata": {"trapstream": account},
     }
+
+
+def _images(spec: JobSpec, counts: Counts) -> int:
+    """How many there should be. Nobody knows that of a live job that is open: those that are there."""
+    if spec.total is None:
+        return spec.images if spec.series is None else counts.done
+    return spec.total
 
 
 def detector_name(model: ModelInfo) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumer.decode import Decoded, Decoder, Encoded
+from consumer.shot import read_shot
 from consumer.slabs import Slab
 from consumer.work import Fetched, Group, Task
 from trapstream.core.errors import Permanent
@@ -24,6 +25,9 @@ def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> L
     wanted = [
         Encoded(fetched.data, fetched.task.spec.model.image_size, fetched.task.spec.model.stride) for fetched in batch
     ]
+    for fetched in batch:
+        if fetched.task.spec.series is not None:
+            fetched.task.shots.append(read_shot(fetched.data))
     failed: list[tuple[Task, Permanent]] = []
     alike: dict[tuple[str, tuple[int, ...]], list[tuple[Task, Decoded]]] = defaultdict(list)
     for fetched, decoded in zip(batch, decoder.decode(wanted), strict=True):

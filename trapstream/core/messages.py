@@ -64,7 +64,9 @@ class ImageRef(Message, frozen=True, kw_only=True):
     uri: str
     """Where to read it: file://, http(s)://, s3://, gs:// or az://; percent-encoded."""
     meta: str | None = None
-    """A string passed through to the entry, untouched."""
+    """A string passed through to the entry, untouched; of a live image its facts, as a JSON object."""
+    captured: str | None = None
+    """Of a live image: when it was taken, as its sender says, YYYY:MM:DD HH:MM:SS. Its EXIF data goes before it."""
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     cancelled: bool = False
     failed: str | None = None
     """Why it cannot be published, in one line."""
+    series: str | None = None
+    """The live series that it is a part of: images are added until it is sealed, and only then it has a manifest."""
 
 
 class JobState(StrEnum):
