@@ -33,7 +33,7 @@ async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -
     """Takes live images from when this producer owns the result store's until `stop`. Fatal for wrong settings."""
     check(settings)
     door = Door(settings, _keys(settings))
-    async with _listening(settings, door, health), _owned_until(settings.results, stop) as mine:
+    async with listening(settings, door, health), _owned_until(settings.results, stop) as mine:
         if mine:
             await _work(settings, door, stop)
 
@@ -87,8 +87,11 @@ async def _owned_until(results: Path, stop: asyncio.Event) -> AsyncIterator[bool
 
 
 @contextlib.asynccontextmanager
-async def _listening(settings: ProducerSettings, door: Door, health: Health) -> AsyncIterator[None]:
-    """The door's port, open: whoever comes before this producer takes images is told to come back."""
+async def listening(settings: ProducerSettings, door: Door, health: Health) -> AsyncIterator[None]:
+    """The door's port, open: whoever comes before this producer takes images is told to come back.
+
+    `health` is told the port, as `api`. Fatal if it cannot be had.
+    """
     runner = web.AppRunner(door.app(), access_log=None, shutdown_timeout=settings.drain_seconds / 2)
     await runner.setup()
     server: web.Server | None = runner.server
