@@ -160,7 +160,6 @@ async def _kill(
 async def _upload(
     plan: Plan, stack: Stack, session: aiohttp.ClientSession, queue: "asyncio.Queue[int]", account: Account
 ) -> None:
-    chance = random.Random(plan.seed * 1_000 + id(queue) % 7)
     while not queue.empty():
         number = queue.get_nowait()
         name, series, data = f"{number:06}.jpg", _SERIES[number % len(_SERIES)], image(number)
@@ -168,7 +167,7 @@ async def _upload(
         job = await _answered(stack, session, series, name, data, account)
         account.slowest = max(account.slowest, time.monotonic() - began)
         account.answered[name] = job
-        if chance.random() < _AGAIN:
+        if random.Random(f"{plan.seed} {number}").random() < _AGAIN:
             again = await _answered(stack, session, series, name, data, account)
             if again != job:
                 account.wrong.append(f"{name} was in {job}, and then in {again}")

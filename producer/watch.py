@@ -77,7 +77,8 @@ async def watch(watched: Watched, stop: asyncio.Event, say: Say) -> None:
                     said = True
                     say(f"{watched.folder} is not there: waiting for it")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _TICK_MS / 1000)
+                    async with asyncio.timeout(_TICK_MS / 1000):
+                        await stop.wait()
     finally:
         memory.close()
 

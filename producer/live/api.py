@@ -51,7 +51,8 @@ class Door:
     async def idle(self, seconds: float) -> None:
         """Returns once every request is answered, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     def app(self) -> web.Application:
         """The routes."""

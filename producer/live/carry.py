@@ -41,7 +41,9 @@ class Carrier:
         """Goes round the jobs for ever, until cancelled. A disk or a Kafka that is away is waited for."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._books.written.wait(), _EVERY)
+                # Not wait_for: where the event comes with the cancellation, Python 3.11's forgets the latter.
+                async with asyncio.timeout(_EVERY):
+                    await self._books.written.wait()
             self._books.written.clear()
             await retry.until_back(self.round, "result store")
 
