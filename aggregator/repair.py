@@ -137,7 +137,15 @@ def reference(spec: JobSpec, missing: Missing) -> bytes:
     """The image's reference, as the producer made it."""
     line = missing.line
     return messages.encode(
-        ImageRef(job=spec.job, seq=missing.seq, file=line.file, uri=line.uri, meta=line.meta, captured=line.captured)
+        ImageRef(
+            job=spec.job,
+            seq=missing.seq,
+            file=line.file,
+            uri=line.uri,
+            meta=line.meta,
+            captured=line.captured,
+            arrived=line.arrived,
+        )
     )
 
 

@@ -70,7 +70,15 @@ def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
 
 def reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
     """The reference of a manifest's line."""
-    return ImageRef(job=job, seq=seq, file=line.file, uri=line.uri, meta=line.meta, captured=line.captured)
+    return ImageRef(
+        job=job,
+        seq=seq,
+        file=line.file,
+        uri=line.uri,
+        meta=line.meta,
+        captured=line.captured,
+        arrived=line.arrived,
+    )
 
 
 def _unreadable(error: OSError) -> str:

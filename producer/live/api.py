@@ -84,6 +84,7 @@ class Door:
                 self._idle.set()
 
     async def _take(self, request: web.Request) -> web.Response:
+        began = round(time.time(), 3)
         key = self._authorised(request)
         if self._inside is None:
             raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
@@ -94,7 +95,7 @@ class Door:
             body = await receive(request, self._settings, held)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
-            arrivals = await _arrivals(body, {**request.query, **body.fields})
+            arrivals = await _arrivals(body, {**request.query, **body.fields}, began)
             placed = await books.accept(arrivals)
         for place in placed:
             metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
@@ -142,7 +143,7 @@ class Door:
             raise BadRequest(507, "the disk of the result store is full", 60.0)
 
 
-async def _arrivals(body: Body, fields: Mapping[str, str]) -> list[Arrival]:
+async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list[Arrival]:
     """What the images are, and their bytes for good. BadName; BadRequest; OSError."""
     camera = names.series_name(fields["camera"]) if "camera" in fields else None
     if "job" not in fields and camera is None:
@@ -157,7 +158,7 @@ async def _arrivals(body: Body, fields: Mapping[str, str]) -> list[Arrival]:
         file = names.harmless(own) or f"{kept.sha256[:16]}.{kept.uri.rpartition('.')[2]}"
         if camera is not None and "job" in fields:
             file = f"{camera}/{file}"
-        arrivals.append(Arrival(series, file, kept.uri, f"sha256:{kept.sha256}", meta, taken))
+        arrivals.append(Arrival(series, file, kept.uri, f"sha256:{kept.sha256}", meta, taken, began))
     return arrivals
 
 

@@ -54,7 +54,7 @@ async def _take(
             continue
         for each in noticed:
             if each.arrival is not None:
-                arrivals.append(each.arrival)
+                arrivals.append(each.arrival._replace(arrived=record.timestamp / 1000))
             if each.outcome is not Outcome.CREATED:
                 metrics.ARRIVALS.labels("bucket", str(each.outcome)).inc()
     if not arrivals:

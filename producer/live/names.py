@@ -9,6 +9,7 @@ from trapstream.core.errors import TrapstreamError
 MOST_META = 4096
 """Characters of a sender's own note on an image."""
 _SERIES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_DRIVE = re.compile(r"[A-Za-z]:\Z")
 _MOST_STEP, _MOST_NAME = 120, 512
 """Bytes of one step of a name, and of all of it."""
 _TIMES = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
@@ -32,8 +33,8 @@ def harmless(given: str) -> str:
     nothing is left.
     """
     printable = "".join(sign for sign in given.replace("\\", "/") if sign.isprintable())
-    steps = [step.strip() for step in re.sub(r"^[A-Za-z]:", "", printable).split("/")]
-    kept = [_cut(step, _MOST_STEP) for step in steps if step not in ("", ".", "..")]
+    steps = [_cut(step.strip(), _MOST_STEP).strip() for step in printable.split("/")]
+    kept = [step for step in steps if step not in ("", ".", "..") and not _DRIVE.match(step)]
     while kept and len("/".join(kept).encode()) > _MOST_NAME:
         kept = kept[1:]  # the name itself says more than the folders before it
     return "/".join(kept)

@@ -47,6 +47,8 @@ class Arrival(NamedTuple):
     """What tells it from all others of its series."""
     meta: str | None = None
     captured: str | None = None
+    arrived: float | None = None
+    """Seconds since 1970."""
 
 
 class Placed(NamedTuple):
@@ -89,7 +91,14 @@ class LiveJob:
             return Placed(self.id, *known, True), None
         seq, file = self.count, names.unique(arrival.file, self.files)
         self._add(arrival.key, file)
-        line = ManifestLine(file=file, uri=arrival.uri, meta=arrival.meta, captured=arrival.captured, key=arrival.key)
+        line = ManifestLine(
+            file=file,
+            uri=arrival.uri,
+            meta=arrival.meta,
+            captured=arrival.captured,
+            arrived=arrival.arrived,
+            key=arrival.key,
+        )
         return Placed(self.id, seq, file, False), line
 
     def take_back(self, lines: Sequence[ManifestLine]) -> None:

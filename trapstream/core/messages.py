@@ -67,6 +67,8 @@ class ImageRef(Message, frozen=True, kw_only=True):
     """A string passed through to the entry, untouched; of a live image its facts, as a JSON object."""
     captured: str | None = None
     """Of a live image: when it was taken, as its sender says, YYYY:MM:DD HH:MM:SS. Its EXIF data goes before it."""
+    arrived: float | None = None
+    """Of a live image: when it came in, seconds since 1970. It tells latency, and stands in no result."""
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ class ManifestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     meta: str | None = None
     captured: str | None = None
     """Of a live image: when it was taken, as its sender says."""
+    arrived: float | None = None
+    """Of a live image: when it came in, seconds since 1970."""
     key: str | None = None
     """Of a live image: what tells it from all others of its series."""
 
