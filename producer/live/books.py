@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -49,7 +48,7 @@ class Books:
     def __init__(self, settings: ProducerSettings, known: Callable[[str], bool]) -> None:
         """`known`: whether Kafka has a job of that id."""
         self._settings, self._known = settings, known
-        self._zone = ZoneInfo(settings.live_zone)
+        self._zone = periods.zone_of(settings.live_zone)
         self._pending: list[_Waiting] = []
         self._came = asyncio.Event()
         self._turn = asyncio.Lock()

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
 from trapstream.core import metrics
 
 _MOST_HEADER = 8190
+_MOST_LEAVING = 200
+_LEAVE_SECONDS = 1.0
 
 
 class Connections:
@@ -19,11 +21,13 @@ class Connections:
         self._server, self._most = server, most
         self.seconds = seconds
         self._open = 0
+        self.leaving = 0
+        """Of those without room, how many are not gone yet."""
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol, as `loop.create_server` wants it."""
         if self._open >= self._most:
-            return _Full()
+            return _Full(self)
         self._open += 1
         metrics.API_CONNECTIONS.set(self._open)
         return _Timed(self, self._server, loop=asyncio.get_running_loop())
@@ -80,17 +84,51 @@ class _Timed(web.RequestHandler):
 
 
 class _Full(asyncio.Protocol):
-    """Says that there is no room, and hangs up."""
+    """Says that there is no room, and hangs up: once asked, or after a moment.
+
+    A client that is hung up on in the middle of its request would not hear it.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._said = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Waits for a request, where few are waited for."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, and not by inheritance
+        if self._connections.leaving >= _MOST_LEAVING:
+            self._end()
+            return
+        self._connections.leaving += 1
+        self._deadline = asyncio.get_running_loop().call_later(_LEAVE_SECONDS, self._end)
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever is asked, the answer is one
+        """Says it; what follows is read and forgotten until the deadline."""
+        self._say()
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The other side has gone, or had its time."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._connections.leaving -= 1
+
+    def _say(self) -> None:
+        if self._said or self._transport is None:
+            return
+        self._said = True
         body = json.dumps({"error": "too many connections; come back in a moment"}).encode()
         head = (
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(head.encode() + body)
-        transport.close()
+        self._transport.write(head.encode() + body)
+
+    def _end(self) -> None:
+        self._say()
+        if self._transport is not None:
+            self._transport.close()
 
 
 @web.middleware

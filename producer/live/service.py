@@ -5,12 +5,11 @@ import contextlib
 import ipaddress
 from collections.abc import AsyncIterator
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
 
-from producer.live import events, incoming, names
+from producer.live import events, incoming, names, periods
 from producer.live.answers import Answers
 from producer.live.api import Door
 from producer.live.backlog import Backlog
@@ -41,9 +40,9 @@ async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -
 def check(settings: ProducerSettings) -> None:
     """Fatal for settings that make no sense, in one line that says what to do."""
     try:
-        ZoneInfo(settings.live_zone)
-    except (ValueError, OSError) as error:
-        raise Fatal(f"TRAPSTREAM_LIVE_ZONE: there is no time zone {settings.live_zone!r}") from error
+        periods.zone_of(settings.live_zone)
+    except periods.NoSuchZone as error:
+        raise Fatal(f"TRAPSTREAM_LIVE_ZONE: {error}; name one as Africa/Nairobi, or UTC") from error
     for place, series in settings.bucket_series.items():
         try:
             names.series_name(series)

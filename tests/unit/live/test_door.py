@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import aiohttp
 import pytest
+import uvloop
 
 from producer.live import incoming
 from producer.live.answers import Answers
@@ -18,10 +20,11 @@ from producer.live.api import Door
 from producer.live.backlog import Backlog
 from producer.live.books import Books
 from producer.live.keys import Keys
-from producer.live.service import listening
+from producer.live.service import check, listening
 from tests import images
 from tests.unit.live.test_books import books
 from tests.unit.live.test_keys import entry, written
+from trapstream.core.errors import Fatal
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import incoming_folder, manifest_path, read_manifest
@@ -29,6 +32,20 @@ from trapstream.core.store import incoming_folder, manifest_path, read_manifest
 NOBODY = "127.0.0.1:1"
 """No Kafka is needed to take an image."""
 PHOTO = images.jpeg(64, 48)
+
+
+P = ParamSpec("P")
+
+
+def as_served(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The test on the loop that services run on: its transports are not asyncio's own."""
+
+    @functools.wraps(test)
+    def run(*given: P.args, **named: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(*given, **named))
+
+    return run
 
 
 class Opened(NamedTuple):
@@ -84,6 +101,7 @@ def form(*parts: bytes, **fields: str) -> aiohttp.FormData:
     return made
 
 
+@as_served
 async def test_an_image_as_it_is(tmp_path: Path) -> None:
     """Answered with its id; its bytes lie under their digest, and the same bytes again get the same id."""
     async with door(tmp_path) as at:
@@ -100,6 +118,7 @@ async def test_an_image_as_it_is(tmp_path: Path) -> None:
         assert (line.captured, line.meta) == ("2026:11:23 05:12:44", '{"meta":"note"}')
 
 
+@as_served
 async def test_several_in_a_form(tmp_path: Path) -> None:
     """Each has its place, in order; fields hold for all of them, and the camera is their folder."""
     async with door(tmp_path) as at:
@@ -114,6 +133,7 @@ async def test_several_in_a_form(tmp_path: Path) -> None:
         assert status == 202 and answer["images"][0]["job"].startswith("C8-")
 
 
+@as_served
 async def test_the_content_tells_what_it_is(tmp_path: Path) -> None:
     """A declared type is not believed, in either direction."""
     async with door(tmp_path) as at:
@@ -143,6 +163,7 @@ REFUSED: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("query", "data", "status", "text"), REFUSED, ids=[text for *_, text in REFUSED])
+@as_served
 async def test_what_is_refused_leaves_nothing(tmp_path: Path, query: str, data: Any, status: int, text: str) -> None:
     """One line says what is wrong; no image of the request is kept, and the next request is served."""
     async with door(tmp_path, upload_bytes=len(PHOTO) + 10_000, upload_images=3) as at:
@@ -152,6 +173,7 @@ async def test_what_is_refused_leaves_nothing(tmp_path: Path, query: str, data: 
         assert (await at.post())[0] == 202
 
 
+@as_served
 async def test_other_requests(tmp_path: Path) -> None:
     """A wrong path or method, an encoded body, a form that is none: JSON and a status, never a traceback."""
     async with door(tmp_path) as at:
@@ -170,6 +192,7 @@ async def test_other_requests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("several", [False, True])
+@as_served
 async def test_a_body_that_is_cut_off(tmp_path: Path, share: float, several: bool) -> None:
     """Nothing of it is accepted, and nothing of it stays on the disk."""
     body, kind = PHOTO, "image/jpeg"
@@ -195,6 +218,7 @@ def _gone(folder: Path) -> None:
         assert time.monotonic() < deadline
 
 
+@as_served
 async def test_a_slow_client_is_ended(tmp_path: Path) -> None:
     """One byte at a time does not hold a place for long, neither in the body nor in the head."""
     async with door(tmp_path, upload_patience_seconds=0.5) as at:
@@ -213,6 +237,7 @@ async def test_a_slow_client_is_ended(tmp_path: Path) -> None:
             writer.close()
 
 
+@as_served
 async def test_silent_connections_are_bounded(tmp_path: Path) -> None:
     """Of hundreds that send nothing only a few are held, each for a moment; afterwards uploads are taken."""
     async with door(tmp_path, upload_connections=20, upload_patience_seconds=1.0) as at:
@@ -232,6 +257,7 @@ async def _all(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
+@as_served
 async def test_keys(tmp_path: Path) -> None:
     """Without one, with a wrong one and with a revoked one the answer is the same; a good one has its quota."""
     path = written(tmp_path / "keys", entry("a", "good", per_minute=2), entry("b", "old", revoked=True))
@@ -248,6 +274,7 @@ async def test_keys(tmp_path: Path) -> None:
         assert status == 503 and str(tmp_path) not in json.dumps(answered)
 
 
+@as_served
 async def test_without_keys_only_programs_of_this_machine(tmp_path: Path) -> None:
     """A web page in a browser, or a name that leads here, is refused."""
     async with door(tmp_path) as at:
@@ -256,6 +283,7 @@ async def test_without_keys_only_programs_of_this_machine(tmp_path: Path) -> Non
         assert (await at.post(headers={"Host": f"localhost:{at.port}"}))[0] == 202
 
 
+@as_served
 async def test_a_deep_backlog_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes is told when to come again; nothing is kept."""
     async with door(tmp_path, upload_backlog=2) as at:
@@ -270,6 +298,7 @@ async def test_a_deep_backlog_and_a_full_disk(tmp_path: Path, monkeypatch: pytes
         assert status == 507 and "full" in said["error"] and at.kept() == []
 
 
+@as_served
 async def test_a_producer_that_stands_by(tmp_path: Path) -> None:
     """It says so, and when to come again."""
     async with door(tmp_path, opened=False) as at:
@@ -277,6 +306,22 @@ async def test_a_producer_that_stands_by(tmp_path: Path) -> None:
         assert status == 503 and "another producer" in answer["error"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("api_host", "0.0.0.0", "without API keys"),
+        ("live_zone", "Mars/Olympus", "no time zone"),
+        ("live_zone", "../../etc/passwd", "no time zone"),
+        ("bucket_series", {"cams": "a/b"}, "cams: a job or camera"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, setting: str, value: Any, text: str) -> None:
+    """The producer does not start, and one line says what to do: nobody opens a door by mistake."""
+    with pytest.raises(Fatal, match=text):
+        check(ProducerSettings(home=tmp_path, **{setting: value}))
+
+
+@as_served
 async def test_nobody_answers_in_time(tmp_path: Path) -> None:
     """The image is accepted; its detections are not there yet."""
     async with door(tmp_path) as at:
