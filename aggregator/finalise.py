@@ -14,6 +14,7 @@ import msgspec
 
 from trapstream import __version__
 from trapstream.core.messages import Counts, JobSpec, ModelInfo
+from trapstream.core.states import images_of
 
 FORMAT_VERSION = "1.6"
 IMAGES_LINE = b'"images": ['
@@ -70,7 +71,7 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         "version": __version__,
         "complete": state is FileState.COMPLETED,
         "state": str(state),
-        "images": _images(spec, counts),
+        "images": images_of(spec, counts.done),
         "detected": counts.detected,
         "empty": counts.empty,
         "failed": dict(sorted(counts.failed.items())),
@@ -92,13 +93,6 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         },
         "custom_metadata": {"trapstream": account},
     }
-
-
-def _images(spec: JobSpec, counts: Counts) -> int:
-    """How many there should be. Nobody knows that of a live job that is open: those that are there."""
-    if spec.total is None:
-        return spec.images if spec.series is None else counts.done
-    return spec.total
 
 
 def detector_name(model: ModelInfo) -> str:

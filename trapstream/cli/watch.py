@@ -46,11 +46,18 @@ def watch(context: Context, folder: Path, series: str, api: str | None, key_file
         folder=place,
         series=series,
         api=url,
-        key=key_file.read_text().strip() if key_file else None,
+        key=_key(key_file),
         memory=context.home / "watch" / f"{series}-{digest}.jsonl",
         settle_seconds=settle,
     )
     asyncio.run(_until_signal(watched))
+
+
+def _key(path: Path | None) -> str | None:
+    try:
+        return path.read_text().strip() if path is not None else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise exits.CommandError(f"the key in {path} cannot be read: {error}") from None
 
 
 async def _until_signal(watched: Watched) -> None:

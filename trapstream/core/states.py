@@ -38,6 +38,13 @@ def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
     return JobState.SEALED if spec.total is not None else JobState.OPEN
 
 
+def images_of(spec: JobSpec, done: int) -> int:
+    """How many images a job has. Nobody knows that of a live job before its seal: those that are done, then."""
+    if spec.total is not None:
+        return spec.total
+    return spec.images if spec.series is None else done
+
+
 def merged(old: JobSpec | None, new: JobSpec) -> JobSpec:
     """`new` after `old` in the log: what was decided once stays so, whoever wrote last.
 

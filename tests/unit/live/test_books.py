@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from msgspec.structs import replace
 
 from producer import cursor
 from producer.live.books import Books, Refused
+from producer.live.owner import owned
 from producer.live.series import Arrival, Placed, Stage
+from tests.waiting import eventually
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import manifest_path, read_manifest
 
@@ -157,3 +159,31 @@ async def test_a_cancelled_jobs_images_are_new_again(tmp_path: Path) -> None:
         job = found.jobs["ridge"][0]
         job.note = replace(job.note, spec=replace(job.note.spec, cancelled=True), stage=Stage.SEALING)
         assert at(await found.accept([arrival(1)])) == [(0, False)]
+
+
+async def test_one_process_owns_the_series_of_a_store(tmp_path: Path) -> None:
+    """Another one waits, and takes over when the first has gone; one that is told to stop meanwhile does."""
+    order: list[str] = []
+
+    async def own(name: str, until: asyncio.Event) -> None:
+        async with owned(tmp_path / "results"):
+            order.append(name)
+            await until.wait()
+
+    over = asyncio.Event()
+    first = asyncio.create_task(own("first", over))
+    await eventually("the first", _truth(lambda: order == ["first"]))
+    second, third = (asyncio.create_task(own(name, over)) for name in ("second", "third"))
+    await asyncio.wait({second, third}, timeout=0.2)
+    assert order == ["first"]
+    third.cancel()
+    over.set()
+    await asyncio.wait({first, second, third})
+    assert order == ["first", "second"] and third.cancelled()
+
+
+def _truth(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return condition()
+
+    return look
