@@ -143,17 +143,16 @@ class _Watcher:
                 del self._waiting[path]
             elif now != wait.found:
                 self._waiting[path] = _Wait(now, time.monotonic())
-            elif time.monotonic() >= wait.since + self._still_seconds(now):
+            elif self._is_still(now, time.monotonic() - wait.since):
                 whole.append(now)
         for start in range(0, len(whole), _TOGETHER):
             if stop.is_set():
                 return
             await asyncio.gather(*(self._send(found, stop) for found in whole[start : start + _TOGETHER]))
 
-    def _still_seconds(self, found: Found) -> float:
-        """For how long a file must not have changed."""
-        settle = self._watched.settle_seconds
-        return settle if not _is_cut(self._path(found)) else max(settle, _CUT_SECONDS)
+    def _is_still(self, found: Found, seconds: float) -> bool:
+        """Whether a file that has not changed for so long is whole."""
+        return seconds >= self._watched.settle_seconds and (seconds >= _CUT_SECONDS or not _is_cut(self._path(found)))
 
     async def _send(self, found: Found, stop: asyncio.Event) -> None:
         """One file. Returns once the producer has it for good, or never will."""

@@ -80,6 +80,7 @@ class Books:
 
     async def load(self) -> None:
         """Takes up what is written down. OSError, or msgspec.DecodeError for a note that cannot be read."""
+        self.jobs.clear()  # of an attempt that a disk cut short
         for note in await asyncio.to_thread(read_notes, self._settings.results):
             job = await asyncio.to_thread(opened, self._settings.results, note)
             place = cursor.read_live(cursor.live_path(self._settings.cursors, job.id))
