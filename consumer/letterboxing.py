@@ -25,9 +25,6 @@ def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> L
     wanted = [
         Encoded(fetched.data, fetched.task.spec.model.image_size, fetched.task.spec.model.stride) for fetched in batch
     ]
-    for fetched in batch:
-        if fetched.task.spec.series is not None:
-            fetched.task.shots.append(read_shot(fetched.data))
     failed: list[tuple[Task, Permanent]] = []
     alike: dict[tuple[str, tuple[int, ...]], list[tuple[Task, Decoded]]] = defaultdict(list)
     for fetched, decoded in zip(batch, decoder.decode(wanted), strict=True):
@@ -35,6 +32,8 @@ def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> L
             failed.append((fetched.task, decoded))
         else:
             alike[fetched.task.spec.model.label, decoded.pixels.shape].append((fetched.task, decoded))
+            if fetched.task.spec.series is not None:
+                fetched.task.shots[:] = [read_shot(fetched.data)]  # it may come here twice
     slab.hold(sum(decoded.pixels.nbytes for members in alike.values() for _, decoded in members))
     groups, offset = [], 0
     for (_, shape), members in alike.items():

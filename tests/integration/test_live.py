@@ -22,10 +22,13 @@ from aggregator.partial import partial
 from bench import chaos_model
 from bench.arrivals import image
 from producer.watch import Watched, watch
+from tests import images
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service
 from tests.integration.whole import Whole, whole
+from tests.megadetector_rules import check_data
 from tests.unit.live.test_notices import minio
+from tests.unit.test_shot import photograph
 from tests.waiting import eventually
 from trapstream.core import faults, kafka, letters, status, store
 from trapstream.core.messages import JobSpec, JobState
@@ -64,13 +67,15 @@ class Live:
     def producer(self) -> Service:
         return self.works.running["producer-0"]
 
-    async def send(self, session: aiohttp.ClientSession, series: str, number: int, query: str = "") -> dict[str, Any]:
+    async def send(
+        self, session: aiohttp.ClientSession, series: str, number: int, query: str = "", data: bytes | None = None
+    ) -> dict[str, Any]:
         """Uploads an image, again and again until it is answered with 2xx; its place."""
 
         async def attempt() -> dict[str, Any] | None:
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 url = f"{self.api}/v1/images?job={series}&file={number}.jpg{query}"
-                async with session.post(url, data=image(number)) as answer:
+                async with session.post(url, data=data or image(number)) as answer:
                     if answer.status in (200, 202):
                         [place] = (await answer.json())["images"]
                         return dict(place)
@@ -173,6 +178,46 @@ async def test_an_upload_is_answered_with_its_detections(live: Live) -> None:
         again = await live.send(session, "waited", 1, "&wait=30")
         assert again == first | {"repeated": True}
     assert await live.partial("waited", 1) == {"C7/1.jpg": first["result"]}
+
+
+async def test_what_the_camera_wrote_is_in_the_entry(live: Live) -> None:
+    """Its capture time goes before the sender's, its serial number joins the sender's facts; the format is kept."""
+    data = photograph(taken="2026:11:22 23:59:01", serial="HC600 77")
+    query = "&wait=30&camera=C7&meta=battery+80&captured=2020-01-01T00:00:00"
+    async with aiohttp.ClientSession() as session:
+        place = await live.send(session, "exif", 1, query, data)
+        await live.send(session, "exif", 2, "&wait=30")
+    entry = place["result"]
+    assert entry["datetime"] == "2026:11:22 23:59:01"
+    assert json.loads(entry["meta"]) == {"camera": "C7", "meta": "battery 80", "serial": "HC600 77"}
+    [spec] = await live.specs("exif")
+    out = io.BytesIO()
+    await partial(live.servers, spec, out)
+    found = msgspec.json.decode(out.getvalue())
+    assert check_data(found) == []
+    assert [image.get("datetime", "no key") for image in found["images"]] == [entry["datetime"], None]
+
+
+async def test_bad_images_cost_their_own_entry(live: Live) -> None:
+    """Of one form the good ones are answered, each bad one fails with its reason, and none is left out."""
+    kinds = {
+        "good": images.jpeg(64, 48), "cut": images.truncated(images.jpeg(64, 48)), "bomb": images.bomb(),
+        "length": images.damaged_length(), "exif": images.damaged_exif(), "cmyk": images.cmyk(64, 48),
+        "grey": images.grey16(64, 48), "gif": images.palette("GIF"), "head": images.jpeg(64, 48)[:20],
+    }  # fmt: skip
+    form = aiohttp.FormData()
+    for name, data in kinds.items():
+        form.add_field("image", data, filename=f"{name}.jpg")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{live.api}/v1/images?job=kinds&wait=50", data=form) as answer,
+    ):
+        assert answer.status == 200
+        found = {place["file"]: place["result"] for place in (await answer.json())["images"]}
+    failed = {name for name, entry in found.items() if entry["detections"] is None}
+    assert failed == {"bomb.jpg", "head.jpg"}
+    assert "too many pixels" in found["bomb.jpg"]["failure"]
+    assert await live.partial("kinds", len(kinds)) == found
 
 
 async def test_a_buckets_events(live: Live) -> None:

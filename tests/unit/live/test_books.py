@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -67,6 +68,24 @@ async def test_each_image_has_one_place(
             f"sha256:{number}"
             for _, number in sorted((seq, number) for (of, number), (_, seq, _) in places.items() if of == series)
         ]
+
+
+async def test_many_uploads_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred that come together are on disk after a few, and each is told only after its own."""
+    synced: list[int] = []
+    real = os.fsync
+
+    def counted(handle: int) -> None:
+        real(handle)
+        synced.append(handle)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    async with books(tmp_path) as found:
+        await found.accept([arrival(0)])
+        before = len(synced)
+        places = await asyncio.gather(*(found.accept([arrival(number)]) for number in range(1, 101)))
+        assert 1 <= len(synced) - before <= 10
+    assert sorted(seq for [place] in places for seq, _ in at([place])) == list(range(1, 101))
 
 
 async def test_a_full_job_is_followed_by_another(tmp_path: Path) -> None:
