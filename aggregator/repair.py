@@ -143,8 +143,8 @@ def reference(spec: JobSpec, missing: Missing) -> bytes:
             file=line.file,
             uri=line.uri,
             meta=line.meta,
-            captured=line.captured,
-            arrived=line.arrived,
+            captured=line.captured or msgspec.UNSET,
+            arrived=line.arrived or msgspec.UNSET,
         )
     )
 

@@ -49,7 +49,7 @@ def read_shot(data: bytes) -> Shot:
 
 def taken(ref: ImageRef, shot: Shot) -> str | None:
     """When the image was taken: the camera itself goes before whoever sent it."""
-    return shot.taken or ref.captured
+    return shot.taken or ref.captured or None
 
 
 def meta(ref: ImageRef, shot: Shot) -> str | None:

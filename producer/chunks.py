@@ -76,8 +76,8 @@ def reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
         file=line.file,
         uri=line.uri,
         meta=line.meta,
-        captured=line.captured,
-        arrived=line.arrived,
+        captured=line.captured or msgspec.UNSET,
+        arrived=line.arrived or msgspec.UNSET,
     )
 
 

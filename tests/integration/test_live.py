@@ -282,6 +282,7 @@ async def test_a_watched_folder(live: Live, tmp_path: Path) -> None:
     assert all("failure" not in entry for entry in entries.values())
 
 
+@pytest.mark.timeout(300)
 async def test_a_producer_that_dies_at_each_step_loses_nothing(live: Live) -> None:
     """It is started again after each death; each image is sent until its 2xx, and is in one file once."""
     small = {"TRAPSTREAM_LIVE_MOST_IMAGES": "6"}  # a job is sealed when it is full

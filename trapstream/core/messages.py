@@ -65,9 +65,9 @@ class ImageRef(Message, frozen=True, kw_only=True):
     """Where to read it: file://, http(s)://, s3://, gs:// or az://; percent-encoded."""
     meta: str | None = None
     """A string passed through to the entry, untouched; of a live image its facts, as a JSON object."""
-    captured: str | None = None
+    captured: str | msgspec.UnsetType = msgspec.UNSET
     """Of a live image: when it was taken, as its sender says, YYYY:MM:DD HH:MM:SS. Its EXIF data goes before it."""
-    arrived: float | None = None
+    arrived: float | msgspec.UnsetType = msgspec.UNSET
     """Of a live image: when it came in, seconds since 1970. It tells latency, and stands in no result."""
 
 
