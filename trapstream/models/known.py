@@ -104,9 +104,8 @@ def recognise(file: Path, md5: str) -> Recognised | None:
     for known in KNOWN:
         if md5 == known.md5:
             return Recognised(known, certain=True)
-    stems = {_stem(file.name), _stem(file.name).removesuffix("-1280")}
     for known in KNOWN:
-        if stems & {_stem(known.file), known.name}:
+        if _stem(file.name) == _stem(known.file):
             return Recognised(known, certain=False)
     return None
 
@@ -124,6 +123,6 @@ def digests(file: Path) -> tuple[str, str]:
 def _stem(name: str) -> str:
     """A file's name in lower case, without the ending of a model file."""
     lower = name.lower()
-    for ending in (".pt", ".pth", ".ckpt", ".onnx"):
+    for ending in (".pt", ".pth", ".ckpt", ".onnx", "-1280"):  # two of the published names end in their size
         lower = lower.removesuffix(ending)
     return lower
