@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trapstream.models import bundles, store
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
+from trapstream.models.weights import write_graph
 
 CARD = Card(
     name="owl", version="1", family="test", classes={"1": "animal"}, image_size=64, stride=32,
@@ -147,7 +148,7 @@ def test_what_check_refuses_is_not_kept(tmp_path: Path) -> None:
         raise store.StoreError("not equal")
 
     with pytest.raises(store.StoreError, match="not equal"):
-        store.keep(tmp_path, CARD, lambda draft: store.write_graph(draft / store.GRAPH, graph()), check)
+        store.keep(tmp_path, CARD, lambda draft: write_graph(draft / store.GRAPH, graph()), check)
     assert seen == [(True, True)]
     assert everything(tmp_path) == {}
     assert not (tmp_path / "models/owl").exists()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import classes, known, store
 from trapstream.models.card import Card
-from trapstream.models.complete import complete
+from trapstream.models.complete import PREFIX, complete
 from trapstream.models.exports import Hints, read_export
 from trapstream.models.known import Recognised
 from trapstream.models.onnx_file import ExportError
 from trapstream.models.raw import RawModel
 from trapstream.models.store import Bundle
+from trapstream.models.weights import hollow, large, write_graph
 from trapstream.models.yolov5.read import read_checkpoint
 
 _TYPICAL, _CONSERVATIVE = 0.2, 0.1
@@ -93,16 +94,17 @@ def import_model(
         source=found.known.source if found and found.certain else file.name,
         licence=found.known.licence if found else "unknown: ask the makers of the file",
     )  # fmt: skip
-    parts = [raw]
+    parts = [raw]  # to be let go of before the check
 
     def write(draft: Path) -> None:
         progress("writing the bundle", 0)
         detector = parts.pop()
-        store.write_graph(draft / store.RAW, detector.graph)
-        store.write_graph(draft / store.GRAPH, complete(detector, members=chosen.members))
+        write_graph(draft / store.RAW, detector.graph)
+        completed = complete(replace(detector, graph=hollow(detector.graph)), members=chosen.members)
+        write_graph(draft / store.GRAPH, completed, large(detector.graph, PREFIX))
 
     notes = (*raw.notes, *_notes(file, options, found))
-    del raw  # a large detector is several times in memory otherwise
+    del raw
     return Imported(store.keep(home, card, write, check), notes)
 
 

@@ -18,6 +18,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.store import whole_file
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
+from trapstream.models.weights import write_graph
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""
@@ -226,8 +227,3 @@ def _card(path: Path) -> Card:
 
 def _default_file(home: Path, name: str) -> Path:
     return models_folder(home) / name / ".default"
-
-
-def write_graph(path: Path, model: onnx.ModelProto) -> None:
-    """Writes a graph, in the same bytes each time. OSError as the disk gives it."""
-    path.write_bytes(model.SerializeToString(deterministic=True))
