@@ -411,25 +411,24 @@ def yolo_mit(classes: int = 3, size: Size = (64, 96), seed: int = 0, auxiliary: 
     return Exported(write.model([images_input(size, None)], outputs, 17), reference)
 
 
-def overlap(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes given by corners."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    if (high <= low).any():
-        return 0.0
-    shared = float(np.prod(high - low))
-    return shared / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - shared)
+def overlaps(one: Array, others: Array) -> Array:
+    """Intersection over union of a box [4] with others [k, 4], all given by corners."""
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    shared = np.where((sides > 0).all(1), sides.prod(1), 0.0)
+    return shared / ((one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared)
 
 
 def detections(boxes: Array, scores: Array, rule: Rule, suppress: bool = True) -> Array:
     """MegaDetector's rule for one image, one box at a time: rows of (corners, confidence, class)."""
     labels, best = scores.argmax(1), scores.max(1)
     corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+    left = [index for index in np.argsort(-best, kind="stable") if best[index] > rule.threshold]
     kept: list[int] = []
-    for index in np.argsort(-best, kind="stable"):
-        rivals = [k for k in kept if labels[k] == labels[index]] if suppress else []
-        if best[index] > rule.threshold and all(overlap(corners[index], corners[k]) <= rule.iou for k in rivals):
-            kept.append(int(index))
-    kept = kept[: rule.most]
+    while left and len(kept) < rule.most:
+        kept.append(left.pop(0))
+        if suppress and left:
+            beaten = (labels[left] == labels[kept[-1]]) & (overlaps(corners[kept[-1]], corners[left]) > rule.iou)
+            left = [index for index, gone in zip(left, beaten, strict=True) if not gone]
     return np.concatenate([corners[kept], best[kept, None], labels[kept, None].astype(np.float32)], 1)
 
 
