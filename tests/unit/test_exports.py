@@ -11,15 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import models
-from tests.models import Array, Exported, Rule, Writer
-from trapstream.models.complete import complete
+from tests.models import Array, Exported, Writer
+from trapstream.models.complete import Rule, complete
 from trapstream.models.exports import Hints, read_export
 from trapstream.models.onnx_file import ExportError
 from trapstream.models.probe import Probe, noise
 from trapstream.models.raw import RawModel
 
 NAMES = ("animal", "person", "vehicle")
-METADATA: dict[str, object] = {
+METADATA = {
     "names": dict(enumerate(NAMES)),
     "stride": 32,
     "imgsz": [64, 96],
@@ -276,7 +276,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], Hints, str]] = {
     "half free": (simple(["N", 3, 64, "W"], filled(1, 300, 6), 3), Hints(), "only one side"),
     "masks": (lambda: with_output("output1", 4), Hints(), "masks or more"),
     "task": (lambda: models.yolov8(metadata={"task": "segment"}).model, Hints(), "for the task segment"),
-    "undecoded": (simple(IMAGE, filled(1, 84, 7, value=-3), 3), Hints(), "no layout that is known"),
+    "undecoded": (simple(IMAGE, filled(1, 84, 7, value=-3), 3), Hints(), "scores go from -3 to -3"),
+    "no layout": (simple(IMAGE, filled(1, 2000, 7), 3), Hints(), "known are yolov5"),
     "not in pixels": (simple(IMAGE, filled(1, 84, 8), 3), Hints(family="yolov8"), "not in pixels"),
     "logits": (simple(IMAGE, filled(1, 252, 8, value=7), 3), Hints(), "scores go from 7 to 7"),
     "names of others": (lambda: models.yolov8(metadata=FOUR).model, Hints(), "3 classes, and there are 4 names"),
@@ -285,7 +286,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], Hints, str]] = {
     "class beyond": (lambda: models.end_to_end().model, Hints(names=("a", "b")), "and there are 2 names"),
     "size of rtdetr": (lambda: models.rtdetr(size=None).model, Hints(), "--image-size tells which"),
     "other size": (lambda: models.yolov8(size=(64, 64)).model, Hints(image_size=640), "can only be 64"),
-    "other family": (lambda: models.yolov8().model, Hints(family="rtdetr"), "no layout"),
+    "other family": (lambda: models.yolov8().model, Hints(family="rtdetr"), "as rtdetr its boxes"),
     "no such family": (lambda: models.yolov8().model, Hints(family="yolo3000"), "there is yolov5"),
     "opset": (lambda: models.yolov8(opset=24).model, Hints(), "opset 24 cannot be read"),
     "nan": (with_nan, Hints(), "values that are not numbers"),
