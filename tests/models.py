@@ -5,7 +5,7 @@ A network is one convolution a scale, over patches that do not overlap; what fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,7 @@ class Writer:
         return name
 
     def model(
-        self, inputs: Sequence[Any], outputs: dict[str, int], opset: int, metadata: dict[str, object] | None = None
+        self, inputs: Sequence[Any], outputs: dict[str, int], opset: int, metadata: Mapping[str, object] | None = None
     ) -> onnx.ModelProto:
         """The model; `outputs` are names with the number of their dimensions, in float32 but for labels."""
         described = [
@@ -142,7 +142,7 @@ def yolov5(
     batch: int | None = None,
     seed: int = 0,
     opset: int = 17,
-    metadata: dict[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
     scales: bool = False,
 ) -> Exported:
     """A row for each cell and anchor: [N, 3 * cells, 5 + C]. `scales` adds the undecoded ones, as old exports do."""
@@ -227,7 +227,7 @@ def yolov8(
     batch: int | None = None,
     seed: int = 0,
     opset: int = 17,
-    metadata: dict[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
     half: bool = False,
     rows: bool = False,
 ) -> Exported:
@@ -271,7 +271,7 @@ def end_to_end(
     batch: int | None = None,
     seed: int = 0,
     opset: int = 17,
-    metadata: dict[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
 ) -> Exported:
     """YOLOv10's: the best 300 pairs of cell and class, [N, 300, 6]."""
     weights = random_weights(seed, 4 * BINS + classes)
@@ -328,7 +328,7 @@ def rtdetr(
     batch: int | None = None,
     seed: int = 0,
     opset: int = 17,
-    metadata: dict[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
     heads: bool = False,
     top: bool = False,
 ) -> Exported:
@@ -411,25 +411,25 @@ def yolo_mit(classes: int = 3, size: Size = (64, 96), seed: int = 0, auxiliary: 
     return Exported(write.model([images_input(size, None)], outputs, 17), reference)
 
 
-def overlap(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes given by corners."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    if (high <= low).any():
-        return 0.0
-    shared = float(np.prod(high - low))
-    return shared / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - shared)
+def overlaps(one: Array, others: Array) -> Array:
+    """Intersection over union of a box [4] with others [k, 4], all given by corners."""
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    shared = np.where((sides > 0).all(1), sides.prod(1), 0.0)
+    union = (one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared
+    return np.asarray(shared / union)
 
 
 def detections(boxes: Array, scores: Array, rule: Rule, suppress: bool = True) -> Array:
     """MegaDetector's rule for one image, one box at a time: rows of (corners, confidence, class)."""
     labels, best = scores.argmax(1), scores.max(1)
     corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+    left = [index for index in np.argsort(-best, kind="stable") if best[index] > rule.threshold]
     kept: list[int] = []
-    for index in np.argsort(-best, kind="stable"):
-        rivals = [k for k in kept if labels[k] == labels[index]] if suppress else []
-        if best[index] > rule.threshold and all(overlap(corners[index], corners[k]) <= rule.iou for k in rivals):
-            kept.append(int(index))
-    kept = kept[: rule.most]
+    while left and len(kept) < rule.most:
+        kept.append(left.pop(0))
+        if suppress and left:
+            beaten = (labels[left] == labels[kept[-1]]) & (overlaps(corners[kept[-1]], corners[left]) > rule.iou)
+            left = [index for index, gone in zip(left, beaten, strict=True) if not gone]
     return np.concatenate([corners[kept], best[kept, None], labels[kept, None].astype(np.float32)], 1)
 
 

@@ -46,15 +46,13 @@ def image_input(model: onnx.ModelProto) -> ImageInput:
     images = [value for value in inputs if len(_dimensions(value)) == 4]
     sizes = [value for value in inputs if len(_dimensions(value)) == 2 and _dimensions(value)[1] == 2]
     if len(images) != 1 or len(images) + len(sizes) != len(inputs) or len(sizes) > 1:
-        shown = ", ".join(f"{value.name} {_dimensions(value)}" for value in inputs[:5])
+        shown = ", ".join(f"{value.name} {_shown(value)}" for value in inputs[:5])
         raise ExportError(f"it takes {shown or 'nothing'}; a detector takes images [N, 3, height, width]")
     (image,) = images
     element = image.type.tensor_type.elem_type
     batch, channels, height, width = _dimensions(image)
     if channels != 3 and width == 3:
-        raise ExportError(
-            f"it takes images as {_dimensions(image)}; [N, 3, height, width] is needed: export from PyTorch"
-        )
+        raise ExportError(f"it takes images as {_shown(image)}; [N, 3, height, width] is needed: export from PyTorch")
     if isinstance(channels, int) and channels != 3:
         raise ExportError(f"it takes images of {channels} channel{'s' * (channels != 1)}; photographs have 3")
     if element not in {TensorProto.FLOAT, TensorProto.FLOAT16}:
@@ -63,7 +61,7 @@ def image_input(model: onnx.ModelProto) -> ImageInput:
             "it without steps of its own before it"
         )
     if isinstance(height, int) != isinstance(width, int):
-        raise ExportError(f"only one side of its images {_dimensions(image)} is fixed: export it with both, or none")
+        raise ExportError(f"only one side of its images {_shown(image)} is fixed: export it with both, or none")
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     if fixed is not None and not 1 <= min(fixed) <= max(fixed) <= _LARGEST_SIDE:
         raise ExportError(f"it takes images of {width} x {height} pixels; a side has 1 to {_LARGEST_SIDE}")
@@ -85,3 +83,7 @@ def _dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
         else dimension.dim_param or "?"
         for dimension in value.type.tensor_type.shape.dim
     ]
+
+
+def _shown(value: onnx.ValueInfoProto) -> str:
+    return f"[{', '.join(map(str, _dimensions(value)))}]"

@@ -16,11 +16,12 @@ from onnx import TensorProto, helper
 
 from trapstream.models import layouts
 from trapstream.models.batches import BATCH, keeps_apart, one_by_one, with_free_batch
+from trapstream.models.classes import checked_names
 from trapstream.models.decoding import decode
 from trapstream.models.exported_input import ImageInput, image_input
 from trapstream.models.layouts import Kind, Layout, UnknownLayoutError
 from trapstream.models.metadata import Told, read_metadata
-from trapstream.models.naming import prefixed
+from trapstream.models.naming import add_prefix
 from trapstream.models.onnx_file import ExportError, load_onnx
 from trapstream.models.opset import OpsetError, brought_to_opset
 from trapstream.models.probe import Probe, ProbeError, noise
@@ -48,7 +49,8 @@ class Hints:
 
 
 def read_export(path: Path, hints: Hints | None = None) -> RawModel:
-    """The detector in the ONNX file `path`. ExportError says in one line what is wrong, or what has to be told.
+    """The detector in the ONNX file `path`. ExportError says in one line what is wrong, or what has to be told;
+    ClassMapError names what can be no name of a class.
 
     The graph is run a few times on images of noise: to see what its outputs are, and whether it keeps the images of a
     batch apart. One that does not, as it was exported for a single image, is put into a loop.
@@ -59,6 +61,8 @@ def read_export(path: Path, hints: Hints | None = None) -> RawModel:
     model = load_onnx(path)
     told = read_metadata(model)
     told = replace(told, names=hints.names or told.names, stride=hints.stride or told.stride)
+    if told.names is not None:
+        checked_names(told.names, str(path))
     if told.task not in {None, "detect"}:
         raise ExportError(f"{path}: its metadata say that it is for the task {told.task}; only detect is of use")
     try:
@@ -72,18 +76,24 @@ def read_export(path: Path, hints: Hints | None = None) -> RawModel:
 
 
 def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) -> RawModel:
-    model = _with_prefix(model)
+    _make_room(model)
     size = source.fixed or _FREE_SIZE
     probe = Probe(model)
     try:
         answers = probe.run(_feeds(source, size))
-    except ProbeError:
-        # A side can be called free that is not. Then it takes the size it was exported for.
-        wanted = told.size or ((hints.image_size,) * 2 if hints.image_size else None)
-        if source.fixed or wanted is None or wanted == size:
+    except ProbeError as error:
+        if source.fixed:
             raise
+        # A side can be called free that is not. Then it takes the size it was exported for.
+        wanted = told.size if hints.image_size is None else (hints.image_size, hints.image_size)
+        if wanted is None:
+            raise ExportError(
+                f"it does not run on {size[1]} x {size[0]} pixels, though it says that any size will do: --image-size "
+                f"tells the one it was exported for ({error})"
+            ) from error
         source, size = replace(source, fixed=wanted), wanted
         answers = probe.run(_feeds(source, size))
+    del probe  # and its copy of the weights
     outputs = {name.removeprefix(PREFIX): value for name, value in answers.items()}
     layout = layouts.recognise(outputs, size, told.names, hints.family)
     fixed = source.fixed
@@ -96,7 +106,7 @@ def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) 
             f"it takes {source.fixed[1]} x {source.fixed[0]} pixels and nothing else, so --image-size can only be "
             f"{max(source.fixed)}; export the model again for another"
         )
-    graph = _for_any_batch(_decoded(model, source, layout, fixed), source, fixed or size)
+    graph = _for_any_batch(_decode(model, source, layout, fixed), source, fixed or size)
     image_size = max(fixed) if fixed else hints.image_size or (max(told.size) if told.size else None)
     return RawModel(
         graph=graph,
@@ -111,16 +121,16 @@ def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) 
     )
 
 
-def _with_prefix(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with names that leave room for those of the nodes to come. The old one is not used again."""
-    copy = helper.make_model(prefixed(model.graph, PREFIX), opset_imports=model.opset_import)
-    copy.ir_version = max(helper.find_min_ir_version_for(model.opset_import), 8)
-    copy.functions.extend(model.functions)
-    kept = {tensor.name for tensor in copy.graph.initializer}
-    inputs = [value for value in copy.graph.input if value.name not in kept]  # old files list the weights too
-    del copy.graph.input[:]
-    copy.graph.input.extend(inputs)
-    return copy
+def _make_room(model: onnx.ModelProto) -> None:
+    """Gives the model names that leave room for those of the nodes to come, and a version that fits its opset."""
+    add_prefix(model.graph, PREFIX)
+    model.ir_version = max(helper.find_min_ir_version_for(model.opset_import), 8)
+    kept = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in kept]  # old files list the weights too
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
 
 
 def _feeds(source: ImageInput, size: tuple[int, int]) -> dict[str, NDArray[np.generic]]:
@@ -131,32 +141,27 @@ def _feeds(source: ImageInput, size: tuple[int, int]) -> dict[str, NDArray[np.ge
     return feeds
 
 
-def _decoded(
+def _decode(
     model: onnx.ModelProto, source: ImageInput, layout: Layout, fixed: tuple[int, int] | None
 ) -> onnx.ModelProto:
-    """The export between an input in float32 and `boxes` and `scores`."""
-    inner = model.graph
-    nodes = [helper.make_node("Cast", ["images"], [PREFIX + source.name], to=source.element)]
-    constants = []
+    """The model itself, put between an input in float32 and `boxes` and `scores`."""
+    graph = model.graph
+    before = [helper.make_node("Cast", ["images"], [PREFIX + source.name], to=source.element)]
     if source.sizes is not None and fixed is not None:
-        nodes += _sizes_nodes(source)
-        constants = _sizes_constants(source, fixed)
+        before += _sizes_nodes(source)
+        graph.initializer.extend(_sizes_constants(source, fixed))
     made = decode(replace(layout, outputs=tuple(PREFIX + name for name in layout.outputs)), fixed)
-    height, width = fixed or ("height", "width")
-    graph = helper.make_graph(
-        [*nodes, *inner.node, *made.nodes],
-        "detector",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [source.batch or BATCH, 3, height, width])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [source.batch or BATCH, None, None])
-            for name in ("boxes", "scores")
-        ],
-        [*inner.initializer, *constants, *made.constants],
+    for node in reversed(before):
+        graph.node.insert(0, node)
+    graph.node.extend(made.nodes)
+    graph.initializer.extend(made.constants)
+    batch, (height, width) = source.batch or BATCH, fixed or ("height", "width")
+    del graph.input[:], graph.output[:]
+    graph.input.append(helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width]))
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, None, None]) for name in ("boxes", "scores")
     )
-    graph.sparse_initializer.extend(inner.sparse_initializer)
-    whole = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    whole.functions.extend(model.functions)
-    return whole
+    return model
 
 
 def _sizes_nodes(source: ImageInput) -> list[onnx.NodeProto]:

@@ -94,9 +94,9 @@ def recognise(
         both = " and as ".join(f"{each.kind.family} with {each.classes} classes" for each in fitting)
         raise UnknownLayoutError(f"its output {shapes} can be read as {both}: --names or --family decides")
     if not fitting:
-        why = "; ".join(f"not {each.kind.family}: {fault}" for each, fault in faults.items())
+        why = dict.fromkeys(f"as {each.kind.family} {fault}" for each, fault in faults.items())
         raise UnknownLayoutError(
-            f"its output {shapes} is no layout that is known ({', '.join(FAMILIES)})" + (f"; {why}" if why else "")
+            f"its output {shapes} cannot be read: " + ("; ".join(why) or f"known are {', '.join(FAMILIES)}")
         )
     (layout,) = fitting
     if layout.classes == 0:
@@ -169,7 +169,7 @@ def _is_mit(values: list[Array]) -> bool:
 def _fault(layout: Layout, outputs: Mapping[str, Array], names: Sequence[str] | None) -> str | None:
     """Why the numbers cannot be of this layout; None where they can."""
     if names is not None and layout.classes != len(names):
-        return f"that would have {layout.classes} classes, and there are {len(names)} names"
+        return f"it would have {layout.classes} classes, and there are {len(names)} names"
     rule = _RULES.get(layout.kind)
     return None if rule is None else rule(outputs[layout.outputs[0]].astype(np.float32), _count(names))
 
@@ -212,7 +212,7 @@ def _end_to_end_fault(rows: NDArray[np.float32], classes: int) -> str | None:
 
 def _label_fault(labels: NDArray[np.float32], classes: int) -> str | None:
     if classes and labels.max(initial=0) >= classes:
-        return f"it names class {int(labels.max())}, and there are {classes} names"
+        return f"it names class {int(labels.max())} (the first is 0), and there are {classes} names"
     return None
 
 

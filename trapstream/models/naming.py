@@ -10,11 +10,12 @@ def prefixed(graph: onnx.GraphProto, prefix: str) -> onnx.GraphProto:
     """
     copy = onnx.GraphProto()
     copy.CopyFrom(graph)
-    _rename(copy, prefix)
+    add_prefix(copy, prefix)
     return copy
 
 
-def _rename(graph: onnx.GraphProto, prefix: str) -> None:
+def add_prefix(graph: onnx.GraphProto, prefix: str) -> None:
+    """The same, in place: weights of half a gigabyte are not copied for a name."""
     for named in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         named.name = prefix + named.name
     for sparse in graph.sparse_initializer:
@@ -26,4 +27,4 @@ def _rename(graph: onnx.GraphProto, prefix: str) -> None:
         node.output[:] = [prefix + name if name else name for name in node.output]
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                _rename(inner, prefix)
+                add_prefix(inner, prefix)
