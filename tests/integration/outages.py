@@ -103,6 +103,11 @@ def waiting(port: int, on: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+async def asked(question: Callable[[], bool]) -> bool:
+    """The answer to a question that blocks."""
+    return await asyncio.to_thread(question)
+
+
 async def announced(service: Service, port: int, on: str) -> None:
     """Waits until the service says in its log and by its metric that it waits for `on`."""
 

@@ -19,7 +19,7 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     """A model that answers dark images and fails on bright ones, as a broken export does."""
     repository = stack.home / "triton" / "repository"
     graph = repository.parent / "picky.onnx"
-    _write_picky(graph)
+    write_picky(graph)
     name = entry_name("picky", "1")
     entry.render(graph, name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
@@ -29,7 +29,7 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     await client.close()
 
 
-def _write_picky(path: Path) -> None:
+def write_picky(path: Path) -> None:
     """Brightness chooses a row of a table that has only one: the second is an error at run time."""
     values = {
         "axes": np.array([1, 2, 3], "i8"), "limit": np.float32(200), "table": np.zeros((1, 300, 6), "f4"),

@@ -74,7 +74,7 @@ async def _results(stack: RunningStack, job: str) -> list[ImageResult]:
     return [result for result in decoded if result.job == job]
 
 
-async def _lag(stack: RunningStack, lane: Lane) -> int:
+async def lag(stack: RunningStack, lane: Lane) -> int:
     """References of the lane that are not yet committed."""
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
     await admin.start()
@@ -116,7 +116,7 @@ async def test_each_reference_is_answered_and_then_committed(
     assert sorted(result.seq for result in answers) == list(range(60))
     assert {result.outcome for result in answers} == {Outcome.EMPTY}
     assert msgspec.json.decode(answers[0].entry)["detections"] == []
-    assert await _lag(stack, Lane.BULK) == await _lag(stack, Lane.LIVE) == 0
+    assert await lag(stack, Lane.BULK) == await lag(stack, Lane.LIVE) == 0
 
 
 async def test_what_cannot_be_read_is_parked(
@@ -215,4 +215,4 @@ async def test_a_cancelled_job_is_skipped(
         await _until_answered(stack, member, 5)
         assert process.stop() == 0
     assert await _results(stack, f"{member}-gone") == []
-    assert await _lag(stack, Lane.BULK) == 0
+    assert await lag(stack, Lane.BULK) == 0
