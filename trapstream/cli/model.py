@@ -4,7 +4,11 @@ import click
 
 from trapstream.cli.verbs import Verbs
 
-VERBS: dict[str, str] = {}
+VERBS = {
+    "ls": "trapstream.cli.model_ls:ls",
+    "deploy": "trapstream.cli.model_deploy:deploy",
+    "rollback": "trapstream.cli.model_rollback:rollback",
+}
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
 

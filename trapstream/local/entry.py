@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.entries import TRITON_VERSION
+from trapstream.models.deployed import RUNTIME, Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
@@ -59,9 +60,9 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
     return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
 
 
-def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
-    """config.pbtxt of the ONNX Runtime entry."""
-    template = string.Template(_template("config.pbtxt"))
+def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving, runtime: Runtime = RUNTIME) -> str:
+    """config.pbtxt of the entry."""
+    template = string.Template(_template(runtime, "config.pbtxt"))
     return template.substitute(
         name=name,
         max_batch_size=serving.max_batch_size,
@@ -73,8 +74,10 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
     )
 
 
-def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
+def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: Runtime = RUNTIME) -> Path:
     """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
+
+    `runtime` names the folder of its template.
 
     Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
     """
@@ -84,8 +87,8 @@ def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
     entry = repository / name
     folder = entry / TRITON_VERSION
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
-    _replace(folder / "model.py", _template("model.py"))
+    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
+    _replace(folder / "model.py", _template(runtime, "model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)
     part.replace(folder / "model.onnx")
@@ -106,8 +109,8 @@ def _pbtxt(tensor: Tensor) -> str:
     return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims} }}'
 
 
-def _template(name: str) -> str:
-    return resources.files("model_repository.templates.onnxruntime").joinpath(name).read_text()
+def _template(runtime: Runtime, name: str) -> str:
+    return resources.files(f"model_repository.templates.{runtime}").joinpath(name).read_text()
 
 
 def _replace(path: Path, text: str) -> None:

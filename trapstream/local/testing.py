@@ -1,12 +1,13 @@
 """For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from trapstream.models.card import Card, sha256_of, write_card
 
 NAME, VERSION = "tiny", "1"
 
@@ -67,5 +68,10 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, str(folder / "model.onnx"))
-    (folder / "card.json").write_text(json.dumps({"name": name, "version": VERSION}) + "\n")
+    card = Card(
+        name=name, version=VERSION, family="none", classes={"1": "anything"}, image_size=96, stride=32,
+        typical_detection_threshold=0.2, conservative_detection_threshold=0.1, precision="float32",
+        sha256=sha256_of(folder / "model.onnx"), source="drawn at random", licence="Apache-2.0",
+    )  # fmt: skip
+    write_card(folder / "card.json", card)
     return folder

@@ -110,7 +110,7 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
 
 
 def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefix: str) -> Child:
-    """How to start the server. It is ready when each of `models` is; other models may load or not. Blocks shortly."""
+    """How to start the server. Ready when each of `models` (entries) is; others may load or not. Blocks shortly."""
     prepare_backends(home / _BACKENDS)
     python = Path(sys.executable).parent
     packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
