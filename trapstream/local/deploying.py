@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import entry, loading, repository
 from trapstream.local.state import Stack
 from trapstream.local.warm import warm
@@ -35,7 +35,7 @@ def deploy(
     3. One image is answered. Death: as after 1.
     4. It is noted as the default. From then on jobs get it that name no version.
 
-    Where 2 or 3 fail all of it is undone. NotDeployedError says why.
+    Where 2 or 3 fail all of it is undone. NotDeployedError says why. Interrupted, it leaves what a death leaves.
     """
     wanted, card = deployment or Deployment(), bundle.card
     with deployed.alone(home, lambda: progress("waiting for a deploy that is under way")):
@@ -49,7 +49,7 @@ def deploy(
             deployed.write(home, noted)  # 1.
             try:
                 asyncio.run(_serve(home, bundle, stack, progress, before, wanted))
-            except BaseException:
+            except NotDeployedError:
                 deployed.write(home, found)
                 raise
         deployed.write(home, noted.chosen(card.name, card.version))  # 4.
@@ -96,23 +96,26 @@ async def _serve(
             await loading.load(http, name)
         async with _said(progress, f"warming up {bundle.label}"):
             await warm(stack.endpoints["triton-grpc"], name, bundle)  # 3.
-    except BaseException as error:
+    except TrapstreamError as error:
         await _undo(home, bundle, http, there if served else None)
-        if isinstance(error, TrapstreamError):
-            raise NotDeployedError(f"{bundle.label} does not load: {error}") from error
-        raise
+        raise NotDeployedError(f"{bundle.label} does not load: {error}") from error
 
 
 async def _undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
     """The entry as it was: gone, or served as before."""
     name = repository.folder(home, bundle.label).name
-    if there is not None:
-        await asyncio.to_thread(repository.render, home, bundle, there)
-        await loading.load(http, name)
-        return
-    repository.remove(home, bundle.label)
-    with contextlib.suppress(TrapstreamError):  # not loaded, or Triton is away: it does not find the entry any more
-        await loading.unload(http, name)
+    with contextlib.suppress(Retryable):  # Triton is away: it comes back with what it finds
+        if there is not None:
+            await asyncio.to_thread(repository.render, home, bundle, there)
+            await loading.load(http, name)
+        elif (now := await loading.state(http, name)) == "LOADING":
+            raise TrapstreamError(
+                f"Triton loads {bundle.label} still; see `trapstream logs triton`, and deploy it again"
+            )
+        elif now == "READY":
+            await loading.unload(http, name)
+    if there is None:
+        repository.remove(home, bundle.label)
 
 
 @contextlib.asynccontextmanager

@@ -85,10 +85,12 @@ class Keeper:
 
     async def _unload(self, label: str) -> None:
         entry = repository.folder(self._home, label)
-        ready = await loading.is_ready(self._http, entry.name)
-        if ready is None or not (ready or entry.exists()):
+        if not entry.exists():
             return
-        if ready:
+        now = await loading.state(self._http, entry.name)
+        if now in ("LOADING", "UNLOADING"):
+            return  # a deploy was killed meanwhile
+        if now == "READY":
             await loading.unload(self._http, entry.name)
         repository.remove(self._home, label)
         self._progress(f"{label} is unloaded: no open job uses it")
@@ -97,6 +99,8 @@ class Keeper:
         entry = repository.folder(self._home, label)
         if await loading.is_ready(self._http, entry.name) is not False:
             self._failed.pop(label, None)
+            return
+        if await loading.state(self._http, entry.name) != "NONE":
             return
         if time.monotonic() - self._failed.get(label, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
             return

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+from typing import Literal
 
 import aiohttp
 
 from trapstream.core.errors import Retryable, TrapstreamError
 
+State = Literal["NONE", "LOADING", "READY", "UNLOADING"]
 _LOOK = aiohttp.ClientTimeout(total=5)
 _LOAD = aiohttp.ClientTimeout(total=600)
 """A large model on few cores takes minutes, once for each instance."""
@@ -33,6 +35,18 @@ async def is_ready(address: str, entry: str) -> bool | None:
         return None
 
 
+async def state(address: str, entry: str) -> State:
+    """What Triton does with the entry. Retryable where it is away."""
+    status, text = await _post(address, "/v2/repository/index", _LOOK)
+    if status != 200:
+        raise Retryable(f"Triton at {address} does not say what it serves: {reason(text)}")
+    for known in json.loads(text):
+        if known["name"] == entry and known.get("state") in ("READY", "LOADING", "UNLOADING"):
+            found: State = known["state"]
+            return found
+    return "NONE"
+
+
 async def load(address: str, entry: str) -> None:
     """Loads the entry from the repository, or loads it anew; returns once it is ready.
 
@@ -44,7 +58,10 @@ async def load(address: str, entry: str) -> None:
 
 
 async def unload(address: str, entry: str) -> None:
-    """Takes no new request for the entry; those in hand are answered. Returns once it is not ready any more."""
+    """Takes no new request for the entry; those in hand are answered. Returns once it is not ready any more.
+
+    Not for an entry that is being loaded.
+    """
     status, text = await _post(address, f"/v2/repository/models/{entry}/unload", _LOOK)
     if status != 200:
         raise Retryable(f"{entry} cannot be unloaded: {reason(text)}")

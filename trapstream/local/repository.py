@@ -37,7 +37,10 @@ def render(home: Path, bundle: Bundle, deployment: Deployment) -> str:
 
 
 def remove(home: Path, label: str) -> None:
-    """Removes an entry, so that Triton does not load it when it starts again."""
+    """Removes an entry, so that Triton does not load it when it starts again.
+
+    Never while Triton loads it: a Python model whose file goes away then leaves Triton deaf to all model control.
+    """
     shutil.rmtree(folder(home, label), ignore_errors=True)
 
 
