@@ -5,8 +5,6 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from trapstream.cli.context import Context
 from trapstream.local import control
@@ -23,14 +21,19 @@ def ls(context: Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(model) for model in found], indent=1))
     else:
-        Console().print(_table(found))
+        for line in _lines(found):
+            click.echo(line)
 
 
-def _table(found: list[Model]) -> Table:
-    table = Table("", "model", "state", "family", "size", "precision", "runtime", "open jobs", box=None, pad_edge=False)
-    for model in found:
-        table.add_row(
+def _lines(found: list[Model]) -> list[str]:
+    """In columns as wide as they must be: a name that is cut is no name."""
+    rows = [("", "model", "state", "family", "size", "precision", "runtime", "open jobs")]
+    rows += [
+        (
             "*" if model.default else "", f"{model.name}@{model.version}", model.state, model.family, str(model.size),
             model.precision, model.runtime or "-", str(len(model.jobs)),
-        )  # fmt: skip
-    return table
+        )
+        for model in found
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -135,7 +135,7 @@ async def test_a_model_that_comes_and_goes_costs_no_image(stack: RunningStack, p
         group = _group(await pool.acquire(), _images(4), picky)
 
         async def come_and_go() -> None:
-            for _ in range(4):
+            for _ in range(2):
                 await client.unload_model(entry)
                 await client.load_model(entry)
 

@@ -107,10 +107,8 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
 
 
 async def test_the_default_version_comes_back(stack: RunningStack, model: Model) -> None:
-    """Unloaded by somebody, the default version is loaded again; another default takes its place."""
-    model.deploy("1", "2")
+    """Unloaded by somebody, the default version is loaded again."""
+    model.deploy("1")
     await model.reaches("1")
     await loading.unload(stack.triton_http, entry_name(model.name, "1"))
     await model.reaches("1")
-    model.deploy("2", "1")
-    await model.reaches("2")
