@@ -114,19 +114,20 @@ async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
     """References of a job that is cancelled, or that ended, let go of the lane; a stop does not wait for the others,
     and whoever starts next does them."""
     jobs = [outages.job(f"{member}-{name}", late.name, COUNT) for name in ("cancelled", "ended", "open")]
+    port = outages.free_port()
     with service(
         "consumer", tmp_path, stack.kafka, triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
-        commit_seconds="0.2", drain_seconds="60",
+        commit_seconds="0.2", drain_seconds="60", http_port=str(port),
     ) as process:  # fmt: skip
         for spec in jobs[:2]:
             await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
-        await eventually("word of it", lambda: outages.asked(lambda: outages.says(process, "waiting", "model")))
+        await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == 2 * COUNT))
         assert await lag(stack, Lane.BULK) == 2 * COUNT
         await _end(stack, jobs[0], jobs[1])
         await eventually("an empty lane", lambda: _empty(stack))
         async with outages.answers(stack.kafka, jobs[2].job) as found:
             await outages.publish(stack.kafka, jobs[2], [photo.as_uri()] * COUNT)
-            await eventually("word of it", lambda: outages.asked(lambda: process.log.count('"on": "model"') > 1))
+            await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == COUNT))
             assert process.stop() == 0, process.log
             assert await lag(stack, Lane.BULK) == COUNT
             await late.load()
