@@ -144,7 +144,7 @@ def test_what_check_refuses_is_not_kept(tmp_path: Path) -> None:
         raise store.StoreError("not equal")
 
     with pytest.raises(store.StoreError, match="not equal"):
-        store.add(tmp_path, CARD, graph(), graph(), check)
+        store.keep(tmp_path, CARD, lambda draft: store.write_graph(draft / store.GRAPH, graph()), check)
     assert seen == [(True, True)]
     assert everything(tmp_path) == {}
     assert not (tmp_path / "models/owl").exists()

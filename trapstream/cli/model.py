@@ -4,7 +4,8 @@ import click
 
 from trapstream.cli.verbs import Verbs
 
-VERBS = {
+VERBS: dict[str, str] = {
+    "import": "trapstream.cli.model_import:import_",
     "ls": "trapstream.cli.model_ls:ls",
     "deploy": "trapstream.cli.model_deploy:deploy",
     "rollback": "trapstream.cli.model_rollback:rollback",

@@ -4,7 +4,6 @@ A bundle's folder has `model.onnx`, the graph that is served; `card.json`; and `
 its reader made it, before it was completed.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import onnx
 import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import deployed
-from trapstream.models.card import Card, CardError, parse_card, read_card, write_card
+from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -127,16 +126,22 @@ def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
         raise BundleExists(_taken(f"{name}@{version}"))
 
 
-def add(
-    home: Path,
-    card: Card,
-    graph: onnx.ModelProto,
-    raw: onnx.ModelProto,
-    check: Callable[[Bundle], None] | None = None,
-) -> Bundle:
-    """Keeps a new bundle, whole or not at all; its card gets the sha256 of `graph`.
+def add(home: Path, card: Card, graph: onnx.ModelProto, raw: onnx.ModelProto) -> Bundle:
+    """Keeps a new bundle: `keep`, with the two graphs as they are."""
 
-    1. A draft is written, which nobody sees: killed here, the next `add` removes it.
+    def write(draft: Path) -> None:
+        write_graph(draft / RAW, raw)
+        write_graph(draft / GRAPH, graph)
+
+    return keep(home, card, write)
+
+
+def keep(
+    home: Path, card: Card, write: Callable[[Path], None], check: Callable[[Bundle], None] | None = None
+) -> Bundle:
+    """Keeps a new bundle, whole or not at all; its card gets the sha256 of its graph.
+
+    1. `write` puts GRAPH and RAW into a draft, which nobody sees: killed here, the next `keep` removes it.
     2. `check` looks at the draft. What it raises ends the import.
     3. The draft gets its name. Killed after this, the bundle is there.
 
@@ -146,8 +151,8 @@ def add(
     models, target = models_folder(home), folder(home, card.name, card.version)
     try:
         with draft_folder(models) as draft:
-            _write(draft / RAW, raw)
-            made = msgspec.structs.replace(card, sha256=_write(draft / GRAPH, graph))
+            write(draft)
+            made = msgspec.structs.replace(card, sha256=sha256_of(draft / GRAPH))
             write_card(draft / CARD, made)
             if check is not None:
                 check(Bundle(draft, made))
@@ -211,8 +216,6 @@ def _card(path: Path) -> Card:
         raise CardError(f"{path / CARD}: {error.strerror or error}") from error
 
 
-def _write(path: Path, model: onnx.ModelProto) -> str:
-    """Writes a graph. Returns its sha256."""
-    content = model.SerializeToString()
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+def write_graph(path: Path, model: onnx.ModelProto) -> None:
+    """Writes a graph, in the same bytes each time. OSError as the disk gives it."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
