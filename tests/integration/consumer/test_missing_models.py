@@ -1,6 +1,7 @@
 """A job whose model is not served waits in a room of its own: other jobs go on, and it does once the model is there."""
 
 import re
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -68,9 +69,13 @@ class Late:
 
 
 def waiting(port: int, label: str) -> float:
-    """How many images of the consumer at `port` wait for this model, by its metric; 0 where it has no such line."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
+    """How many images of the consumer at `port` wait for this model, by its metric; 0 where it has no such line, and
+    before it has started."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    except urllib.error.URLError:
+        return 0.0
     found = re.search(rf'^trapstream_waiting_for_model{{model="{label}"}} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
