@@ -104,11 +104,3 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
     await publish(stack, job, running, ended)
     await model.reaches("1")
     await publish(stack, job_spec(job=f"{member}-never", model=wanted, cancelled=True))
-
-
-async def test_the_default_version_comes_back(stack: RunningStack, model: Model) -> None:
-    """Unloaded by somebody, the default version is loaded again."""
-    model.deploy("1")
-    await model.reaches("1")
-    await loading.unload(stack.triton_http, entry_name(model.name, "1"))
-    await model.reaches("1")
