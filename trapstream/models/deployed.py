@@ -14,10 +14,7 @@ import msgspec
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.store import whole_file
-
-Runtime = Literal["onnxruntime"]
-"""The folders of templates in model_repository/templates that the local Triton can serve."""
-RUNTIME: Runtime = "onnxruntime"
+from trapstream.models.runtime import RUNTIME, Runtime
 
 
 class DeployedError(TrapstreamError):

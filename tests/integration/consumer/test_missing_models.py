@@ -13,7 +13,6 @@ import tritonclient.grpc.aio as triton
 from tests import images
 from tests.integration import outages
 from tests.integration.consumer.conftest import write_picky
-from tests.integration.consumer.test_consumer import lag
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
 from tests.waiting import eventually
@@ -110,7 +109,7 @@ async def test_others_go_on_and_it_does_once_the_model_is_loaded(
             assert waiting(port, label) == 0
             assert process.stop() == 0, process.log
     assert set(found.outcomes.values()) == set(other.outcomes.values()) == {Outcome.EMPTY}
-    assert await lag(stack, Lane.BULK) == 0
+    assert await outages.lag(stack.kafka, Lane.BULK) == 0
 
 
 async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
@@ -127,14 +126,14 @@ async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
         for spec in jobs[:2]:
             await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
         await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == 2 * COUNT))
-        assert await lag(stack, Lane.BULK) == 2 * COUNT
+        assert await outages.lag(stack.kafka, Lane.BULK) == 2 * COUNT
         await _end(stack, jobs[0], jobs[1])
         await eventually("an empty lane", lambda: _empty(stack))
         async with outages.answers(stack.kafka, jobs[2].job) as found:
             await outages.publish(stack.kafka, jobs[2], [photo.as_uri()] * COUNT)
             await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == COUNT))
             assert process.stop() == 0, process.log
-            assert await lag(stack, Lane.BULK) == COUNT
+            assert await outages.lag(stack.kafka, Lane.BULK) == COUNT
             await late.load()
             process.start()
             await found.reach(lambda done: len(done) == COUNT)
@@ -151,4 +150,4 @@ async def _end(stack: RunningStack, cancelled: JobSpec, ended: JobSpec) -> None:
 
 
 async def _empty(stack: RunningStack) -> bool:
-    return await lag(stack, Lane.BULK) == 0
+    return await outages.lag(stack.kafka, Lane.BULK) == 0
