@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from trapstream.core.entries import TRITON_VERSION
 from trapstream.models.runtime import RUNTIME, Runtime
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
 _TYPES = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",

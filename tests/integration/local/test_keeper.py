@@ -12,8 +12,9 @@ from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.entries import entry_name
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
-from trapstream.local import loading, repository
+from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
+from trapstream.local.state import StackError
 from trapstream.local.testing import RunningStack
 from trapstream.models import deployed, store
 from trapstream.models.card import read_card, write_card
@@ -104,3 +105,17 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
     await publish(stack, job, running, ended)
     await model.reaches("1")
     await publish(stack, job_spec(job=f"{member}-never", model=wanted, cancelled=True))
+
+
+async def test_a_server_that_starts_again_is_well_without_what_was_unloaded(stack: RunningStack, member: str) -> None:
+    """Of the models that the first start needed, the server is asked for those that are in its repository still."""
+    folder, port = stack.home / "triton" / "repository", int(stack.triton_http.rpartition(":")[2])
+    gone = entry_name(f"gone-{member}", "1")
+    ready = triton.models_ready(port, folder, (stack.entry, gone))
+    assert await ready()
+    (folder / gone).mkdir()
+    try:
+        with pytest.raises(StackError, match=gone):
+            await ready()
+    finally:
+        (folder / gone).rmdir()
