@@ -59,13 +59,13 @@ class Keeper:
 
     async def _keep(self, known: Deployed, tasks: asyncio.TaskGroup) -> None:
         listed = {(name, version) for name, versions in known.models.items() for version in versions.versions}
-        defaults = known.wanted(())
-        wanted = defaults
-        if listed != defaults:
+        wanted = known.wanted(())
+        if listed != wanted:
             in_use = self._in_use(tasks)
-            wanted = listed if in_use is None else known.wanted(in_use)
             if in_use is None:
-                listed = defaults  # not known yet: nothing is unloaded, and nothing loaded that may not be needed
+                listed = wanted  # not known yet: nothing is unloaded, and nothing loaded that may not be needed
+            else:
+                wanted = known.wanted(in_use)
         for name, version in sorted(listed - wanted):
             await self._unload(f"{name}@{version}")
         for name, version in sorted(wanted & listed):
