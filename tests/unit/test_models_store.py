@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models import bundles, store
+from trapstream.models import bundles, deployed, store
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
 from trapstream.models.weights import write_graph
@@ -71,11 +71,8 @@ def test_without_a_version_the_default_one_else_the_newest(tmp_path: Path) -> No
     for moment, version in enumerate(("2", "10", "9")):
         os.utime(add(tmp_path, version).folder / "card.json", (moment, moment))
     assert store.find(tmp_path, "owl").card.version == "9"
-    store.set_default(tmp_path, "owl", "2")
+    deployed.write(tmp_path, deployed.Deployed().chosen("owl", "2"))
     assert store.find(tmp_path, "owl").card.version == "2"
-    assert store.default_version(tmp_path, "owl") == "2"
-    with pytest.raises(store.NoSuchModel):
-        store.set_default(tmp_path, "owl", "3")
 
 
 def test_the_same_bundle_again_changes_nothing(tmp_path: Path) -> None:

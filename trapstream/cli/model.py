@@ -6,6 +6,9 @@ from trapstream.cli.verbs import Verbs
 
 VERBS: dict[str, str] = {
     "import": "trapstream.cli.model_import:import_",
+    "ls": "trapstream.cli.model_ls:ls",
+    "deploy": "trapstream.cli.model_deploy:deploy",
+    "rollback": "trapstream.cli.model_rollback:rollback",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 

@@ -90,5 +90,5 @@ def _summary(imported: Imported) -> list[str]:
         f"{card.family}, image size {size}, finds {', '.join(card.classes.values())} from "
         f"{card.typical_detection_threshold:g}; licence: {card.licence}",
         *imported.notes,
-        f"use it with --model {imported.bundle.label}",
+        f"`trapstream model deploy {imported.bundle.label}` serves it",
     ]
