@@ -35,6 +35,10 @@ class Serving:
     queue_delay_us: int = 1000
     instances: int = 1
     threads: int = 1
+    runtime: str = "onnxruntime"
+    """Or openvino."""
+    precision: str = "float32"
+    """What the runtime computes in: float32, or bfloat16 with OpenVINO."""
 
 
 def default_serving(cores: int | None = None) -> Serving:
@@ -55,7 +59,7 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
-    """config.pbtxt of the ONNX Runtime entry."""
+    """config.pbtxt of an entry for the CPU."""
     template = string.Template(_template("config.pbtxt"))
     return template.substitute(
         name=name,
@@ -63,6 +67,8 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
+        runtime=serving.runtime,
+        precision=serving.precision,
         inputs=",".join(map(_pbtxt, inputs)),
         outputs=",".join(map(_pbtxt, outputs)),
     )
@@ -97,7 +103,7 @@ def _pbtxt(tensor: Tensor) -> str:
 
 
 def _template(name: str) -> str:
-    return resources.files("model_repository.templates.onnxruntime").joinpath(name).read_text()
+    return resources.files("model_repository.templates.cpu").joinpath(name).read_text()
 
 
 def _replace(path: Path, text: str) -> None:
