@@ -7,6 +7,8 @@ and scores come out (trapstream/models/raw.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -54,12 +56,12 @@ class _Net:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, NDArray[np.generic]] = {}
 
-    def node(self, kind: str, inputs: list[str], outputs: int = 1, **attributes: object) -> list[str]:
+    def node(self, kind: str, inputs: list[str], outputs: int = 1, **attributes: Any) -> list[str]:
         names = [f"{kind}_{len(self._nodes)}_{number}" for number in range(outputs)]
         self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names
 
-    def one(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def one(self, kind: str, *inputs: str, **attributes: Any) -> str:
         return self.node(kind, list(inputs), **attributes)[0]
 
     def weight(self, values: NDArray[np.generic]) -> str:
@@ -78,7 +80,13 @@ class _Net:
         kernel = self._rng.normal(0, scale, (made, given, size, size)).astype(np.float32)
         bias = self._rng.normal(0, 0.1, made).astype(np.float32)
         return self.one(
-            "Conv", x, self.weight(kernel), self.weight(bias), kernel_shape=[size, size], strides=[stride] * 2, pads=[pad] * 4
+            "Conv",
+            x,
+            self.weight(kernel),
+            self.weight(bias),
+            kernel_shape=[size, size],
+            strides=[stride] * 2,
+            pads=[pad] * 4,
         )
 
     def conv(self, x: str, given: int, made: int, size: int, stride: int = 1, pad: int | None = None) -> str:
@@ -130,7 +138,9 @@ class _Net:
         rows = self.one("Range", zero, self.one("Squeeze", height, nothing), one)
         columns = self.one("Range", zero, self.one("Squeeze", width, nothing), one)
         shape = self.one("Concat", height, width, axis=0)
-        ys = self.one("Reshape", self.one("Expand", self.one("Unsqueeze", rows, self.whole(1)), shape), self.whole(-1, 1))
+        ys = self.one(
+            "Reshape", self.one("Expand", self.one("Unsqueeze", rows, self.whole(1)), shape), self.whole(-1, 1)
+        )
         xs = self.one("Reshape", self.one("Expand", columns, shape), self.whole(-1, 1))
         cells = self.one("Cast", self.one("Concat", xs, ys, axis=1), to=TensorProto.FLOAT)
         return self.one("Mul", self.one("Sub", cells, self.floats(0.5)), self.floats(stride))

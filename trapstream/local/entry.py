@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.entries import TRITON_VERSION
+from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
@@ -40,10 +41,6 @@ class Serving:
     queue_delay_us: int = 1000
     instances: int = 1
     threads: int = 1
-    runtime: str = "onnxruntime"
-    """Or openvino."""
-    precision: str = "float32"
-    """What the runtime computes in: float32, or bfloat16 with OpenVINO."""
 
 
 def default_serving(cores: int | None = None) -> Serving:
@@ -63,7 +60,7 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
     return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
 
 
-def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
+def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving, runtime: Runtime = RUNTIME) -> str:
     """config.pbtxt of an entry for the CPU."""
     template = string.Template(_template("config.pbtxt"))
     return template.substitute(
@@ -72,14 +69,14 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
-        runtime=serving.runtime,
-        precision=serving.precision,
+        runtime=runtime.partition("-")[0],
+        precision=PRECISION[runtime],
         inputs=",".join(map(_pbtxt, inputs)),
         outputs=",".join(map(_pbtxt, outputs)),
     )
 
 
-def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
+def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: Runtime = RUNTIME) -> Path:
     """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
 
     Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
@@ -90,7 +87,7 @@ def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
     entry = repository / name
     folder = entry / TRITON_VERSION
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
+    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
     _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
-"""[k, 6]: x_min, y_min, x_max, y_max in pixels of the network's input, confidence, class index; most confident first."""
+"""[k, 6]: x_min, y_min, x_max, y_max in pixels of the network's input, confidence, class index; the surest first."""
 
 FLOOR = 0.1
 """Detections above this confidence are compared."""
@@ -128,7 +128,7 @@ class _Judge:
         return f"{_words(mate)} of the original differs by {box:.4f} in its box, {confidence:.4f} in its confidence"
 
     def absence(self, number: int) -> str:
-        """What is wrong where the answer lacks this detection of the original; empty where it has it, or may lack it."""
+        """What is wrong where the answer lacks this detection of the original; empty where it has or may lack it."""
         row = self._given.kept[number]
         allowed = float(self._allowed(row[4]))
         if number in self._seen or row[4] <= self._floor + allowed:
@@ -177,7 +177,7 @@ class _Judge:
 
 
 def suppress(candidates: Rows, most: int) -> Rows:
-    """Greedy suppression by class: of candidates, the most confident first, those that no kept one overlaps too much."""
+    """Greedy suppression by class: of candidates, the surest first, those that no kept one overlaps too much."""
     kept: list[Rows] = []
     left = candidates
     while len(left) and len(kept) < most:

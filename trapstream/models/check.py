@@ -135,6 +135,11 @@ def in_onnxruntime(graph: Path, precision: str) -> Side:
 def rows_of(detections: NDArray[np.float32], count: NDArray[np.int32]) -> Rows:
     """The rows of the one image of an answer; ValueError where the answer has not the form that it should have."""
     number = int(count.reshape(-1)[0])
-    if detections.ndim != 3 or detections.shape[0] != 1 or detections.shape[2] != 6 or not 0 <= number <= detections.shape[1]:
+    if (
+        detections.ndim != 3
+        or detections.shape[0] != 1
+        or detections.shape[2] != 6
+        or not 0 <= number <= detections.shape[1]
+    ):
         raise ValueError(f"an answer of shape {detections.shape} with a count of {number}")
     return detections[0, :number]

@@ -17,11 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 """Where the time goes: these always work in FP16, unless they only decode boxes."""
 LIGHT = frozenset({
-    "Add", "Sub", "Mul", "Div", "Neg", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Clip",
-    "Elu", "Erf", "Concat", "Split", "Slice", "Gather", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Expand",
-    "Tile", "Identity", "Pad", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "DepthToSpace", "SpaceToDepth",
+    "Add", "AveragePool", "Clip", "Concat", "DepthToSpace", "Div", "Elu", "Erf", "Expand", "Flatten", "Gather",
+    "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "Mul", "Neg", "PRelu", "Pad",
+    "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Tile",
+    "Transpose", "Unsqueeze",
 })  # fmt: skip
-"""These work in the precision of what they are given. Sums, roots and exponentials are not among them: they overflow."""
+"""These work in the precision of what they are given. No sums, roots and exponentials: those overflow."""
 _UNTYPED = frozenset({"Shape", "Size"})
 """These do not look at the values."""
 _DECODING = 64

@@ -85,7 +85,9 @@ def open_original(folder: Path) -> Original:
     """
     path = folder / "raw.onnx"
     model = _load(path) if path.is_file() else _inside(_load(folder / "model.onnx"))
-    notes = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key.startswith("trapstream.")}
+    notes = {
+        entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key.startswith("trapstream.")
+    }
     members = notes.get(_MEMBERS)
     try:
         session = open_session(model)

@@ -62,7 +62,9 @@ def _onnxruntime(path: Path, threads: int) -> Session:
     options.enable_mem_pattern = False  # shapes vary from request to request
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return Session(name, tuple(out.name for out in session.get_outputs()), lambda image: session.run(None, {name: image}))
+    return Session(
+        name, tuple(out.name for out in session.get_outputs()), lambda image: session.run(None, {name: image})
+    )
 
 
 def _openvino(path: Path, threads: int, precision: str) -> Session:
