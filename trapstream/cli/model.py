@@ -9,6 +9,7 @@ VERBS: dict[str, str] = {
     "ls": "trapstream.cli.model_ls:ls",
     "deploy": "trapstream.cli.model_deploy:deploy",
     "rollback": "trapstream.cli.model_rollback:rollback",
+    "check": "trapstream.cli.model_check:check",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 

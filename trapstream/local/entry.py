@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.entries import TRITON_VERSION
-from trapstream.models.runtime import RUNTIME, Runtime
+from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
@@ -61,14 +61,16 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving, runtime: Runtime = RUNTIME) -> str:
-    """config.pbtxt of the entry."""
-    template = string.Template(_template(runtime, "config.pbtxt"))
+    """config.pbtxt of an entry for the CPU."""
+    template = string.Template(_template("config.pbtxt"))
     return template.substitute(
         name=name,
         max_batch_size=serving.max_batch_size,
         queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
+        runtime=runtime.partition("-")[0],
+        precision=PRECISION[runtime],
         inputs=",".join(map(_pbtxt, inputs)),
         outputs=",".join(map(_pbtxt, outputs)),
     )
@@ -88,7 +90,7 @@ def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: 
     folder = entry / TRITON_VERSION
     folder.mkdir(parents=True, exist_ok=True)
     _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
-    _replace(folder / "model.py", _template(runtime, "model.py"))
+    _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)
     part.replace(folder / "model.onnx")
@@ -109,8 +111,8 @@ def _pbtxt(tensor: Tensor) -> str:
     return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims} }}'
 
 
-def _template(runtime: Runtime, name: str) -> str:
-    return resources.files(f"model_repository.templates.{runtime}").joinpath(name).read_text()
+def _template(name: str) -> str:
+    return resources.files("model_repository.templates.cpu").joinpath(name).read_text()
 
 
 def _replace(path: Path, text: str) -> None:
