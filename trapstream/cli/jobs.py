@@ -49,7 +49,7 @@ async def make_job(
     target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    info = bundles.find(model)
+    info = bundles.find(target.models, model)
     with progress("reading") as report:
         return await submitting.submit(
             target.kafka,

@@ -25,6 +25,8 @@ class Target:
     """host:port."""
     results: Path
     """The result store's folder."""
+    models: Path
+    """The home whose models jobs may name."""
     home: Path | None = None
     """The local stack's state folder; None where another broker was named."""
 
@@ -74,16 +76,17 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
-    return Target(stack.endpoints["kafka"], Path(stack.home) / "results", Path(stack.home))
+    home = Path(stack.home)
+    return Target(stack.endpoints["kafka"], home / "results", models=home, home=home)
 
 
 def find(kafka: str | None, folder: Path | None) -> Target:
     """The target that the options name, else the stack of --home. NotUp where there is none."""
     home: Path = click.get_current_context().find_root().obj.home
     if kafka is not None:
-        return Target(kafka, folder or home / "results")
+        return Target(kafka, folder or home / "results", models=home)
     stack = control.running(home)
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)
-    return Target(found.kafka, folder or found.results, found.home)
+    return Target(found.kafka, folder or found.results, models=home, home=found.home)
