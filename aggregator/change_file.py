@@ -27,8 +27,9 @@ def write_changes(
         if each.kind in CHANGED:
             out.write((b",\n" if written else b"\n") + _line(as_json(each, before, after)))
             written += 1
-    compared = largest.counts.total()
-    out.write(b'\n],\n"counts": ' + _line({"compared": compared, "changed": written, **largest.counts}) + b"\n}\n")
+    counts = {"compared": largest.counts.total(), "changed": written}
+    counts |= {kind.value: count for kind, count in largest.counts.items()}
+    out.write(b'\n],\n"counts": ' + _line(counts) + b"\n}\n")
 
 
 def as_json(found: Change, before: Side, after: Side) -> dict[str, Any]:

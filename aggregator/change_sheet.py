@@ -12,20 +12,24 @@ MOST = 12
 
 
 def draw(
-    changes: Iterable[Change], places: Mapping[str, Path], sides: Mapping[str, Side], title: str, target: Path
+    changes: Iterable[Change],
+    places: Mapping[str, Path],
+    before: tuple[str, Side],
+    after: tuple[str, Side],
+    title: str,
+    target: Path,
 ) -> int:
     """Writes the sheet to `target` as PNG. Returns how many images it holds; 0 writes nothing.
 
-    `sides` are the old model and the new one, by the name that stands below their pictures. `places` are the images'
-    local files; one that is not there or cannot be opened is left out. OSError as the disk gives it.
+    `before` and `after` are the two models, each with the name that stands below its pictures. `places` are the
+    images' local files; one that is not there or cannot be opened is left out. OSError as the disk gives it.
     """
-    (old, before), (new, after) = sides.items()
     tiles = []
     for found in changes:
         path = places.get(found.file)
         if path is None:
             continue
-        for name, side, entry in ((old, before, found.old), (new, after, found.new)):
+        for name, side, entry in ((*before, found.old), (*after, found.new)):
             drawn = tile(_caption(name, side, entry), side.sure(entry), path, side.names)
             if drawn is None:
                 break

@@ -137,17 +137,17 @@ def test_the_sheet_shows_both_sides(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Image.new("RGB", (480, 360), "#000000").save(picture)
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    sides = {"cat@1": Side(0.5, NAMES), "cat@2": Side(0.5, NAMES)}
+    sides = ("cat@1", Side(0.5, NAMES)), ("cat@2", Side(0.5, NAMES))
     found = [
         Change(Kind.NEW, 0.9, Entry(name, []), Entry(name, [Box(0.9, "1", (0.25, 0.25, 0.5, 0.5))]))
         for name in ("a.png", "bad.jpg", "far.jpg")
     ]
     places = {"a.png": picture, "bad.jpg": tmp_path / "bad.jpg"}
     sheet = tmp_path / "sheet"
-    assert change_sheet.draw(found, places, sides, "a title", sheet) == 1
+    assert change_sheet.draw(found, places, *sides, "a title", sheet) == 1
     with Image.open(sheet) as drawn:
         assert drawn.format == "PNG"
         orange = [x for x in range(drawn.width) if drawn.getpixel((x, 54 + 180)) == (255, 176, 0)]
     assert orange and min(orange) > 490, "the box belongs to the right picture alone"
-    assert change_sheet.draw(found[1:], places, sides, "a title", tmp_path / "none.png") == 0
+    assert change_sheet.draw(found[1:], places, *sides, "a title", tmp_path / "none.png") == 0
     assert not (tmp_path / "none.png").exists()

@@ -4,7 +4,9 @@ import click
 
 from trapstream.cli.verbs import Verbs
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "diff": "trapstream.cli.model_diff:diff",
+}
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
 
