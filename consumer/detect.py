@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 from consumer.slabs import Slab
 from consumer.work import Group
 from trapstream.core import log, retry
+from trapstream.core.entries import TRITON_VERSION, entry_name
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import ModelInfo
 
@@ -128,9 +129,9 @@ class Detector:
     async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int) -> list[Detections]:
         try:
             answer = await self._client.infer(
-                model.name,
+                entry_name(model.name, model.version),
                 [pixels],
-                model_version=model.version,
+                model_version=TRITON_VERSION,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
                 client_timeout=_ANSWER_SECONDS,
             )

@@ -1,6 +1,7 @@
 """A model repository entry, rendered from its template: what Triton needs to serve a bundle's graph."""
 
 import os
+import re
 import shutil
 import string
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from trapstream.core.entries import TRITON_VERSION
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
+"""What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
 _TYPES = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",
     onnx.TensorProto.FLOAT: "TYPE_FP32",
@@ -68,12 +73,17 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
     )
 
 
-def render(graph: Path, name: str, repository: Path, serving: Serving, version: int = 1) -> Path:
-    """Writes the entry `repository/name`, with the graph as `version`; other versions stay. Returns its folder."""
-    entry = repository / name
-    folder = entry / str(version)
-    folder.mkdir(parents=True, exist_ok=True)
+def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
+    """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
+
+    Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a model: letters, digits and any of . _ + - @ may stand in it")
     inputs, outputs = signature(graph)
+    entry = repository / name
+    folder = entry / TRITON_VERSION
+    folder.mkdir(parents=True, exist_ok=True)
     _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
     _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"

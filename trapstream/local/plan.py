@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import model_repository
+from trapstream.core.entries import entry_name
 from trapstream.local import entry, jars, kafka, processes, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_ok
@@ -148,8 +149,9 @@ def default_bundle() -> Path:
 def _render(bundle: Path, repository: Path) -> str:
     graph, card = bundle / "model.onnx", bundle / "card.json"
     try:
-        name = str(json.loads(card.read_text())["name"])
+        told = json.loads(card.read_text())
+        name = entry_name(told["name"], told["version"])
         entry.render(graph, name, repository, entry.default_serving())
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise StackError(f"the model in {bundle} cannot be served: {error}") from error
     return name

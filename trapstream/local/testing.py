@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-NAME = "tiny"
+NAME, VERSION = "tiny", "1"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class RunningStack:
     triton_http: str
     shm_prefix: str
     model: str
+    entry: str
+    """The model's name in Triton."""
     graph: Path
     """The ONNX file that Triton serves."""
 
@@ -65,5 +67,5 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, str(folder / "model.onnx"))
-    (folder / "card.json").write_text(json.dumps({"name": name, "version": "1"}) + "\n")
+    (folder / "card.json").write_text(json.dumps({"name": name, "version": VERSION}) + "\n")
     return folder

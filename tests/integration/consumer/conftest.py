@@ -9,6 +9,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 from onnx import TensorProto, helper, numpy_helper
 
+from trapstream.core.entries import entry_name
 from trapstream.local import entry
 from trapstream.local.testing import RunningStack
 
@@ -19,11 +20,12 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     repository = stack.home / "triton" / "repository"
     graph = repository.parent / "picky.onnx"
     _write_picky(graph)
-    entry.render(graph, "picky", repository, entry.Serving(instances=1))
+    name = entry_name("picky", "1")
+    entry.render(graph, name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
-    await client.load_model("picky")
+    await client.load_model(name)
     yield "picky"
-    await client.unload_model("picky")
+    await client.unload_model(name)
     await client.close()
 
 
