@@ -20,6 +20,8 @@ def info_of(card: Card) -> ModelInfo:
         sha256=card.sha256,
         image_size=card.image_size,
         stride=card.stride,
+        fixed=card.fixed,
+        stretch=card.stretch,
         classes=card.classes,
         typical_threshold=card.typical_detection_threshold,
         conservative_threshold=card.conservative_detection_threshold,
