@@ -5,6 +5,7 @@ import click
 from trapstream.cli.verbs import Verbs
 
 VERBS: dict[str, str] = {
+    "build": "trapstream.cli.model_build:build",
     "diff": "trapstream.cli.model_diff:diff",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
