@@ -149,7 +149,7 @@ async def replay(
     """As `submit`, of the stored manifest of an `earlier` job: nothing is listed again, and nothing is left out."""
     job = new_id(name)
     async with _producer(servers) as producer:
-        await asyncio.to_thread(_reuse, manifest_path(results, earlier.job), manifest_path(results, job))
+        await asyncio.to_thread(reuse_manifest, results, earlier.job, job)
         spec = JobSpec(
             job=job,
             name=name,
@@ -164,8 +164,12 @@ async def replay(
     return spec
 
 
-def _reuse(stored: Path, manifest: Path) -> None:
-    """The stored manifest under a second name. It is never written again, so a link does, where the disk has links."""
+def reuse_manifest(results: Path, earlier: str, job: str) -> None:
+    """Gives an earlier job's stored manifest to `job` too. SubmitError if it is not there or cannot be copied.
+
+    It is never written again, so a link does, where the disk has links.
+    """
+    stored, manifest = manifest_path(results, earlier), manifest_path(results, job)
     try:
         try:
             manifest.hardlink_to(stored)
