@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from trapstream.models.complete import OLDEST_OPSET, complete
+from trapstream.models.complete import complete
+from trapstream.models.opset import OLDEST
 from trapstream.models.raw import RawModel
 
 from .network import Detector
@@ -31,7 +32,7 @@ def raw_graph(weights: Path) -> onnx.ModelProto:
             input_names=["images"],
             output_names=["boxes", "scores"],
             dynamic_axes=axes,
-            opset_version=OLDEST_OPSET,
+            opset_version=OLDEST,
             dynamo=False,
         )
     return onnx.load_from_string(buffer.getvalue())

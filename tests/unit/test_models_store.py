@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models import bundles, store
+from trapstream.models import bundles, deployed, store
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
+from trapstream.models.weights import write_graph
 
 CARD = Card(
     name="owl", version="1", family="test", classes={"1": "animal"}, image_size=64, stride=32,
@@ -70,11 +71,8 @@ def test_without_a_version_the_default_one_else_the_newest(tmp_path: Path) -> No
     for moment, version in enumerate(("2", "10", "9")):
         os.utime(add(tmp_path, version).folder / "card.json", (moment, moment))
     assert store.find(tmp_path, "owl").card.version == "9"
-    store.set_default(tmp_path, "owl", "2")
+    deployed.write(tmp_path, deployed.Deployed().chosen("owl", "2"))
     assert store.find(tmp_path, "owl").card.version == "2"
-    assert store.default_version(tmp_path, "owl") == "2"
-    with pytest.raises(store.NoSuchModel):
-        store.set_default(tmp_path, "owl", "3")
 
 
 def test_the_same_bundle_again_changes_nothing(tmp_path: Path) -> None:
@@ -147,7 +145,7 @@ def test_what_check_refuses_is_not_kept(tmp_path: Path) -> None:
         raise store.StoreError("not equal")
 
     with pytest.raises(store.StoreError, match="not equal"):
-        store.add(tmp_path, CARD, graph(), graph(), check)
+        store.keep(tmp_path, CARD, lambda draft: write_graph(draft / store.GRAPH, graph()), check)
     assert seen == [(True, True)]
     assert everything(tmp_path) == {}
     assert not (tmp_path / "models/owl").exists()

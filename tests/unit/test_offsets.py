@@ -110,7 +110,7 @@ def test_what_is_done_behind_an_open_record_costs_no_memory() -> None:
         mark.done(offset)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown < 10_000
+    assert grown < 100_000  # an offset kept for each would take a million
     assert (mark.position, mark.in_flight) == (None, 20_000)
     mark.done(0)
     assert (mark.position, mark.in_flight) == (20_000, 0)

@@ -5,6 +5,11 @@ import click
 from trapstream.cli.verbs import Verbs
 
 VERBS: dict[str, str] = {
+    "import": "trapstream.cli.model_import:import_",
+    "ls": "trapstream.cli.model_ls:ls",
+    "deploy": "trapstream.cli.model_deploy:deploy",
+    "rollback": "trapstream.cli.model_rollback:rollback",
+    "check": "trapstream.cli.model_check:check",
     "build": "trapstream.cli.model_build:build",
     "diff": "trapstream.cli.model_diff:diff",
 }

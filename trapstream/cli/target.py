@@ -4,7 +4,7 @@ import functools
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Target:
     """The home whose models jobs may name."""
     home: Path | None = None
     """The local stack's state folder; None where another broker was named."""
+    triton: str | None = None
+    """host:port of the local stack's Triton, by HTTP; None as above."""
 
     def lacking(self, images: int, manifest: int) -> str | None:
         """One line if a job of so many images has no room on the local stack's disk."""
@@ -77,7 +79,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
     home = Path(stack.home)
-    return Target(stack.endpoints["kafka"], home / "results", models=home, home=home)
+    return Target(stack.endpoints["kafka"], home / "results", home, home, stack.endpoints["triton-http"])
 
 
 def find(kafka: str | None, folder: Path | None) -> Target:
@@ -89,4 +91,4 @@ def find(kafka: str | None, folder: Path | None) -> Target:
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)
-    return Target(found.kafka, folder or found.results, models=home, home=found.home)
+    return replace(found, results=folder or found.results)

@@ -13,6 +13,7 @@ CHANNEL_USED = Gauge("trapstream_channel_used", "Items in a channel", ["channel"
 CHANNEL_SENDERS = Gauge("trapstream_channel_senders_waiting", "Senders held by a full channel", ["channel"])
 CHANNEL_RECEIVERS = Gauge("trapstream_channel_receivers_waiting", "Receivers that wait", ["channel"])
 WAITING = Gauge("trapstream_waiting", "1 while a service waits for another", ["on"])
+WAITING_FOR_MODEL = Gauge("trapstream_waiting_for_model", "Images whose model is not served", ["model"])
 IN_FLIGHT = Gauge("trapstream_in_flight", "References fetched and not yet committed", ["lane"])
 DEAD_LETTERS = Counter("trapstream_dead_letters_total", "Messages that could not be read", ["topic"])
 FOLDED = Counter("trapstream_folded_total", "Results folded")

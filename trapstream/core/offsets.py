@@ -6,7 +6,7 @@ from typing import NamedTuple
 class _Before(NamedTuple):
     """What was fetched before an open record."""
 
-    count: int
+    records: int
     position: int | None
     """The offset to commit while this record is the first that is open."""
 
@@ -46,7 +46,7 @@ class Watermark:
     def in_flight(self) -> int:
         """Records fetched and not yet below the watermark."""
         first = self._first()
-        return 0 if first is None else self._count - first.count
+        return 0 if first is None else self._count - first.records
 
     @property
     def open(self) -> int:

@@ -12,8 +12,9 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.entries import TRITON_VERSION
+from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
 _TYPES = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",
@@ -59,8 +60,8 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
     return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
 
 
-def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
-    """config.pbtxt of the ONNX Runtime entry."""
+def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving, runtime: Runtime = RUNTIME) -> str:
+    """config.pbtxt of an entry for the CPU."""
     template = string.Template(_template("config.pbtxt"))
     return template.substitute(
         name=name,
@@ -68,13 +69,17 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
+        runtime=runtime.partition("-")[0],
+        precision=PRECISION[runtime],
         inputs=",".join(map(_pbtxt, inputs)),
         outputs=",".join(map(_pbtxt, outputs)),
     )
 
 
-def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
+def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: Runtime = RUNTIME) -> Path:
     """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
+
+    `runtime` names the folder of its template.
 
     Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
     """
@@ -84,7 +89,7 @@ def render(graph: Path, name: str, repository: Path, serving: Serving) -> Path:
     entry = repository / name
     folder = entry / TRITON_VERSION
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
+    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
     _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)
@@ -107,7 +112,7 @@ def _pbtxt(tensor: Tensor) -> str:
 
 
 def _template(name: str) -> str:
-    return resources.files("model_repository.templates.onnxruntime").joinpath(name).read_text()
+    return resources.files("model_repository.templates.cpu").joinpath(name).read_text()
 
 
 def _replace(path: Path, text: str) -> None:

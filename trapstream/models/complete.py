@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from trapstream.models.naming import prefixed
+from trapstream.models.opset import brought_to_opset
 from trapstream.models.raw import RawModel
 
 INPUT, DETECTIONS, COUNT = "images", "detections", "count"
-OLDEST_OPSET, NEWEST_OPSET = 17, 23
-"""A raw graph of an older opset is converted to the oldest; those between are completed in their own."""
 PREFIX = "raw/"
 
 
@@ -45,11 +45,11 @@ def complete(
     Raises ValueError when the raw graph has other inputs or outputs, or an opset that cannot be had.
     """
     rule = rule or Rule()
-    model = _with_opset(raw.graph)
+    model = brought_to_opset(raw.graph)
     names = {output.name for output in model.graph.output}
     if len(model.graph.input) != 1 or names != {"boxes", "scores"}:
         raise ValueError(f"a raw graph has one input, and outputs boxes and scores; this one has {sorted(names)}")
-    inside = compose.add_prefix_graph(model.graph, PREFIX)
+    inside = prefixed(model.graph, PREFIX)
     height, width = raw.fixed or ("height", "width")
     scores, merging, merged = _merge(PREFIX + "scores", members)
     after, constants = _after(PREFIX + "boxes", scores, rule, raw.suppress)
@@ -69,22 +69,6 @@ def complete(
     done.functions.extend(model.functions)
     onnx.checker.check_model(done)
     return done
-
-
-def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if version > NEWEST_OPSET:
-        raise ValueError(f"the graph has opset {version}; the newest that is read is {NEWEST_OPSET}")
-    if version >= OLDEST_OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, OLDEST_OPSET)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ValueError(
-            f"the graph has opset {version} and cannot be brought to {OLDEST_OPSET}: {reason}; export the model with "
-            f"opset {OLDEST_OPSET} or later"
-        ) from error
 
 
 def _before(target: str) -> list[onnx.NodeProto]:

@@ -1,10 +1,9 @@
 """The models of this machine: HOME/models/NAME/VERSION, each whole or absent, and the one of the package.
 
 A bundle's folder has `model.onnx`, the graph that is served; `card.json`; and `raw.onnx`, the detector in float32 as
-its reader made it, before it was completed. `HOME/models/NAME/.default` has the version for jobs that name none.
+its reader made it, before it was completed.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -16,9 +15,10 @@ import onnx
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.store import whole_file
-from trapstream.models.card import Card, CardError, parse_card, read_card, write_card
+from trapstream.models import deployed
+from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
+from trapstream.models.weights import write_graph
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""
@@ -89,42 +89,34 @@ def list_bundles(home: Path) -> list[Bundle]:
 def find(home: Path, label: str) -> Bundle:
     """The bundle called NAME or NAME@VERSION, with its graph held against its card.
 
-    Without a version: the default one of that name, else the one imported last, else the package's. NoSuchModel names
-    those that are here; CardError says what is wrong with this one.
+    Without a version: the preferred one. NoSuchModel names those that are here; CardError says what is wrong with this.
     """
     name, _, version = label.partition("@")
-    wanted = version or default_version(home, name)
-    found = [bundle.folder for bundle in _own() if bundle.card.name == name and wanted in ("", bundle.card.version)]
-    if not wanted:
-        found = [bundle.folder for bundle in _imported(home, name)[-1:]] or found
-    elif not found and wanted in _visible(models_folder(home) / name) and _NAME.fullmatch(name):
+    wanted = version or preferred(home, name)
+    found = [bundle.folder for bundle in _own() if (bundle.card.name, bundle.card.version) == (name, wanted)]
+    if not found and wanted in _visible(models_folder(home) / name) and _NAME.fullmatch(name):
         found = [folder(home, name, wanted)]
     if not found:
         here = ", ".join(_labels(home))
-        raise NoSuchModel(f"no model {label} here; there is {here}; `trapstream model import` adds one")
+        asked = f"{name}@{wanted}" if wanted else name
+        raise NoSuchModel(f"no model {asked} here; there is {here}; `trapstream model import` adds one")
     return Bundle(found[0], read_card(found[0] / CARD))
 
 
-def default_version(home: Path, name: str) -> str:
-    """The version that jobs get that name none; empty where none was chosen."""
-    if not _NAME.fullmatch(name):
-        return ""
-    try:
-        return _default_file(home, name).read_text().strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        raise StoreError(f"{_default_file(home, name)} cannot be read: {error.strerror or error}") from error
+def preferred(home: Path, name: str) -> str:
+    """The version that jobs get that name none: the default one of those that were deployed, else the package's, which
+    is served where nothing was deployed, else the one imported last. Empty where there is none."""
+    if chosen := deployed.read(home).of(name).default:
+        return chosen
+    known = [bundle for bundle in _own() if bundle.card.name == name] or _imported(home, name)[-1:]
+    return known[0].card.version if known else ""
 
 
-def set_default(home: Path, name: str, version: str) -> None:
-    """Makes it the version that jobs get that name none. NoSuchModel, or StoreError where it cannot be written."""
-    find(home, f"{name}@{version}")
-    try:
-        with whole_file(_default_file(home, name)) as file:
-            file.write(f"{version}\n".encode())
-    except OSError as error:
-        raise StoreError(f"the default version cannot be written: {error.strerror or error}") from error
+def newest(home: Path, label: str) -> Bundle:
+    """As `find`, but without a version the one imported last: what there is to deploy."""
+    name, _, version = label.partition("@")
+    imported = [] if version else _imported(home, name)
+    return find(home, imported[-1].label if imported else label)
 
 
 def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
@@ -135,16 +127,22 @@ def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
         raise BundleExists(_taken(f"{name}@{version}"))
 
 
-def add(
-    home: Path,
-    card: Card,
-    graph: onnx.ModelProto,
-    raw: onnx.ModelProto,
-    check: Callable[[Bundle], None] | None = None,
-) -> Bundle:
-    """Keeps a new bundle, whole or not at all; its card gets the sha256 of `graph`.
+def add(home: Path, card: Card, graph: onnx.ModelProto, raw: onnx.ModelProto) -> Bundle:
+    """Keeps a new bundle: `keep`, with the two graphs as they are."""
 
-    1. A draft is written, which nobody sees: killed here, the next `add` removes it.
+    def write(draft: Path) -> None:
+        write_graph(draft / RAW, raw)
+        write_graph(draft / GRAPH, graph)
+
+    return keep(home, card, write)
+
+
+def keep(
+    home: Path, card: Card, write: Callable[[Path], None], check: Callable[[Bundle], None] | None = None
+) -> Bundle:
+    """Keeps a new bundle, whole or not at all; its card gets the sha256 of its graph.
+
+    1. `write` puts GRAPH and RAW into a draft, which nobody sees: killed here, the next `keep` removes it.
     2. `check` looks at the draft. What it raises ends the import.
     3. The draft gets its name. Killed after this, the bundle is there.
 
@@ -154,8 +152,8 @@ def add(
     models, target = models_folder(home), folder(home, card.name, card.version)
     try:
         with draft_folder(models) as draft:
-            _write(draft / RAW, raw)
-            made = msgspec.structs.replace(card, sha256=_write(draft / GRAPH, graph))
+            write(draft)
+            made = msgspec.structs.replace(card, sha256=sha256_of(draft / GRAPH))
             write_card(draft / CARD, made)
             if check is not None:
                 check(Bundle(draft, made))
@@ -217,14 +215,3 @@ def _card(path: Path) -> Card:
         return parse_card((path / CARD).read_bytes(), str(path / CARD))
     except OSError as error:
         raise CardError(f"{path / CARD}: {error.strerror or error}") from error
-
-
-def _default_file(home: Path, name: str) -> Path:
-    return models_folder(home) / name / ".default"
-
-
-def _write(path: Path, model: onnx.ModelProto) -> str:
-    """Writes a graph. Returns its sha256."""
-    content = model.SerializeToString()
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from model_repository.templates.onnxruntime import model as served
+from model_repository.templates.cpu import model as served
 from trapstream.local import entry, kafka, plan, ports, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
