@@ -1,6 +1,7 @@
 """model diff: what another version would have said about a job's images."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,15 @@ CLEAR = 0.03
 
 
 @pytest.fixture(scope="module")
-def nudged(trapstream: Command) -> store.Bundle:
-    """The demonstration model with the last layer's weights of one class nudged, as version 1-nudged of the home."""
+def jobs(trapstream: Command, scenes: Path) -> tuple[str, str]:
+    """Two jobs of the demonstration model that are done: all scenes, and one that kept little."""
+    few = submitted(trapstream, min(scenes.glob("*.jpg")), "--model", "demonstration@1", "--threshold", "0.4")
+    return submitted(trapstream, scenes, "--model", "demonstration@1"), few
+
+
+@pytest.fixture(scope="module")
+def nudged(trapstream: Command, jobs: tuple[str, str]) -> Iterator[store.Bundle]:  # before the deploy
+    """The demonstration model with the last layer's weights of one class nudged, deployed, and rolled back after it."""
     own = store.find(trapstream.home, "demonstration@1")
     graph = onnx.load(str(own.graph))
     moved = 0
@@ -41,7 +49,9 @@ def nudged(trapstream: Command) -> store.Bundle:
     bundle = store.add(trapstream.home, card, graph, graph)
     deployed = trapstream("model", "deploy", bundle.label)
     assert deployed.status == 0, deployed.err
-    return bundle
+    yield bundle
+    back = trapstream("model", "rollback", "demonstration")
+    assert back.status == 0, back.err
 
 
 def submitted(trapstream: Command, *arguments: str | Path) -> str:
@@ -81,10 +91,10 @@ def best(graph: Path, images: list[NDArray[np.uint8]]) -> list[dict[int, float]]
 
 
 def test_exactly_the_changed_images_are_listed(
-    trapstream: Command, scenes: Path, nudged: store.Bundle, tmp_path: Path
+    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: store.Bundle, tmp_path: Path
 ) -> None:
     """The list holds the images whose classes differ between two jobs' files, and agrees with both graphs run alone."""
-    job = submitted(trapstream, scenes, "--model", "demonstration@1")
+    job = jobs[0]
     changes, sheet = tmp_path / "changes.json", tmp_path / "changes.png"
     ran = trapstream("model", "diff", job, nudged.label, "-o", changes, "--sheet", sheet)
     assert ran.status == 0, ran.err
@@ -114,25 +124,26 @@ def test_exactly_the_changed_images_are_listed(
         assert drawn.width > 4 * 480 and drawn.height > 2 * 360
 
 
-def test_a_second_diff_does_not_detect_again(trapstream: Command, scenes: Path, nudged: store.Bundle) -> None:
+def test_a_second_diff_does_not_detect_again(trapstream: Command, jobs: tuple[str, str], nudged: store.Bundle) -> None:
     """Another threshold uses the job that is there, and lists the changes on standard output, a line each."""
-    job = submitted(trapstream, scenes, "--model", "demonstration@1")
+    job = jobs[0]
     first = trapstream("model", "diff", job, nudged.label, "--threshold", "0.5")
     assert first.status == 0, first.err
-    jobs = len(trapstream("status", "--json").out.splitlines())
+    known = len(trapstream("status", "--json").out.splitlines())
     second = trapstream("model", "diff", job, nudged.label, "--threshold", "0.5")
     assert second.out == first.out
     assert "it is used as it is" in second.err
-    assert len(trapstream("status", "--json").out.splitlines()) == jobs
+    assert len(trapstream("status", "--json").out.splitlines()) == known
     lines = [line.split("\t") for line in second.out.splitlines()]
     assert all(len(line) == 3 and line[0] in {"new", "gone", "class"} for line in lines)
     assert lines
 
 
-def test_what_cannot_be_compared_is_refused(trapstream: Command, scenes: Path, nudged: store.Bundle) -> None:
+def test_what_cannot_be_compared_is_refused(
+    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: store.Bundle
+) -> None:
     """An unknown job or model, the same model, a threshold below what was kept, and a bad place: one line each."""
-    one = min(scenes.glob("*.jpg"))
-    job = submitted(trapstream, one, "--model", "demonstration@1", "--threshold", "0.4")
+    job = jobs[1]
     for arguments, said in (
         (("nobody", nudged.label), "no job nobody here"),
         ((job, "demonstration@no"), "no model demonstration@no here"),

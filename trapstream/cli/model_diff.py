@@ -15,7 +15,7 @@ from producer import submit as submitting
 from producer.manifest import ascii_safe
 from trapstream.cli import exits
 from trapstream.cli.context import say
-from trapstream.cli.jobs import follow
+from trapstream.cli.jobs import follow, require_served
 from trapstream.cli.outputs import check_output
 from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
@@ -98,6 +98,7 @@ async def _jobs(target: Target, job: str, info: ModelInfo, threshold: float | No
         _unless_kept(earlier, model, threshold)
     later = _done_before(target, specs, known, earlier, info)
     if later is None:
+        await require_served(target, info)
         name = f"diff of {job} with {info.label}"
         later = await submitting.replay(
             target.kafka, target.results, earlier, name=name, model=info, lacking=target.lacking
