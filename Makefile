@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 3
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
 
-.PHONY: help setup demo test unit lint format chaos bench-fold train clean
+.PHONY: help setup demo test unit lint format chaos bench-fold rtx train clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET'
@@ -72,6 +72,10 @@ bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth
 	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'
 	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
 	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
+
+rtx: $(STAMP) ## Compile the graph of a plan without a GPU (adds TensorRT for RTX to .venv: 300 MB)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,rtx]'
+	$(BIN)/python -m pytest tests/gpu
 
 train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'

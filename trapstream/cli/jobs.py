@@ -52,7 +52,7 @@ async def make_job(
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     info = bundles.find(target.models, model)
-    await _require(target, info)
+    await require_served(target, info)
     with progress("reading") as report:
         return await submitting.submit(
             target.kafka,
@@ -68,7 +68,7 @@ async def make_job(
         )
 
 
-async def _require(target: Target, model: ModelInfo) -> None:
+async def require_served(target: Target, model: ModelInfo) -> None:
     """Tells now what would only wait: a model that the stack's Triton does not serve. An away Triton is waited for."""
     if target.triton is None:
         return

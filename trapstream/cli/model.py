@@ -10,6 +10,8 @@ VERBS: dict[str, str] = {
     "deploy": "trapstream.cli.model_deploy:deploy",
     "rollback": "trapstream.cli.model_rollback:rollback",
     "check": "trapstream.cli.model_check:check",
+    "build": "trapstream.cli.model_build:build",
+    "diff": "trapstream.cli.model_diff:diff",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
