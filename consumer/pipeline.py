@@ -17,6 +17,7 @@ from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
+from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
@@ -26,14 +27,16 @@ from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
+from trapstream.core.meters import Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.verdict import StageTotals
 
 
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable, meters: Meters) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
@@ -58,6 +61,16 @@ class Pipeline:
             changed=self._arrived.set,
         )
         self._detector = Detector(settings.triton, prefix)
+        self._served = Served(settings.triton)
+        self._meters = meters
+        self._fetching = meters.stage("fetch", settings.fetches)
+        self._decoding = meters.stage("decode", settings.decoders)
+        self._laying = meters.stage("slabs", settings.slabs)
+        self._emitting = meters.stage("emit")
+        self._emitting.held = self._to_emit.full
+        meters.add("detect", self._served.totals)
+        meters.add("consumer", self._own_totals)
+        meters.starved = self._to_fetch.empty.seconds
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
@@ -67,13 +80,12 @@ class Pipeline:
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
-            running += [
-                stages.create_task(body) for body in (self._room.run(), self._detector.watch(), self._producer.watch())
-            ]
+            watches = (self._detector.watch(), self._producer.watch(), self._served.watch(), self._meters.watch())
+            running += [stages.create_task(body) for body in (self._room.run(), *watches)]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
-            running.append(stages.create_task(emit(self._to_emit, self._producer)))
+            running.append(stages.create_task(emit(self._to_emit, self._producer, self._emitting)))
             try:
                 async with asyncio.TaskGroup() as polling:
                     for intake in self.intakes.values():
@@ -109,7 +121,8 @@ class Pipeline:
                 continue
             began = time.perf_counter()
             try:
-                data = await self._fetcher.fetch(task.ref.uri)
+                with self._fetching.work:
+                    data = await self._fetcher.fetch(task.ref.uri)
             except Postponed as error:
                 self._room.hold(task, error.failure)
                 continue
@@ -118,6 +131,7 @@ class Pipeline:
                 continue
             finally:
                 task.times.fetch = _milliseconds_since(began)
+                self._fetching.images += 1
             await self._to_decode.send(Fetched(task, data))
 
     def _is_wanted(self, task: Task) -> bool:
@@ -141,15 +155,19 @@ class Pipeline:
                 if not batch:
                     continue
                 slab = await self._slabs.acquire()
+                self._laying.work.begin()
                 began = time.perf_counter()
 
                 work = functools.partial(letterbox_batch, decoder, slab, batch)
-                laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                with self._decoding.work:
+                    laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                self._decoding.images += len(batch)
+                self._laying.images += len(batch)
                 for fetched in batch:
                     fetched.task.times.decode = _milliseconds_since(began)
                 slab.users = len(laid.groups)
                 if not laid.groups:
-                    self._slabs.release(slab)
+                    self._give_back(slab)
                 for task, error in laid.failed:
                     await self._fail(task, error)
                 for group in laid.groups:
@@ -162,6 +180,7 @@ class Pipeline:
             group = await self._to_detect.receive()
             began = time.perf_counter()
             metrics.BATCH_IMAGES.observe(len(group.tasks))
+            self._served.note(group.tasks[0].spec.model)
             found = await self._detector.detect(group)
             self._let_go(group.slab)
             for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
@@ -171,10 +190,18 @@ class Pipeline:
                 except Permanent as error:
                     await self._fail(task, error)
 
+    def _own_totals(self) -> StageTotals:
+        """The event loop, which this is called on: all that is done between the stages."""
+        return StageTotals(workers=1, busy=time.thread_time(), images=self._emitting.images)
+
     def _let_go(self, slab: Slab) -> None:
         slab.users -= 1
         if slab.users == 0:
-            self._slabs.release(slab)
+            self._give_back(slab)
+
+    def _give_back(self, slab: Slab) -> None:
+        self._laying.work.end()
+        self._slabs.release(slab)
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
@@ -230,7 +257,7 @@ async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -
         async with asyncio.TaskGroup() as tables:
             following = tables.create_task(jobs.run())
             await jobs.caught_up.wait()
-            await Pipeline(settings, producer, jobs).run(stop, health)
+            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
             following.cancel()
     finally:
         await producer.stop()
