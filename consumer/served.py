@@ -7,11 +7,12 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from trapstream.core.messages import ModelInfo
-from trapstream.core.meters import WINDOW_SECONDS
 from trapstream.core.verdict import StageTotals
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 5.0
+_TOGETHER_SECONDS = 3.0
+"""Models used within this of each other are at work together: one of an earlier job is idle."""
 
 
 class Served:
@@ -29,16 +30,16 @@ class Served:
 
     def totals(self) -> StageTotals:
         """Of all these models together, as of the last look."""
-        since = time.monotonic() - WINDOW_SECONDS
+        since = max(self._used.values(), default=0.0) - _TOGETHER_SECONDS
         used = [count for entry, count in self._instances.items() if self._used[entry] >= since]
         return StageTotals(
             workers=max(1, sum(used)),
-            busy=sum(busy for busy, _ in self._told.values()),
+            busy=sum(busy for busy, _ in self._told.values()),  # of idle ones too: a sum that only grows
             images=sum(images for _, images in self._told.values()),
         )
 
     async def watch(self) -> None:
-        """Looks about once a second, for ever, until cancelled. A server that is away tells nothing new."""
+        """Looks twice a second, for ever, until cancelled. A server that is away tells nothing new."""
         async with triton.InferenceServerClient(self._server) as client:
             while True:
                 for entry in list(self._used):

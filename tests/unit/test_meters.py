@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import eventually
 from trapstream.core import processor
 from trapstream.core.channel import Channel
 from trapstream.core.meters import Meters, Span
@@ -27,20 +28,22 @@ def test_a_span_is_the_time_of_all_who_are_inside(moves: list[tuple[int, float]]
         assert abs(span.seconds() - wanted) < 1e-6
 
 
+async def _grows(span: Span) -> bool:
+    return span.seconds() > 0
+
+
 async def test_a_full_channel_counts_the_time_that_it_holds() -> None:
     """The time in which a sender waits is counted, and so is that in which a receiver does."""
     channel = Channel[int](1)
     before = channel.full.seconds(), channel.empty.seconds()
     assert before == (0.0, 0.0)
     receiver = asyncio.create_task(channel.receive())
-    while not channel.empty.seconds():
-        await asyncio.sleep(0)
+    await eventually("a waiting receiver", lambda: _grows(channel.empty))
     await channel.send(1)
     await receiver
     await channel.send(2)
     sender = asyncio.create_task(channel.send(3))
-    while not channel.full.seconds():
-        await asyncio.sleep(0)
+    await eventually("a waiting sender", lambda: _grows(channel.full))
     assert await channel.receive() == 2
     await sender
 

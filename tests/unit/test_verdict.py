@@ -36,7 +36,7 @@ def test_the_slowest_stage_is_named_with_what_one_more_gives(could: dict[str, fl
     assert (found.limits, found.busiest) == (slowest, slowest)
     assert found.rate == pytest.approx(could[slowest])
     assert found.could == pytest.approx({name: most for name, most in could.items() if found.rate / most > 0.01})
-    wanted = min((many[slowest] + 1) / many[slowest], could[next_one] / could[slowest], 10)
+    wanted = min((many[slowest] + 1) / many[slowest], could[next_one] / could[slowest])
     assert found.gain == pytest.approx(wanted)
     assert found.sentence.startswith(f"{slowest} limits: {many[slowest]} of {many[slowest]} ")
 
@@ -97,12 +97,13 @@ def test_the_fold_limits_whatever_the_consumers_do(could: dict[str, float], many
 def test_a_gain_is_never_more_than_the_processor_has(
     could: dict[str, float], many: dict[str, int], cpu: float, starved: float, part: float
 ) -> None:
-    """No verdict promises more than the cores have left, nor less than is there; every verdict is one line."""
+    """No verdict promises a stage that computes more than the cores have left; every verdict is one line."""
     found = judge(pipeline(could, many, part * min(could.values()), starved, cpu))
     assert found is not None
     assert "\n" not in found.sentence
     if found.gain is not None and found.limits != "processor":
-        assert 1.0 <= found.gain <= max(1.0, 1 / max(cpu, 0.01)) + 1e-9
+        assert found.gain >= 1.0
+        assert not KINDS[found.limits].computes or found.gain <= max(1.0, 1 / max(cpu, 0.01)) + 1e-9
 
 
 def test_nothing_done_has_no_verdict() -> None:

@@ -211,7 +211,9 @@ def _stage(load: Load, stage: Stage, rate: float, could: dict[str, float]) -> Ve
     if kind.spread:
         more = (stage.workers + 1) / stage.workers / stage.busy
         room = min([most / rate for most in others.values()], default=more)
-        gain = max(1.0, min(more, room, 1 / max(load.processor, 0.01)))
+        # What computes needs cores for more. What waits does not, and the rest shows its lack of cores in `could`.
+        left = 1 / max(load.processor, 0.01) if kind.computes else more
+        gain = max(1.0, min(more, room, left))
         advice = f"{_ordinal(stage.workers + 1)} {kind.worker} ({kind.more.format(n=stage.workers + 1)}) would "
         advice += f"give about {gain:.1f} x" if gain >= _WORTH else f"gain nothing: {_next(load, others)}"
     else:
@@ -292,7 +294,7 @@ def _could(others: dict[str, float]) -> str:
 
 
 def _next(load: Load, others: dict[str, float]) -> str:
-    if load.processor >= FULL or not others:
+    if not others or 1 / max(load.processor, 0.01) < _WORTH:
         return f"the cores are {load.processor:.0%} busy"
     name = min(others, key=lambda each: others[each])
     return f"{name} can do no more than {others[name]:,.0f}"
