@@ -14,12 +14,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 3
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
 
-.PHONY: help setup demo test unit lint format chaos train clean
+.PHONY: help setup demo test unit lint format chaos bench-fold train clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET'
 	@echo
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-11s %s\n", $$1, $$2}'
 	@echo
 	@echo 'make demo IMAGES=FOLDER takes your own photographs; OUT=FILE names the result (demo/results.json).'
 
@@ -50,7 +50,7 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	$(BIN)/trapstream run -o "$$out" -- "$$images"
 
 test: $(STAMP) lint ## Check style, types and layers, and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 unit: $(STAMP) ## Run the tests that need no server (within a minute)
 	$(BIN)/python -m pytest tests/unit
@@ -67,6 +67,11 @@ format: $(STAMP) ## Put the code into its one form
 
 chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
 	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
+
+bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth of them, and 1,000 jobs at once
+	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'
+	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
+	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
 
 train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'

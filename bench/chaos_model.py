@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from PIL import Image
 
 from trapstream.core.messages import ModelInfo
+from trapstream.local.testing import save_graph
 from trapstream.models.bundles import info_of
 from trapstream.models.card import Card, sha256_of, write_card
 
@@ -37,17 +37,8 @@ def write_bundle(folder: Path) -> ModelInfo:
         helper.make_node("Greater", ["mean", "limit"], ["bright"]),
         helper.make_node("Cast", ["bright"], ["count"], to=TensorProto.INT32),
     ]
-    graph = helper.make_graph(
-        nodes, NAME,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [
-            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
-            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
-    )  # fmt: skip
     path = folder / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    save_graph(path, NAME, nodes, values)
     card = Card(
         name=NAME, version="1", family="none", classes={"1": "brightness"}, image_size=64, stride=32,
         typical_detection_threshold=0.2, conservative_detection_threshold=0.1, precision="float32",

@@ -1,7 +1,7 @@
-"""How fast the aggregator folds and finalises, and in how much memory: `python -m bench.fold --count 300000`.
+"""How fast the aggregator folds and finalises, and in how much memory: `python -m bench.fold --count 3000000`.
 
-Without a broker it measures the store's path in this process, on one core: decode, fold, commit. With `--kafka` it
-sends the results through the real topic to an aggregator process of its own.
+Results go through the real topic, of a Kafka of its own or of the one at `--kafka`, to an aggregator of its own. With
+`--in-process` it measures the store's path alone, in this process, on one core: decode, fold, commit.
 """
 
 import argparse
@@ -28,10 +28,11 @@ from aggregator.finalise import write_result
 from aggregator.fold import counts
 from aggregator.reading import read
 from aggregator.service import GROUP
-from trapstream.core import kafka, messages, status, topics
-from trapstream.core.messages import ImageResult, JobSpec, Lane, ModelInfo, Outcome, StageTimes
+from trapstream.core import kafka, messages, topics
+from trapstream.core.messages import ImageResult, JobSpec, JobStatus, Lane, ModelInfo, Outcome, StageTimes
 from trapstream.core.states import ENDED
 from trapstream.core.store import whole_file
+from trapstream.local import control
 
 _BATCH = 5_000
 _DISORDER = 20_000
@@ -143,30 +144,33 @@ def fold_in_process(count: int, jobs: int, folder: Path) -> dict[str, float]:
     }
 
 
-async def fold_through_kafka(count: int, servers: str, home: Path) -> dict[str, float]:
-    """Sends `count` results, then starts an aggregator. Rate from its first fold to its last; seconds to the file.
+async def fold_through_kafka(count: int, jobs: int, servers: str, home: Path) -> dict[str, float]:
+    """Sends `count` results of `jobs` jobs in turn, then starts an aggregator, which so has all of them open at once.
 
-    An aggregator that folded before what the log already held makes way first, so that only these results count.
+    Rate from its first fold to its last; seconds from there to the last file; its largest resident size in MB. An
+    aggregator that folded before what the log already held makes way first, so that only these results count.
     """
     await kafka.create_topics(servers)
     async with _aggregator(servers, home) as child:
         await _caught_up(servers, child)
-    job = messages.new_job_id("bench")
-    await _send(servers, job, count)
+    names = [messages.new_job_id("bench") for _ in range(jobs)]
+    await _send(servers, names, count // jobs)
+    _say("sent; an aggregator folds")
     peak, first, last = 0, (0.0, 0, 0.0), (0.0, 0, 0.0)
     async with _aggregator(servers, home) as child:
         process = psutil.Process(child.pid)
-        async for found in status.watch(servers, job):
-            now = (time.perf_counter(), found.counts.done, sum(process.cpu_times()[:2]))
+        async for done, ended in _progress(servers, set(names)):
+            now = (time.perf_counter(), done, sum(process.cpu_times()[:2]))
             peak = max(peak, process.memory_info().rss)
-            if found.state in ENDED:
-                break
-            if found.counts.done:
+            if done:
                 first = first if first[1] else now
-                last = now if found.counts.done > last[1] else last
+                last = now if done > last[1] else last
+            if ended:
+                break
     folded = last[1] - first[1]
     return {
         "images": count,
+        "jobs": jobs,
         "folds_per_second": round(folded / max(last[0] - first[0], 1e-9)),
         "folds_per_cpu_second": round(folded / max(last[2] - first[2], 1e-9)),
         "end_seconds": round(time.perf_counter() - last[0], 2),
@@ -174,13 +178,32 @@ async def fold_through_kafka(count: int, servers: str, home: Path) -> dict[str, 
     }
 
 
-async def _send(servers: str, job: str, count: int) -> None:
+async def _progress(servers: str, jobs: set[str]) -> AsyncIterator[tuple[int, bool]]:
+    """Images folded of all `jobs` so far, and whether every job has ended."""
+    newest: dict[str, JobStatus] = {}
+    async for records in kafka.follow(servers, topics.STATUS):
+        found = (messages.decode(record.value, JobStatus) for record in records if record.value is not None)
+        newest.update({each.job: each for each in found if each.job in jobs})
+        ended = sum(each.state in ENDED for each in newest.values())
+        yield sum(each.counts.done for each in newest.values()), ended == len(jobs)
+
+
+async def _send(servers: str, jobs: list[str], each: int) -> None:
     producer = await kafka.start_producer(servers)
-    await producer.send_and_wait(topics.JOBS.name, messages.encode(spec(job, count)), job.encode())
-    stream = values(job, count)
+    for job in jobs:
+        await producer.send(topics.JOBS.name, messages.encode(spec(job, each)), job.encode())
+    keys = itertools.cycle([job.encode() for job in jobs])
+    stream, sent = zip(keys, _in_turn([values(job, each) for job in jobs]), strict=False), 0
     while some := list(itertools.islice(stream, 20_000)):
-        await asyncio.gather(*[await producer.send(topics.DETECTIONS.name, value, job.encode()) for value in some])
+        await asyncio.gather(*[await producer.send(topics.DETECTIONS.name, value, key) for key, value in some])
+        sent += len(some)
+        if sent % 500_000 == 0:
+            _say(f"{sent:,} of {each * len(jobs):,} results sent")
     await producer.stop()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.asynccontextmanager
@@ -214,15 +237,28 @@ def main() -> None:
     """Prints one JSON object."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--count", type=int, default=300_000)
-    arguments.add_argument("--jobs", type=int, default=1, help="open at once; in this process only")
-    arguments.add_argument("--kafka", metavar="HOST:PORT")
+    arguments.add_argument("--jobs", type=int, default=1, help="open at once, which share the results")
+    arguments.add_argument("--kafka", metavar="HOST:PORT", help="default one of its own")
+    arguments.add_argument("--in-process", action="store_true", help="without Kafka")
     arguments.add_argument("--folder", type=Path, help="where the store goes; default a temporary one")
     chosen = arguments.parse_args()
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        if chosen.kafka:
-            print(json.dumps(asyncio.run(fold_through_kafka(chosen.count, chosen.kafka, Path(folder)))))
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, contextlib.ExitStack() as held:
+        home = Path(folder)
+        if chosen.in_process:
+            print(json.dumps(fold_in_process(chosen.count, chosen.jobs, home)))
         else:
-            print(json.dumps(fold_in_process(chosen.count, chosen.jobs, Path(folder))))
+            servers = chosen.kafka or held.enter_context(_broker(home / "stack"))
+            print(json.dumps(asyncio.run(fold_through_kafka(chosen.count, chosen.jobs, servers, home / "aggregator"))))
+
+
+@contextlib.contextmanager
+def _broker(home: Path) -> Iterator[str]:
+    home.mkdir()
+    up = control.up(home, _say, services=(), passing=True)
+    try:
+        yield up.endpoints["kafka"]
+    finally:
+        control.down(home, _say)
 
 
 if __name__ == "__main__":

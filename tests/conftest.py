@@ -1,10 +1,14 @@
 """What every tier of tests may use."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine is shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("trapstream", deadline=None)
@@ -19,3 +23,11 @@ def photographs() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no photographs: {folder} is not there")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers each one has stacks of its own: keeps together what shares one, and else each file."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        group = "acceptance" if "trapstream" in names else item.path.parent.name if "stack" in names else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

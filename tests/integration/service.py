@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.waiting import eventually
+
 
 class Service:
     """`python -m NAME`, started, stopped and killed as often as a test likes. Its log is one file."""
@@ -58,6 +60,20 @@ class Service:
         self.send(signal.SIGKILL)
         self.wait()
 
+    async def says(self, text: str, times: int = 1) -> None:
+        """Waits until its log has the text so often."""
+
+        async def there() -> bool:
+            return self.log.count(text) >= times
+
+        await eventually(f"{text!r} in the log", there)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     @property
     def runs(self) -> bool:
         """Whether it has been started and has not ended."""
@@ -65,12 +81,18 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(name: str, home: Path, servers: str, member: str = "test", **settings: str) -> Iterator[Service]:
-    """A service that runs, gone afterwards. `settings` are TRAPSTREAM_<NAME> without the prefix, in any case."""
+def service(
+    name: str, home: Path, servers: str, member: str = "test", start: bool = True, **settings: str
+) -> Iterator[Service]:
+    """A service that runs, gone afterwards; `start` off leaves its start to the test.
+
+    `settings` are TRAPSTREAM_<NAME> without the prefix, in any case.
+    """
     process = Service(
         name, home, servers, member, {f"TRAPSTREAM_{key.upper()}": value for key, value in settings.items()}
     )
-    process.start()
+    if start:
+        process.start()
     try:
         yield process
     finally:

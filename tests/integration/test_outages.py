@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.grpc.aio as triton_client
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from tests import images
 from tests.integration import outages
@@ -22,7 +21,7 @@ from trapstream.core.messages import Outcome
 from trapstream.core.store import result_path
 from trapstream.local import entry, ports
 from trapstream.local import triton as local_triton
-from trapstream.local.testing import RunningStack
+from trapstream.local.testing import RunningStack, save_graph
 
 MODEL = "steady"
 COUNT = 400
@@ -205,16 +204,7 @@ def _write_graph(path: Path, works: bool) -> None:
         helper.make_node("Gather", ["table", "chosen"], ["detections"], axis=0),
         helper.make_node("Gather", ["zeros", "chosen"], ["count"], axis=0),
     ]
-    graph = helper.make_graph(
-        nodes, MODEL,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [
-            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
-            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    save_graph(path, MODEL, nodes, values)
 
 
 def _render(repository: Path, works: bool = True) -> None:

@@ -194,8 +194,8 @@ def test_files_named_in_the_docs_exist() -> None:
 def test_targets_in_the_docs_exist() -> None:
     """Each `make TARGET` of the docs is a target, and each target explains itself."""
     makefile = page("Makefile")
-    explained = set(re.findall(r"^([a-z]+):.*## ", makefile, flags=re.MULTILINE))
+    explained = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     declared = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split())
-    used = {name for path in PAGES for name in re.findall(r"(?:^    |`)make ([a-z]+)", path.read_text(), re.MULTILINE)}
+    used = {name for path in PAGES for name in re.findall(r"(?:^    |`)make ([a-z-]+)", path.read_text(), re.MULTILINE)}
     assert explained == declared
     assert used <= explained

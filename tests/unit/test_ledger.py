@@ -85,7 +85,7 @@ def test_memory_is_flat_in_order() -> None:
         tracemalloc.stop()
         return most
 
-    assert peak(40_000) < peak(1_000) + 20_000
+    assert peak(40_000) < peak(1_000) + 200_000  # a name for each image would take four millions
 
 
 def test_reason() -> None:

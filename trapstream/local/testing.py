@@ -1,8 +1,10 @@
 """For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,6 +55,13 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
         helper.make_node("ReduceSum", ["detections", "axes"], ["sum"], keepdims=0),
         helper.make_node("Cast", ["sum"], ["count"], to=TensorProto.INT32),
     ]
+    save_graph(folder / "model.onnx", name, nodes, weights)
+    (folder / "card.json").write_text(json.dumps({"name": name, "version": "1"}) + "\n")
+    return folder
+
+
+def save_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
+    """Writes `nodes` and constants as a graph from `images` uint8 [N, H, W, 3] to `detections` and `count`."""
     graph = helper.make_graph(
         nodes,
         name,
@@ -61,9 +70,6 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
             helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
             helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
         ],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in values.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, str(folder / "model.onnx"))
-    (folder / "card.json").write_text(json.dumps({"name": name, "version": "1"}) + "\n")
-    return folder
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))

@@ -3,109 +3,66 @@
 import asyncio
 import contextlib
 import io
-import os
 import random
-import signal
+import resource
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from aggregator.finalise import write_result
 from aggregator.fold import CODES, counts
+from tests.integration.service import Service, service
 from tests.unit.values import MODEL, job_spec
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Reason, failure_text
 from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
 from trapstream.core.store import result_path
 
-
-@dataclass
-class Process:
-    """One aggregator."""
-
-    home: Path
-    servers: str
-    member: str = "test"
-    child: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log_file(self) -> Path:
-        """Where it says it."""
-        return self.home / f"aggregator-{self.member}.log"
-
-    @property
-    def log(self) -> str:
-        """Everything that it said."""
-        return self.log_file.read_text()
-
-    def start(self) -> None:
-        """Starts it, or starts it again."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {
-            "TRAPSTREAM_HOME": str(self.home),
-            "TRAPSTREAM_KAFKA": self.servers,
-            "TRAPSTREAM_MEMBER": self.member,
-            "TRAPSTREAM_LOG_FORMAT": "json",
-            "TRAPSTREAM_FOLD_BATCH": "200",
-            "TRAPSTREAM_QUIET_SECONDS": "0.5",
-            "TRAPSTREAM_DRAIN_SECONDS": "5",
-        }
-        with self.log_file.open("ab") as log:
-            self.child = subprocess.Popen([sys.executable, "-m", "aggregator"], env=environment, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.child is not None
-        self.child.kill()
-        self.child.wait(10)
-
-    def stop(self) -> int:
-        """SIGTERM; its exit status."""
-        assert self.child is not None
-        self.child.send_signal(signal.SIGTERM)
-        return self.child.wait(30)
+LEAST = 16_384
+"""Bytes to which a file may grow where each write shall fail: the log, which is written too, stays below."""
 
 
 @contextlib.contextmanager
-def aggregator(home: Path, servers: str, member: str = "test", start: bool = True) -> Iterator[Process]:
+def aggregator(home: Path, servers: str, member: str = "test", start: bool = True) -> Iterator[Service]:
     """A running aggregator, gone afterwards."""
-    process = Process(home, servers, member)
-    if start:
-        process.start()
-    try:
+    with service(
+        "aggregator", home, servers, member, start, fold_batch="200", quiet_seconds="0.5", drain_seconds="5"
+    ) as process:
         yield process
-    finally:
-        if process.child is not None and process.child.poll() is None:
-            process.kill()
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A disk of its own at `folder`; the test is skipped where none can be mounted."""
+def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
+    """A disk of its own at `folder`; False where this user may mount none."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder)]
     try:
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:
         mounted = False
-    if not mounted:
-        pytest.skip("no small disk can be mounted here")
     try:
-        yield
+        yield mounted
     finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def fill(path: Path) -> None:
-    """Writes to `path` until its disk is full."""
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+@contextlib.contextmanager
+def no_space(folder: Path, process: Service, disk: bool) -> Iterator[None]:
+    """The disk at `folder` is full until the end of the block; without one the system refuses `process` each write."""
+    if disk:
+        filler = folder / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield
+        filler.unlink()
+    else:
+        _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LEAST, most))
+        yield
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
 
 
 def results(job: str, images: int) -> list[ImageResult]:
@@ -212,11 +169,3 @@ async def wait_file(home: Path, servers: str, job: str, state: JobState = JobSta
     path = result_path(home / "results", job)
     await wait_status(servers, job, lambda found: found.state is state and found.location == str(path))
     return path.read_bytes()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Waits for a condition of this machine."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.02)

@@ -10,6 +10,7 @@ import pytest
 from aggregator.partial import partial
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
+from tests.waiting import wait_for
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.messages import DeadLetter, JobState
 from trapstream.core.store import result_path
@@ -87,8 +88,7 @@ async def test_results_folder_mended(stack: RunningStack, member: str, home: Pat
         assert waiting.state is JobState.RUNNING
         (home / "results").unlink()
         got = await harness.wait_file(home, stack.kafka, member)
-        assert process.child is not None
-        assert process.child.poll() is None
+        assert process.runs
     assert got == harness.expected(spec, log)
 
 
@@ -105,7 +105,7 @@ async def test_lost_store(stack: RunningStack, member: str, home: Path) -> None:
         path = result_path(home / "results", member)
         path.unlink()
         process.start()
-        await harness.until(path.exists)
+        wait_for("the file", path.exists)
         assert path.read_bytes() == before == harness.expected(spec, log)
 
 
@@ -122,7 +122,7 @@ async def test_lost_store_of_a_finished_job(stack: RunningStack, member: str, ho
         process.kill()
         shutil.rmtree(home / "aggregator")
         process.start()
-        await harness.until(lambda: f'"job": "{member}", "state": "completed", "event": "job adopted"' in process.log)
+        await process.says(f'"job": "{member}", "state": "completed", "event": "job adopted"')
         other = harness.beside(member)
         await harness.send_spec(stack.kafka, harness.sealed(other, 10))
         await harness.send_results(stack.kafka, harness.results(other, 10))
@@ -139,7 +139,7 @@ async def test_store_mended(stack: RunningStack, member: str, home: Path) -> Non
     with harness.aggregator(home, stack.kafka) as process:
         await harness.send_spec(stack.kafka, spec)
         await harness.send_results(stack.kafka, log)
-        await harness.until(lambda: '"on": "aggregator store"' in process.log)
+        await process.says('"on": "aggregator store"')
         (home / "aggregator").unlink()
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
 
@@ -151,18 +151,15 @@ async def test_full_disk(stack: RunningStack, member: str, home: Path, full: str
     log = harness.results(member, 3_000)
     folder = home / full
     folder.mkdir()
-    with harness.small_disk(folder, megabytes=48), harness.aggregator(home, stack.kafka) as process:
-        await harness.until(lambda: process.log.count('"partition taken"') >= topics.DETECTIONS.partitions)
-        filler = folder / "filler"
-        harness.fill(filler)
-        await harness.send_spec(stack.kafka, spec)
-        await harness.send_results(stack.kafka, log)
-        await harness.until(lambda: '"event": "waiting"' in process.log)
-        waiting = await harness.wait_status(stack.kafka, member, lambda found: found.message is not None)
-        assert "waiting for the" in str(waiting.message)
-        filler.unlink()
+    with harness.small_disk(folder, megabytes=48) as disk, harness.aggregator(home, stack.kafka) as process:
+        await process.says('"partition taken"', topics.DETECTIONS.partitions)
+        with harness.no_space(folder, process, disk):
+            await harness.send_spec(stack.kafka, spec)
+            await harness.send_results(stack.kafka, log)
+            await process.says('"event": "waiting"')
+            waiting = await harness.wait_status(stack.kafka, member, lambda found: found.message is not None)
+            assert "waiting for the" in str(waiting.message)
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)
-        assert process.child is not None
         process.kill()
 
 
@@ -181,7 +178,7 @@ async def test_second_aggregator_joins_and_first_is_killed(stack: RunningStack, 
                 await harness.send_results(stack.kafka, logs[spec.job][part * 160 : (part + 1) * 160])
             if part == 0:
                 second.start()
-                await harness.until(lambda: '"partition taken"' in second.log)
+                await second.says('"partition taken"')
             elif part == 1:
                 first.kill()
         for spec in specs:
@@ -220,7 +217,7 @@ async def test_results_before_their_job(stack: RunningStack, member: str, home: 
     log = harness.results(member, 40)
     with harness.aggregator(home, stack.kafka) as process:
         await harness.send_results(stack.kafka, log)
-        await harness.until(lambda: '"partition taken"' in process.log)
+        await process.says('"partition taken"')
         assert not result_path(home / "results", member).exists()
         await harness.send_spec(stack.kafka, spec)
         assert await harness.wait_file(home, stack.kafka, member) == harness.expected(spec, log)

@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.grpc.aio as triton
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from trapstream.local import entry
-from trapstream.local.testing import RunningStack
+from trapstream.local.testing import RunningStack, save_graph
 
 
 @pytest.fixture
@@ -41,13 +40,4 @@ def _write_picky(path: Path) -> None:
         helper.make_node("Gather", ["table", "row"], ["detections"], axis=0),
         helper.make_node("Gather", ["ones", "row"], ["count"], axis=0),
     ]
-    graph = helper.make_graph(
-        nodes, "picky",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [
-            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
-            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    save_graph(path, "picky", nodes, values)

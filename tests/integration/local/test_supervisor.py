@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import eventually
 from trapstream.local import claim, health, ports, processes, shm, state
 from trapstream.local.child import Child
 from trapstream.local.home import shm_prefix
@@ -50,10 +51,11 @@ def recipe(*make: Callable[[Path, Mapping[str, int]], Child]) -> Recipe:
     return children
 
 
-async def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - other processes do what is waited for
-            await asyncio.sleep(0.05)
+async def until(true: Callable[[], bool]) -> None:
+    async def look() -> bool:
+        return true()
+
+    await eventually("what the supervisor does", look, 30)
 
 
 def is_up(home: Path) -> bool:

@@ -1,23 +1,17 @@
-"""A producer as a process of its own, and what it left in Kafka."""
+"""Jobs to publish, and what a producer left of them in Kafka."""
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from producer import submit
+from tests.waiting import eventually
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo
-
-T = TypeVar("T")
 
 MODEL = ModelInfo(
     name="tiny",
@@ -37,44 +31,6 @@ class Published(NamedTuple):
     partition: int
     offset: int
     ref: ImageRef
-
-
-class Producer:
-    """`python -m producer` over `home`. The same member each time, so that it is back in its group at once."""
-
-    def __init__(self, servers: str, home: Path, checkpoint: int = 1000, member: str = "0") -> None:
-        self.home = home
-        self._environment = os.environ | {
-            "TRAPSTREAM_HOME": str(home),
-            "TRAPSTREAM_KAFKA": servers,
-            "TRAPSTREAM_MEMBER": member,
-            "TRAPSTREAM_PUBLISH_CHECKPOINT": str(checkpoint),
-        }
-        self._log = (home / "producer.log").open("ab")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "producer"], env=self._environment, stderr=self._log, stdout=self._log
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def end(self, number: signal.Signals) -> int:
-        """Sends the signal and waits for the end."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        status = self._process.wait(timeout=30)
-        self._process = None
-        return status
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self.end(signal.SIGKILL)
-        self._log.close()
 
 
 @asynccontextmanager
@@ -129,15 +85,7 @@ async def spec_when(servers: str, job: str, holds: Callable[[JobSpec], bool], se
         spec = (await status.read_specs(servers)).get(job)
         return spec if spec is not None and holds(spec) else None
 
-    return await until(look, seconds)
-
-
-async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 60.0) -> T:
-    """What `look` gives once it gives something; TimeoutError after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while (found := await look()) is None:  # noqa: ASYNC110  # another process sets no event here
-            await asyncio.sleep(0.005)
-    return found
+    return await eventually("the job's spec", look, seconds, pause=0.005)
 
 
 def sealed(spec: JobSpec) -> bool:

@@ -3,6 +3,7 @@
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,14 @@ from msgspec.structs import replace
 
 from producer import cursor, submit
 from tests.integration.producer.helpers import (
-    Producer,
     clean_lanes,
     make_job,
     published,
     sealed,
     spec_when,
-    until,
 )
+from tests.integration.service import Service, service
+from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.store import manifest_path, read_manifest
@@ -34,10 +35,14 @@ async def servers(stack: RunningStack) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def producer(stack: RunningStack, tmp_path: Path) -> Iterator[Producer]:
-    process = Producer(stack.kafka, tmp_path, CHECKPOINT)
-    yield process
-    process.close()
+def producer(stack: RunningStack, tmp_path: Path) -> Iterator[Service]:
+    with a_producer(stack.kafka, tmp_path, "0") as process:
+        yield process
+
+
+def a_producer(servers: str, home: Path, member: str) -> AbstractContextManager[Service]:
+    """One that is yet to be started. The same member is back in its group at once."""
+    return service("producer", home, servers, member, start=False, publish_checkpoint=str(CHECKPOINT))
 
 
 def cursor_of(home: Path, spec: JobSpec) -> Path:
@@ -51,14 +56,14 @@ async def midway(home: Path, spec: JobSpec, after: int = 0) -> int:
         seq = cursor.read(cursor_of(home, spec), spec).seq
         return seq if seq > after else None
 
-    seq = await until(look)
+    seq = await eventually("a cursor midway", look, pause=0.005)
     assert seq < spec.images, "the job is too small to be caught midway"
     return seq
 
 
 @pytest.mark.parametrize("lane", list(Lane))
 async def test_every_reference_once_in_order_and_spread(
-    servers: str, tmp_path: Path, producer: Producer, lane: Lane
+    servers: str, tmp_path: Path, producer: Service, lane: Lane
 ) -> None:
     """A job is sealed when all of its manifest stands in its lane: once, in order, evenly on the partitions."""
     producer.start()
@@ -75,14 +80,14 @@ async def test_every_reference_once_in_order_and_spread(
     assert len(sizes) == topics.lane_topic(lane).partitions and max(sizes) - min(sizes) <= 1
 
 
-async def test_killed_midway_it_goes_on_at_its_cursor(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_killed_midway_it_goes_on_at_its_cursor(servers: str, tmp_path: Path, producer: Service) -> None:
     """kill -9, twice: nothing is missing, and only what came since the cursor is there again."""
     spec = await make_job(servers, tmp_path, 100_000)
     at = 0
     for _ in range(2):
         producer.start()
         at = await midway(tmp_path, spec, after=at)
-        producer.end(signal.SIGKILL)
+        producer.kill()
     producer.start()
     assert (await spec_when(servers, spec.job, sealed)).total == 100_000
     seqs = [each.ref.seq for each in await published(servers, spec.job)]
@@ -91,12 +96,12 @@ async def test_killed_midway_it_goes_on_at_its_cursor(servers: str, tmp_path: Pa
     assert not cursor_of(tmp_path, spec).exists()
 
 
-async def test_stopped_midway_it_repeats_nothing(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_stopped_midway_it_repeats_nothing(servers: str, tmp_path: Path, producer: Service) -> None:
     """A stop drains what is in flight and writes the cursor: the next start goes on exactly there."""
     spec = await make_job(servers, tmp_path, 100_000)
     producer.start()
     await midway(tmp_path, spec)
-    assert producer.end(signal.SIGTERM) == 0
+    assert producer.stop() == 0
     at = cursor.read(cursor_of(tmp_path, spec), spec).seq
     assert 0 < at < 100_000 and len(await published(servers, spec.job)) == at
     producer.start()
@@ -104,12 +109,12 @@ async def test_stopped_midway_it_repeats_nothing(servers: str, tmp_path: Path, p
     assert len(await published(servers, spec.job)) == 100_000
 
 
-async def test_a_sealed_job_is_not_published_again(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_a_sealed_job_is_not_published_again(servers: str, tmp_path: Path, producer: Service) -> None:
     """A start reads the jobs to their end first; a cursor that a death left behind goes."""
     producer.start()
     spec = await make_job(servers, tmp_path, 500)
     await spec_when(servers, spec.job, sealed)
-    producer.end(signal.SIGKILL)
+    producer.kill()
     cursor.write(cursor_of(tmp_path, spec), cursor.Cursor(spec.manifest_sha256))
     producer.start()
     after = await make_job(servers, tmp_path, 10)
@@ -118,7 +123,7 @@ async def test_a_sealed_job_is_not_published_again(servers: str, tmp_path: Path,
     assert not cursor_of(tmp_path, spec).exists()
 
 
-async def test_a_cancelled_job_stops(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_a_cancelled_job_stops(servers: str, tmp_path: Path, producer: Service) -> None:
     """What was not sent when the word comes stays unsent, and the job is never sealed."""
     spec = await make_job(servers, tmp_path, 100_000)
     producer.start()
@@ -134,7 +139,7 @@ async def test_a_cancelled_job_stops(servers: str, tmp_path: Path, producer: Pro
     assert (ended.cancelled, ended.total) == (True, None)
 
 
-async def test_who_writes_last_takes_nothing_back(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_who_writes_last_takes_nothing_back(servers: str, tmp_path: Path, producer: Service) -> None:
     """A cancellation that an older spec overwrote is written again; so is a seal."""
     spec = await make_job(servers, tmp_path, 300)
     producer.start()
@@ -147,7 +152,7 @@ async def test_who_writes_last_takes_nothing_back(servers: str, tmp_path: Path, 
     assert both == replace(spec, cancelled=True, total=300)
 
 
-async def test_a_damaged_manifest_fails_the_job(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_a_damaged_manifest_fails_the_job(servers: str, tmp_path: Path, producer: Service) -> None:
     """One changed byte, or no manifest at all: nothing is published, and the job says why in one line."""
     damaged, missing = [await make_job(servers, tmp_path, images) for images in (100, 50)]
     path = manifest_path(tmp_path / "results", damaged.job)
@@ -162,7 +167,7 @@ async def test_a_damaged_manifest_fails_the_job(servers: str, tmp_path: Path, pr
             await submit.cancel(servers, spec.job)
 
 
-async def test_jobs_take_turns(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_jobs_take_turns(servers: str, tmp_path: Path, producer: Service) -> None:
     """A small job that came after a large one does not wait for it."""
     large, small = [await make_job(servers, tmp_path, images) for images in (60_000, 2_500)]
     producer.start()
@@ -179,17 +184,14 @@ async def test_a_job_that_is_not_there_cannot_be_cancelled(servers: str) -> None
         await submit.cancel(servers, "nobody-1")
 
 
-async def test_producers_share_the_jobs_and_take_over(servers: str, tmp_path: Path, producer: Producer) -> None:
+async def test_producers_share_the_jobs_and_take_over(servers: str, tmp_path: Path, producer: Service) -> None:
     """With one of two killed for good in the midst of its jobs, all jobs are sealed and no image is missing."""
-    other = Producer(servers, tmp_path, CHECKPOINT, member="1")
-    try:
+    with a_producer(servers, tmp_path, "1") as other:
         producer.start()
         other.start()
         specs = [await make_job(servers, tmp_path, images) for images in range(20_000, 20_006)]
         await spec_when(servers, specs[0].job, lambda _: True)
-        other.end(signal.SIGKILL)
+        other.kill()
         for spec in specs:
             await spec_when(servers, spec.job, sealed)
             assert {each.ref.seq for each in await published(servers, spec.job)} == set(range(spec.images))
-    finally:
-        other.close()
