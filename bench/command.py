@@ -120,11 +120,12 @@ def _scaleout(plan: Plan) -> Steps:
 
 
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; without --kafka.")
-@click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker, by an aggregator of its own.")
-def _fold(plan: Plan, count: int, jobs: int, servers: str | None) -> Steps:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; they share them.")
+@click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker. Default: one of its own.")
+@click.option("--in-process", is_flag=True, help="Without any broker: the store alone.")
+def _fold(plan: Plan, count: int, jobs: int, servers: str | None, in_process: bool) -> Steps:
     """Results a second that the aggregator folds, on one core, and its time and memory to the file."""
-    yield folding.fold(plan, count, jobs, servers)
+    yield folding.fold(plan, count, jobs, servers, in_process)
 
 
 @click.argument("one", metavar="A")
@@ -148,9 +149,7 @@ def _all(plan: Plan) -> Steps:
         yield from _whole(plan, sizes, stack)
     yield from _scaleout(plan)
     yield from _publish(plan)
-    yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, None)
-    if not plan.quick:
-        yield folding.fold_through_kafka(plan, 1_000_000)
+    yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, None, in_process=plan.quick)
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:

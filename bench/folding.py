@@ -8,32 +8,29 @@ from pathlib import Path
 
 from bench.plan import Plan
 from bench.records import Record, Runs, record
-from bench.stacks import BenchError, bench_stack
+from bench.stacks import BenchError
 
 RATE, FINALISE_SECONDS, MEMORY_MB = 100_000, 60, 300
 _ROOT = Path(__file__).parents[1]
 
 
-def fold(plan: Plan, count: int, jobs: int, servers: str | None) -> list[Record]:
-    """Folds and finalises `count` results; with `servers` through that broker, by an aggregator of its own."""
-    given = ["--kafka", servers] if servers is not None else ["--jobs", str(jobs)]
+def fold(plan: Plan, count: int, jobs: int, servers: str | None, in_process: bool) -> list[Record]:
+    """Folds and finalises `count` results of `jobs` jobs: through a Kafka of its own or the one at `servers`, or
+    without any."""
+    given = ["--count", str(count), "--jobs", str(jobs), "--folder", str(plan.work)]
+    given += ["--in-process"] if in_process else ["--kafka", servers] if servers is not None else []
     plan.tell(f"fold {count:,}", 1)
-    found = _run(["--count", str(count), "--folder", str(plan.work), *given])
-    what = f"{count:,} results" + (" through Kafka" if servers is not None else "")
-    records = [
-        record("fold", f"fold, {what}", _one(found["folds_per_cpu_second"]), "results/s", at_least=RATE, **found),
+    found = _run(given)
+    what = f"{count:,} results of {jobs:,} job{'s' * (jobs > 1)}" + (", store alone" if in_process else "")
+    rate = _one(found["folds_per_cpu_second"])
+    return [
+        record("fold", f"fold, processor time, {what}", rate, "results/s", at_least=RATE, **found),
         record("fold", f"memory, {what}", _one(found["peak_mb"]), "MB", at_most=MEMORY_MB),
-    ]
-    if "finalise_seconds" in found:
-        finalise = _one(found["finalise_seconds"])
-        records.append(record("fold", f"finalise, {what}", finalise, "s", at_most=FINALISE_SECONDS))
-    return records
-
-
-def fold_through_kafka(plan: Plan, count: int) -> list[Record]:
-    """The same on a broker of its own."""
-    with bench_stack(plan.work / "fold", services=()) as bench:
-        return fold(plan, count, 1, bench.kafka)
+        record(
+            "fold", f"last fold to file, {what}", _one(found["finalise_seconds" if in_process else "end_seconds"]), "s",
+            at_most=FINALISE_SECONDS,
+        ),
+    ]  # fmt: skip
 
 
 def _one(value: float) -> Runs:
@@ -43,9 +40,8 @@ def _one(value: float) -> Runs:
 def _run(arguments: list[str]) -> dict[str, float]:
     environment = os.environ | {"PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
-        [sys.executable, "-m", "bench.fold", *arguments], capture_output=True, text=True,
-        env=environment, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.fold", *arguments], capture_output=True, text=True, env=environment, check=False
+    )
     if done.returncode:
         raise BenchError(f"the fold failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
     answer: dict[str, float] = json.loads(done.stdout)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import click
 
@@ -68,7 +69,7 @@ def spoiled(chosen: list[str], folder: Path, share: float) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number, uri in enumerate(chosen[:20]):
-        whole = Path(uri.removeprefix("file://")).read_bytes()
+        whole = local(uri).read_bytes()
         middle = len(whole) // 2
         bad = whole[:middle] if number % 2 else whole[: middle // 2] + bytes(middle) + whole[middle + middle // 2 :]
         path = folder / f"bad-{number}.jpg"
@@ -76,6 +77,11 @@ def spoiled(chosen: list[str], folder: Path, share: float) -> list[str]:
         made.append(path.as_uri())
     total, every = 100 * len(chosen), round(1 / share)
     return [made[n // every % len(made)] if n % every == every - 1 else chosen[n % len(chosen)] for n in range(total)]
+
+
+def local(uri: str) -> Path:
+    """The path of a file:// URI."""
+    return Path(unquote_to_bytes(uri.removeprefix("file://")).decode())
 
 
 def parse_size(text: str) -> tuple[int, int]:

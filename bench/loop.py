@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import onnxruntime as ort
 
+from bench.load import local
 from consumer import boxes
 from consumer.decode import Decoder, Encoded
 from model_repository.templates.onnxruntime.model import open_session
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     chosen = parser.parse_args()
     lines = chosen.uris.read_text().splitlines()
-    paths = [Path(unquote_to_bytes(line.removeprefix("file://")).decode()) for line in lines]
+    paths = [local(line) for line in lines]
     print(json.dumps(measure(paths, chosen.bundle, chosen.threads, chosen.seconds)))
 
 

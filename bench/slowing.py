@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from bench import load
 from bench.stacks import Bench, Ran
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo
 
 
 @contextlib.contextmanager
-def slow_server(photo: bytes, seconds: float) -> Iterator[str]:
-    """A file server that takes `seconds` for each answer, as many at once as it is asked for. Yields a URL."""
+def slow_server(photo: str, seconds: float) -> Iterator[str]:
+    """A server of the file at the URI `photo` that takes `seconds` for each answer, however many at once it is asked
+    for. Yields a URL."""
+    data = load.local(photo).read_bytes()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -23,9 +26,9 @@ def slow_server(photo: bytes, seconds: float) -> Iterator[str]:
         def do_GET(self) -> None:  # the name is the library's
             time.sleep(seconds)
             self.send_response(200)
-            self.send_header("Content-Length", str(len(photo)))
+            self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(photo)
+            self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             pass

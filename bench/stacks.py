@@ -115,19 +115,20 @@ class Bench:
         """A job from submission to its end."""
         return asyncio.run(self._run(manifest, model, filling, draining))
 
-    async def sample(self, spec: JobSpec, seconds: float, filling: int = 16) -> Ran:
-        """Some seconds of a job, once so many of its images are done; then it is cancelled."""
+    async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
+        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then."""
         begin: Moment | None = None
         async with asyncio.timeout(_STALL_SECONDS):
             async for status in statuses.watch(self.kafka, spec.job):
                 if begin is None and status.counts.done >= filling:
                     begin = await self.moment(status.counts.done)
                 elif begin is not None and time.perf_counter() >= begin.at + seconds:
-                    end = await self.moment(status.counts.done)
+                    after = await self.moment(status.counts.done)
                     break
         assert begin is not None
-        await self.cancelled(spec)
-        return Ran(spec, status, begin, end)
+        if end:
+            await cancel(self.kafka, spec.job)
+        return Ran(spec, status, begin, after)
 
     async def cancelled(self, spec: JobSpec) -> None:
         """Cancels a job and waits for its end, so that what is left of it does not disturb what comes next."""
