@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from bench import compare as comparing
-from bench import folding, machine, overhead, pipeline, report, scaleout, stages
+from bench import folding, machine, overhead, pipeline, predictions, report, scaleout, stages
 from bench.load import Images, parse_size
 from bench.plan import Plan
 from bench.records import Book, Record
@@ -119,6 +119,12 @@ def _scaleout(plan: Plan) -> Steps:
         yield scaleout.scaleout(plan, stack)
 
 
+def _verdict(plan: Plan) -> Steps:
+    """Slows each stage in turn: is it named, and does what the verdict says come true?"""
+    with bench_stack(plan.work / "verdict", services=("producer", "aggregator")) as stack:
+        yield predictions.predictions(plan, stack)
+
+
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; they share them.")
 @click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker. Default: one of its own.")
@@ -136,7 +142,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare."""
+    """All of it but compare and verdict."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole") as stack:
@@ -149,7 +155,7 @@ def _all(plan: Plan) -> Steps:
         yield from _whole(plan, sizes, stack)
     yield from _scaleout(plan)
     yield from _publish(plan)
-    yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, None, in_process=plan.quick)
+    yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, None, in_process=False)
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
@@ -162,5 +168,5 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
     yield overhead.start(plan, stack)
 
 
-for _body in (_publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _compare, _all):
+for _body in (_publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _compare, _all):
     bench.add_command(measured(_body))

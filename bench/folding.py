@@ -23,14 +23,14 @@ def fold(plan: Plan, count: int, jobs: int, servers: str | None, in_process: boo
     found = _run(given)
     what = f"{count:,} results of {jobs:,} job{'s' * (jobs > 1)}" + (", store alone" if in_process else "")
     rate = _one(found["folds_per_cpu_second"])
-    return [
+    finalise = _one(found["finalise_seconds" if in_process else "end_seconds"])
+    records = [
         record("fold", f"fold, processor time, {what}", rate, "results/s", at_least=RATE, **found),
-        record("fold", f"memory, {what}", _one(found["peak_mb"]), "MB", at_most=MEMORY_MB),
-        record(
-            "fold", f"last fold to file, {what}", _one(found["finalise_seconds" if in_process else "end_seconds"]), "s",
-            at_most=FINALISE_SECONDS,
-        ),
-    ]  # fmt: skip
+        record("fold", f"last fold to file, {what}", finalise, "s", at_most=FINALISE_SECONDS),
+    ]
+    if not in_process:  # else it is that of the process that makes the results, too
+        records.append(record("fold", f"memory, {what}", _one(found["peak_mb"]), "MB", at_most=MEMORY_MB))
+    return records
 
 
 def _one(value: float) -> Runs:
