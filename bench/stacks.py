@@ -83,10 +83,9 @@ class Ran:
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """`settings` and no other TRAPSTREAM_ variable of the caller's, but where downloads and the bundle lie."""
-    kept = {"TRAPSTREAM_CACHE", "TRAPSTREAM_BUNDLE"}
+    """`settings` and no other TRAPSTREAM_ variable of the caller's, but where downloads lie."""
     before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name not in kept]:
+    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ.update(settings)
     try:

@@ -47,8 +47,8 @@ async def test_a_slow_file_server_is_named(bench: Bench, free: ModelInfo, tmp_pa
         named(await slowing.sampled(bench, manifest, free, SECONDS), "fetch")
 
 
-async def test_a_single_decoder_of_large_images_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
-    """With images of six megapixels, one thread to decode them and a model that costs nothing, decode limits."""
+async def test_large_images_name_the_decoders(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
+    """With images of six megapixels and a model that costs nothing, decode limits, or is what keeps the cores busy."""
     manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 500)
     named(await slowing.sampled(bench, manifest, free, SECONDS), "decode")
 
