@@ -26,11 +26,19 @@ Body = Callable[..., Steps]
 LARGE = (2048, 1536)
 
 
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _OPTIONS = (
     click.option("--quality", type=click.IntRange(1, 100), default=88, show_default=True, help="Of their JPEG."),
     click.option("--scenes", type=click.IntRange(1), default=48, show_default=True, help="How many different ones."),
-    click.option("--size", type=parse_size, default="1280x960", show_default=True, help="Of drawn scenes."),
-    click.option("--images", type=click.Path(path_type=Path, exists=True), help="A folder to use; else drawn scenes."),
+    click.option(
+        "--size",
+        type=parse_size,
+        metavar="WIDTHxHEIGHT",
+        default="1280x960",
+        show_default=True,
+        help="Of drawn scenes.",
+    ),
+    click.option("--images", type=_FOLDER, help="A folder to use; else drawn scenes."),
     click.option(
         "--row", type=click.Path(path_type=Path, exists=True), help="Add a row by commit to this Markdown page."
     ),

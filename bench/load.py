@@ -41,8 +41,6 @@ def uris(images: Images, say: Callable[[str], None]) -> list[str]:
         found = [
             line.uri for line in itertools.islice(manifest_lines(open_sources([str(images.folder)]), Notes()), 5000)
         ]
-        if not found:
-            raise click.UsageError(f"no image below {images.folder}")
         return found
     width, height = images.size
     folder = cache_folder() / "bench" / f"{width}x{height}-q{images.quality}-{images.count}"

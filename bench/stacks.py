@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class Bench:
     async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
         """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then."""
         begin: Moment | None = None
-        async with asyncio.timeout(_STALL_SECONDS):
+        async with _within(spec):
             async for status in statuses.watch(self.kafka, spec.job):
                 if begin is None and status.counts.done >= filling:
                     begin = await self.moment(status.counts.done)
@@ -147,7 +147,7 @@ class Bench:
         spec = await self.submit(manifest, model)
         begin: Moment | None = None
         end: Moment | None = None
-        async with asyncio.timeout(_STALL_SECONDS) as stall:
+        async with _within(spec) as stall:
             async for status in statuses.watch(self.kafka, spec.job):
                 stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
                 done = status.counts.done
@@ -192,6 +192,15 @@ def bench_stack(
         yield Bench(stack)
     finally:
         control.down(home, lambda _: None)
+
+
+@contextlib.asynccontextmanager
+async def _within(spec: JobSpec) -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout(_STALL_SECONDS) as stall:
+            yield stall
+    except TimeoutError:
+        raise BenchError(f"{spec.job} got no further for {_STALL_SECONDS:.0f} s; a longer run may do") from None
 
 
 def _seconds(process: psutil.Process) -> float:
