@@ -38,10 +38,9 @@ class Images:
 def uris(images: Images, say: Callable[[str], None]) -> list[str]:
     """The images' URIs. Drawn scenes are kept in the cache folder, since drawing takes longer than detecting."""
     if images.folder is not None:
-        found = [
+        return [
             line.uri for line in itertools.islice(manifest_lines(open_sources([str(images.folder)]), Notes()), 5000)
         ]
-        return found
     width, height = images.size
     folder = cache_folder() / "bench" / f"{width}x{height}-q{images.quality}-{images.count}"
     if not (folder / ".drawn").exists():
