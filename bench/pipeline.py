@@ -54,8 +54,18 @@ def with_damage(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     clean = Sized(plan, bench, model, uris, "clean")
     spoiled = load.spoiled(uris, plan.work / "spoiled", 0.01)
     bad = Sized(plan, bench, model, spoiled, "spoiled")
-    ratios = plan.repeat("1 % damaged images", lambda: 1 / (clean.run().rate / bad.run().rate))
-    return [record("damage", f"1 % damaged / none, {plan.images.label}", ratios, "x", at_least=AGAINST_CLEAN)]
+    costs: list[float] = []
+
+    def once() -> float:
+        without, given = clean.run(), bad.run()
+        costs.append(sum(without.cpu.values()) / sum(given.cpu.values()))
+        return given.rate / without.rate
+
+    ratios, what = plan.repeat("1 % damaged images", once), f"1 % damaged / none, {plan.images.label}"
+    return [
+        record("damage", what, ratios, "x", at_least=AGAINST_CLEAN),
+        record("damage", f"{what}, by processor time", Runs(tuple(costs)), "x"),
+    ]
 
 
 def loop(plan: Plan, uris: list[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import machine
 
 AGREE = 0.05
-"""The last three runs are stable when they differ by no more than this share of their mean."""
+"""The last three runs are stable when they differ by no more than this share of their median."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Runs:
 
     @property
     def value(self) -> float:
-        """The mean of the last three."""
-        return statistics.fmean(self.values[-3:])
+        """The median of the last three: one run beside another's work does not move it."""
+        return statistics.median(self.values[-3:])
 
     @property
     def spread(self) -> float:
-        """The difference of largest and smallest of the last three, as a share of their mean."""
+        """The difference of largest and smallest of the last three, as a share of their median."""
         last = self.values[-3:]
         return (max(last) - min(last)) / self.value if self.value else 0.0
 

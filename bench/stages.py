@@ -45,7 +45,7 @@ def fetch(plan: Plan) -> list[Record]:
     asyncio.run(work())  # the warm-up: the files are in the page cache now, as they are for every other figure
     runs = plan.repeat("fetch", lambda: asyncio.run(work()))
     return [
-        record("fetch", f"fetch alone, {plan.images.label} (page cache)", runs, "images/s", in_flight=settings.fetches)
+        record("fetch", f"fetch alone, {plan.images.label} (page cache)", runs, "files/s", in_flight=settings.fetches)
     ]
 
 
