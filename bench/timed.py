@@ -4,6 +4,7 @@ detector that does not need the cores."""
 from pathlib import Path
 
 from bench import timed_model
+from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
 
 _CONFIG = """name: "{entry}"
@@ -36,4 +37,4 @@ def write_entry(repository: Path, name: str, seconds: float, instances: int = 1)
 
 def entry_of(info: ModelInfo) -> str:
     """The name that Triton serves the model by."""
-    return info.name
+    return entry_name(info.name, info.version)

@@ -10,19 +10,21 @@ from typing import Any
 
 from consumer import boxes
 from consumer.decode import Decoder
-from consumer.detect import Detections, Detector
+from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
 from consumer.fetch import Fetcher, Postponed
 from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
+from consumer.missing import MissingModels
 from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
+from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
@@ -54,12 +56,9 @@ class Pipeline:
         self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
         self._fetcher = Fetcher(settings, self._hosts)
         self._room = WaitingRoom(
-            self._hosts,
-            again=self._to_fetch.send,
-            fail=self._fail,
-            cancelled=lambda task: jobs.specs.get(task.ref.job, task.spec).cancelled,
-            changed=self._arrived.set,
-        )
+            "host", "fetch host", self._hosts, key=lambda task: host_of(task.ref.uri) or "",
+            again=self._to_fetch.send, fail=self._fail, unwanted=self._is_cancelled, changed=self._arrived.set,
+        )  # fmt: skip
         self._detector = Detector(settings.triton, prefix)
         self._served = Served(settings.triton)
         self._meters = meters
@@ -71,6 +70,10 @@ class Pipeline:
         meters.add("detect", self._served.totals)
         meters.add("consumer", self._own_totals)
         meters.starved = self._to_fetch.empty.seconds
+        self._missing = MissingModels(
+            self._detector, EndedJobs(settings.kafka),
+            again=self._to_fetch.send, fail=self._fail, cancelled=self._is_cancelled, changed=self._arrived.set,
+        )  # fmt: skip
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
@@ -81,7 +84,7 @@ class Pipeline:
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
             watches = (self._detector.watch(), self._producer.watch(), self._served.watch(), self._meters.watch())
-            running += [stages.create_task(body) for body in (self._room.run(), *watches)]
+            running += [stages.create_task(body) for body in (self._room.run(), self._missing.run(), *watches)]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
@@ -98,12 +101,13 @@ class Pipeline:
                     task.cancel()
 
     async def _merge(self) -> None:
+        rooms = (self._room, self._missing.room)
         while True:
             self._arrived.clear()
             ready = [
                 lane
                 for lane, intake in self.intakes.items()
-                if intake.channel.statistics().used and not self._room.is_full(lane)
+                if intake.channel.statistics().used and not any(room.is_full(lane) for room in rooms)
             ]
             if not ready:
                 await self._arrived.wait()
@@ -114,6 +118,9 @@ class Pipeline:
         while True:
             task = await self._to_fetch.receive()
             if not self._is_wanted(task):
+                continue
+            if self._missing.is_away(task.spec.model):
+                self._missing.hold([task])
                 continue
             host = host_of(task.ref.uri)
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
@@ -136,10 +143,13 @@ class Pipeline:
 
     def _is_wanted(self, task: Task) -> bool:
         """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
-        spec = self._jobs.specs.get(task.ref.job, task.spec)
-        if spec.cancelled:
+        cancelled = self._is_cancelled(task)
+        if cancelled:
             task.done()
-        return not spec.cancelled
+        return not cancelled
+
+    def _is_cancelled(self, task: Task) -> bool:
+        return self._jobs.specs.get(task.ref.job, task.spec).cancelled
 
     async def _decode(self) -> None:
         settings = self._settings
@@ -181,8 +191,13 @@ class Pipeline:
             began = time.perf_counter()
             metrics.BATCH_IMAGES.observe(len(group.tasks))
             self._served.note(group.tasks[0].spec.model)
-            found = await self._detector.detect(group)
-            self._let_go(group.slab)
+            try:
+                found = await self._detector.detect(group)
+            except ModelAwayError as error:
+                self._missing.hold(group.tasks, str(error))
+                continue
+            finally:
+                self._let_go(group.slab)
             for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
                 task.times.detect = _milliseconds_since(began)
                 try:

@@ -6,6 +6,7 @@ import time
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
 from trapstream.core.verdict import StageTotals
 
@@ -26,7 +27,7 @@ class Served:
 
     def note(self, model: ModelInfo) -> None:
         """A model that is used now."""
-        self._used[model.name] = time.monotonic()
+        self._used[entry_name(model.name, model.version)] = time.monotonic()
 
     def totals(self) -> StageTotals:
         """Of all these models together, as of the last look."""

@@ -49,10 +49,11 @@ else
 fi
 
 # The entry is made beside its place and moved in, so that Triton never sees half of one.
-entry=$(mktemp -d "$repository/.$name.XXXXXX")
-mkdir "$entry/$version"
-ln "$plan" "$entry/$version/model.plan" 2>/dev/null || cp "$plan" "$entry/$version/model.plan"
-NAME=$name MOST=${MOST:-300} python3 - "$template" >"$entry/config.pbtxt" <<'PY'
+served="$name@$version" # what a consumer asks for: trapstream/core/entries.py
+entry=$(mktemp -d "$repository/.$served.XXXXXX")
+mkdir "$entry/1"
+ln "$plan" "$entry/1/model.plan" 2>/dev/null || cp "$plan" "$entry/1/model.plan"
+NAME=$served MOST=${MOST:-300} python3 - "$template" >"$entry/config.pbtxt" <<'PY'
 import os, string, sys
 names = ("name", "max_batch_size", "most", "queue_delay_us", "instances")
 keys = ("NAME", "MAX_BATCH", "MOST", "QUEUE_DELAY_US", "INSTANCES")
@@ -60,6 +61,6 @@ values = dict(zip(names, (os.environ[key] for key in keys)))
 sys.stdout.write(string.Template(open(sys.argv[1]).read()).substitute(values))
 PY
 chmod 755 "$entry"
-rm -rf "${repository:?}/$name"
-mv "$entry" "$repository/$name"
-say "$repository/$name serves version $version"
+rm -rf "${repository:?}/$served"
+mv "$entry" "$repository/$served"
+say "$repository/$served is ready to be served"

@@ -11,6 +11,7 @@ from bench import chaos_model
 from producer.submit import submit
 from tests.integration.aggregator.harness import wait_status
 from tests.integration.service import Service
+from trapstream.core.entries import entry_name
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.core.store import result_path
@@ -70,9 +71,10 @@ def whole(stack: RunningStack, folder: Path, images: int) -> Iterator[Whole]:
     """One of each service at work on the stack, and a manifest of so many images. All are gone afterwards."""
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
-    entry.render(folder / "bundle" / "model.onnx", model.name, repository, entry.Serving(instances=1))
+    name = entry_name(model.name, model.version)
+    entry.render(folder / "bundle" / "model.onnx", name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
-    client.load_model(model.name)
+    client.load_model(name)
     works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images))
     try:
         for name in ("producer", "consumer", "aggregator"):
@@ -82,5 +84,5 @@ def whole(stack: RunningStack, folder: Path, images: int) -> Iterator[Whole]:
         for service in works.running.values():
             if service.runs:
                 service.kill()
-        client.unload_model(model.name)
+        client.unload_model(name)
         client.close()

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from trapstream.models.complete import Rule, complete
+from trapstream.models.raw import RawModel
 
 Array = npt.NDArray[Any]
 
 
-def stub(boxes: Array, scores: Array) -> onnx.ModelProto:
+def stub(boxes: Array, scores: Array) -> RawModel:
     """A raw graph that answers with the given boxes and scores, times the brightest pixel of its input (1)."""
     graph = helper.make_graph(
         [
@@ -32,7 +33,13 @@ def stub(boxes: Array, scores: Array) -> onnx.ModelProto:
         ],
         [numpy_helper.from_array(boxes, "b"), numpy_helper.from_array(scores, "s")],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return raw_model(graph)
+
+
+def raw_model(graph: onnx.GraphProto, **values: Any) -> RawModel:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    told: dict[str, Any] = {"family": "stub", "classes": None, "image_size": None, "stride": None}
+    return RawModel(graph=model, **{**told, **values})
 
 
 def run(model: onnx.ModelProto, images: Array) -> tuple[Array, Array]:
@@ -131,7 +138,7 @@ def test_pixels_reach_the_network_as_planes_between_zero_and_one() -> None:
             numpy_helper.from_array(np.asarray([-1, 3, 1]), "shape"),
         ],
     )
-    raw = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    raw = raw_model(graph)
     image = np.zeros((1, 4, 6, 3), np.uint8)
     image[0, 0, 0] = (255, 102, 51)
     detections, count = run(complete(raw, Rule(iou=1.0)), image)
@@ -142,14 +149,14 @@ def test_pixels_reach_the_network_as_planes_between_zero_and_one() -> None:
 def test_the_names_in_the_raw_graph_do_not_clash() -> None:
     boxes, scores = random_answers(1, 1, 30, 3)
     raw = stub(boxes, scores)
-    raw.graph.input[0].name = "images"
-    raw.graph.node[0].input[0] = "images"
+    raw.graph.graph.input[0].name = "images"
+    raw.graph.graph.node[0].input[0] = "images"
     _, count = run(complete(raw), np.full((1, 8, 8, 3), 255, np.uint8))
     assert count[0] > 0
 
 
 def test_a_graph_with_other_outputs_is_refused() -> None:
     raw = stub(*random_answers(1, 1, 3, 3))
-    raw.graph.output[0].name = "odd"
+    raw.graph.graph.output[0].name = "odd"
     with pytest.raises(ValueError, match="outputs boxes and scores"):
         complete(raw)

@@ -16,6 +16,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from trapstream import __version__
+from trapstream.core.entries import TRITON_VERSION, entry_name
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, CoreSettings, ProducerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -287,13 +288,14 @@ def test_a_plan_is_built_once(plan: Plan) -> None:
     assert "--minShapes=images:1x64x64x3" in built
     assert "--optShapes=images:16x512x640x3" in built
     assert "--maxShapes=images:16x640x640x3" in built
-    entry = plan.models / "repository" / "demonstration"
-    assert (entry / "3" / "model.plan").read_text() == "a plan\n"
+    name = entry_name("demonstration", "3")
+    entry = plan.models / "repository" / name
+    assert (entry / TRITON_VERSION / "model.plan").read_text() == "a plan\n"
     config = (entry / "config.pbtxt").read_text()
-    assert 'name: "demonstration"' in config
+    assert f'name: "{name}"' in config
     assert "max_batch_size: 16" in config
     assert "$" not in config
-    assert sorted(path.name for path in (plan.models / "repository").iterdir()) == ["demonstration"]
+    assert sorted(path.name for path in (plan.models / "repository").iterdir()) == [name]
 
 
 def test_another_model_is_another_plan(plan: Plan) -> None:

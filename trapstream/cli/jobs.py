@@ -20,9 +20,11 @@ from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import status as statuses
 from trapstream.core import store, verdict
+from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
+from trapstream.local import loading
 from trapstream.models import bundles
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -49,7 +51,8 @@ async def make_job(
     target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    info = bundles.find(model)
+    info = bundles.find(target.models, model)
+    await _require(target, info)
     with progress("reading") as report:
         return await submitting.submit(
             target.kafka,
@@ -63,6 +66,14 @@ async def make_job(
             note=say,
             lacking=target.lacking,
         )
+
+
+async def _require(target: Target, model: ModelInfo) -> None:
+    """Tells now what would only wait: a model that the stack's Triton does not serve. An away Triton is waited for."""
+    if target.triton is None:
+        return
+    if await loading.is_ready(target.triton, entry_name(model.name, model.version)) is False:
+        raise exits.CommandError(f"{model.label} is not served here; `trapstream model deploy {model.label}` loads it")
 
 
 async def follow(target: Target, spec: JobSpec) -> JobStatus:

@@ -16,6 +16,7 @@ STAGE_BUSY = Gauge("trapstream_stage_busy", "Share of time that a stage's worker
 STAGE_WORKERS = Gauge("trapstream_stage_workers", "Images or batches that a stage can work on at once", ["stage"])
 LIMITS = Gauge("trapstream_limits", "1 for the stage that limits the rate", ["stage"])
 WAITING = Gauge("trapstream_waiting", "1 while a service waits for another", ["on"])
+WAITING_FOR_MODEL = Gauge("trapstream_waiting_for_model", "Images whose model is not served", ["model"])
 IN_FLIGHT = Gauge("trapstream_in_flight", "References fetched and not yet committed", ["lane"])
 DEAD_LETTERS = Counter("trapstream_dead_letters_total", "Messages that could not be read", ["topic"])
 FOLDED = Counter("trapstream_folded_total", "Results folded")
