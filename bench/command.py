@@ -14,12 +14,11 @@ from rich.console import Console
 from bench import compare as comparing
 from bench import folding, machine, overhead, pipeline, predictions, report, scaleout, stages
 from bench.load import Images, parse_size
-from bench.plan import Plan
+from bench.plan import Plan, demonstration
 from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.models import bundles
 
 Steps = Iterator[list[Record]]
 Body = Callable[..., Steps]
@@ -96,7 +95,7 @@ def measured(body: Body) -> click.Command:
 def _publish(plan: Plan) -> Steps:
     """References a second into Kafka."""
     with bench_stack(plan.work / "publish", services=("producer",)) as stack:
-        yield stages.publish(plan, stack, bundles.find("demonstration"))
+        yield stages.publish(plan, stack, demonstration())
 
 
 def _fetch(plan: Plan) -> Steps:
@@ -106,13 +105,13 @@ def _fetch(plan: Plan) -> Steps:
 
 def _decode(plan: Plan) -> Steps:
     """Images a second that one thread decodes and letterboxes."""
-    yield stages.decode(plan, bundles.find("demonstration"))
+    yield stages.decode(plan, demonstration())
 
 
 def _detect(plan: Plan) -> Steps:
     """Images a second of Triton alone, under a closed loop."""
     with bench_stack(plan.work / "detect", services=()) as stack:
-        yield stages.detect(plan, stack, bundles.find("demonstration"))
+        yield stages.detect(plan, stack, demonstration())
 
 
 def _pipeline(plan: Plan) -> Steps:
@@ -154,7 +153,7 @@ def _all(plan: Plan) -> Steps:
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole") as stack:
-        yield stages.detect(plan, stack, bundles.find("demonstration"))
+        yield stages.detect(plan, stack, demonstration())
         sizes = (
             [plan.images]
             if plan.images.folder is not None
@@ -167,7 +166,7 @@ def _all(plan: Plan) -> Steps:
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
-    model = bundles.find("demonstration")
+    model = demonstration()
     for images in sizes:
         yield pipeline.against_loop(replace(plan, images=images), stack, model)
     yield pipeline.with_damage(plan, stack, model)

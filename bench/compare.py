@@ -7,10 +7,9 @@ import click
 
 from bench import load
 from bench.pipeline import Sized, loop
-from bench.plan import Plan
+from bench.plan import Plan, demonstration
 from bench.records import Record, Runs, record
 from bench.stacks import bench_stack
-from trapstream.models import bundles
 
 LOOP = "loop"
 DEFAULT = "default"
@@ -33,7 +32,7 @@ def _side(plan: Plan, side: str, name: str) -> Iterator[Callable[[], float]]:
         yield lambda: loop(plan, uris)["rate"]
         return
     with bench_stack(plan.work / name, settings_of(side)) as bench:
-        sized = Sized(plan, bench, bundles.find("demonstration"), uris, name)
+        sized = Sized(plan, bench, demonstration(), uris, name)
         yield lambda: sized.run().rate
 
 

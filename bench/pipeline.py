@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import model_repository
 from bench import load
-from bench.plan import Plan
+from bench.plan import BUNDLE, Plan
 from bench.records import Record, Runs, record
 from bench.stacks import DRAINING, FILLING, Bench, BenchError, Ran
 from trapstream.core.messages import ModelInfo
@@ -17,7 +16,6 @@ from trapstream.core.messages import ModelInfo
 AGAINST_LOOP = 0.9
 AGAINST_CLEAN = 0.9
 _ROOT = Path(__file__).parents[1]
-_BUNDLE = Path(model_repository.__path__[0]) / "demonstration"
 
 
 def against_loop(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
@@ -78,7 +76,7 @@ def loop(plan: Plan, uris: list[str]) -> dict[str, float]:
 
 def _loop(listed: Path, threads: int, seconds: float) -> dict[str, float]:
     command = [
-        sys.executable, "-m", "bench.loop", str(listed), "--bundle", str(_BUNDLE), "--threads", str(threads),
+        sys.executable, "-m", "bench.loop", str(listed), "--bundle", str(BUNDLE), "--threads", str(threads),
         "--seconds", str(seconds),
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}"}

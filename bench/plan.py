@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import model_repository
 from bench.load import Images
 from bench.records import Runs, until_stable
+from trapstream.core.messages import ModelInfo
+from trapstream.models import bundles
+from trapstream.models.card import read_card
 
 T = TypeVar("T")
+BUNDLE = Path(model_repository.__path__[0]) / "demonstration"
+"""What is measured wherever a model computes: every machine has it."""
 Tell = Callable[[str, int], None]
 """Takes what is being measured, and the number of the run."""
 
@@ -50,3 +56,8 @@ class Plan:
             return run()
 
         return until_stable(once, most or self.pick(3, 8))
+
+
+def demonstration() -> ModelInfo:
+    """The model in BUNDLE."""
+    return bundles.info_of(read_card(BUNDLE / "card.json"))
