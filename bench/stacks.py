@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,12 @@ class Bench:
         with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
             client.load_model(timed.entry_of(info))
         return info
+
+    def drop_model(self, info: ModelInfo) -> None:
+        """Has Triton forget such a model, also when it starts again."""
+        with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
+            client.unload_model(timed.entry_of(info))
+        shutil.rmtree(self.home / "triton" / "repository" / timed.entry_of(info))
 
     def run(self, manifest: Path, model: ModelInfo, filling: int = FILLING, draining: int = DRAINING) -> Ran:
         """A job from submission to its end."""

@@ -2,6 +2,7 @@
 tenfold and more. How far its predictions come true is measured by `trapstream bench verdict`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,19 @@ def bench(trapstream: Command) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def free(bench: Bench) -> ModelInfo:
+def free(bench: Bench) -> Iterator[ModelInfo]:
     """A model that costs nothing."""
-    return bench.load_model("free", 0.0)
+    model = bench.load_model("free", 0.0)
+    yield model
+    bench.drop_model(model)
+
+
+@pytest.fixture(scope="module")
+def slow(bench: Bench) -> Iterator[ModelInfo]:
+    """A model that takes 50 ms for each image."""
+    model = bench.load_model("slow", 0.05)
+    yield model
+    bench.drop_model(model)
 
 
 def named(ran: Ran, stage: str) -> None:
@@ -53,11 +64,12 @@ async def test_large_images_name_the_decoders(bench: Bench, free: ModelInfo, tmp
     named(await slowing.sampled(bench, manifest, free, SECONDS), "decode")
 
 
-async def test_a_slow_model_is_named_and_status_says_so(bench: Bench, trapstream: Command, tmp_path: Path) -> None:
+async def test_a_slow_model_is_named_and_status_says_so(
+    bench: Bench, slow: ModelInfo, trapstream: Command, tmp_path: Path
+) -> None:
     """With a model that takes 50 ms for each small image, detect limits, and `status` says so while the job runs."""
-    model = bench.load_model("slow", 0.05)
     manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 2000)
-    spec = await bench.submit(manifest, model)
+    spec = await bench.submit(manifest, slow)
     named(await bench.sample(spec, SECONDS, end=False), "detect")
     told = trapstream("status", spec.job, "--json")
     assert "limits" in json.loads(told.out)["verdict"]["sentence"]
