@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 3
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
 
-.PHONY: help setup demo test unit lint format chaos bench-fold rtx train clean
+.PHONY: help setup demo test unit lint format chaos bench bench-fold rtx train clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET'
@@ -67,6 +67,9 @@ format: $(STAMP) ## Put the code into its one form
 
 chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
 	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
+
+bench: $(STAMP) ## Measure this machine within 5 minutes; NAME=pipeline for one part
+	$(BIN)/trapstream bench '$(or $(NAME),all)' --quick
 
 bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth of them, and 1,000 jobs at once
 	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'

@@ -142,6 +142,8 @@ def entry(
 
 def _detections(box: Letterbox, rows: NDArray[np.float32], model: ModelInfo) -> list[Detection]:
     rows = np.asarray(rows, dtype=np.float32).reshape(-1, 6)
+    if not len(rows):
+        return []  # most images: a tenth of the event loop's time went into arithmetic on nothing
     if not np.isfinite(rows).all():
         raise Permanent(Reason.MODEL_REFUSED, "the model's answer holds values that are not numbers")
     corners = source_corners(box, rows[:, :4])

@@ -30,6 +30,7 @@ VERBS = {
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
+    "bench": "bench.command:bench",
     "dead-letters": "trapstream.cli.letters:dead_letters",
     "model": "trapstream.cli.model:model",
 }
