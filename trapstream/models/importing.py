@@ -9,10 +9,13 @@ from pathlib import Path
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import classes, known, store
 from trapstream.models.card import Card
+from trapstream.models.check import check_bundle
 from trapstream.models.complete import PREFIX, complete
 from trapstream.models.exports import Hints, read_export
 from trapstream.models.known import Recognised
 from trapstream.models.onnx_file import ExportError
+from trapstream.models.original import pack
+from trapstream.models.pictures import drawn
 from trapstream.models.raw import RawModel
 from trapstream.models.store import Bundle
 from trapstream.models.weights import hollow, large, write_graph
@@ -20,6 +23,8 @@ from trapstream.models.yolov5.read import read_checkpoint
 
 _TYPICAL, _CONSERVATIVE = 0.2, 0.1
 """MegaDetector's thresholds for models that it does not know."""
+_SCENES = 2
+"""Drawn scenes that a bundle is checked with: one lies, one stands."""
 _CHECKPOINTS = (".pt", ".pth", ".ckpt")
 _PICKLE, _ZIP = b"\x80", b"PK"
 
@@ -61,9 +66,8 @@ def import_model(
     file: Path,
     options: Options,
     progress: Progress = lambda *_: None,
-    check: Callable[[Bundle], None] | None = None,
 ) -> Imported:
-    """Makes a bundle of `file` in the store of `home`, whole or not at all.
+    """Makes a bundle of `file` in the store of `home`, whole or not at all, once it gives its original's answers.
 
     TrapstreamErrors say in one line what is wrong with the file, or what has to be told.
     """
@@ -99,13 +103,34 @@ def import_model(
     def write(draft: Path) -> None:
         progress("writing the bundle", 0)
         detector = parts.pop()
-        write_graph(draft / store.RAW, detector.graph)
-        completed = complete(replace(detector, graph=hollow(detector.graph)), members=chosen.members)
+        shell = replace(detector, graph=hollow(detector.graph))
+        write_graph(draft / store.RAW, pack(shell, chosen.members), large(detector.graph))
+        completed = complete(shell, members=chosen.members)
         write_graph(draft / store.GRAPH, completed, large(detector.graph, PREFIX))
 
-    notes = (*raw.notes, *_notes(file, options, found))
+    notes = [*raw.notes, *_notes(file, options, found)]
     del raw
-    return Imported(store.keep(home, card, write, check), notes)
+
+    def check(bundle: Bundle) -> None:
+        progress("checking the bundle against its original", 0)
+        notes.extend(_checked(bundle))
+
+    return Imported(store.keep(home, card, write, check), tuple(notes))
+
+
+def _checked(bundle: Bundle) -> list[str]:
+    """Holds a bundle against its original on drawn scenes. Notes for its user; ModelImportError where it differs."""
+    report = check_bundle(bundle.folder, bundle.card.precision, drawn(bundle.card, _SCENES))
+    for row in report.rows:
+        if row.offending:
+            image, fault = row.offending
+            raise ModelImportError(f"the bundle does not answer as the file does ({row.side}, {image}): {fault}")
+    if report.compared:
+        return []
+    return [
+        "nothing was found in the scenes that are drawn for the check, so no answers were compared; `trapstream model "
+        f"check {bundle.label} --images DIR` does it with photographs"
+    ]
 
 
 def _read(file: Path, options: Options, found: Recognised | None, progress: Progress) -> RawModel:

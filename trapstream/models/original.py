@@ -83,16 +83,16 @@ def open_original(folder: Path) -> Original:
 
     Raises NoOriginal.
     """
-    path = folder / "raw.onnx"
-    model = _load(path) if path.is_file() else _inside(_load(folder / "model.onnx"))
-    notes = {
-        entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key.startswith("trapstream.")
-    }
-    members = notes.get(_MEMBERS)
+    path = folder / "raw.onnx"  # opened by its path: a large one in memory as a message too is gigabytes more
     try:
-        session = open_session(model)
+        session = open_session(path if path.is_file() else _inside(_load(folder / "model.onnx")))
+    except NoOriginal:
+        raise
     except Exception as error:  # ONNX Runtime has a class of its own for each way to refuse
         raise NoOriginal(f"ONNX Runtime refuses the original in {folder}: {error}") from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    notes = {key: json.loads(value) for key, value in metadata.items() if key.startswith("trapstream.")}
+    members = notes.get(_MEMBERS)
     return Original(session, bool(notes.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
 
 

@@ -33,7 +33,7 @@ def letterboxed(card: Card, images: Iterable[tuple[str, bytes]], skipped: list[s
     """Named encoded images as pictures, one at a time; names of those that cannot be decoded go to `skipped`."""
     decoder = Decoder(batch=1, threads=1, device="cpu", max_pixels=_MAX_PIXELS)
     for name, data in images:
-        [decoded] = decoder.decode([Encoded(data, card.image_size, card.stride)])
+        [decoded] = decoder.decode([Encoded(data, card.image_size, card.stride, card.fixed, card.stretch)])
         if isinstance(decoded, Permanent):
             if skipped is not None:
                 skipped.append(name)
