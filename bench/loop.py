@@ -13,12 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime as ort
-
 from bench.load import local
 from consumer import boxes
 from consumer.decode import Decoder, Encoded
-from model_repository.templates.onnxruntime.model import open_session
+from model_repository.templates.cpu.model import Session, open_session
 from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
 from trapstream.models import bundles
@@ -50,13 +48,14 @@ class _Work:
             self.entries += images
 
 
-def _batch(paths: list[Path], decoder: Decoder, session: ort.InferenceSession, model: ModelInfo) -> int:
+def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelInfo) -> int:
     """Does whole images: bytes to entry. Returns how many."""
     encoded = [Encoded(path.read_bytes(), model.image_size, model.stride) for path in paths]
     for path, decoded in zip(paths, decoder.decode(encoded), strict=True):
         if isinstance(decoded, Permanent):
             continue
-        detections, count = session.run(["detections", "count"], {"images": decoded.pixels[None]})
+        answer = dict(zip(session.outputs, session.run(decoded.pixels[None]), strict=True))
+        detections, count = answer["detections"], answer["count"]
         boxes.entry(path.name, None, decoded.letterbox, detections[0][: int(count.reshape(-1)[0])], 0.005, model)
     return len(paths)
 
