@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.boxes import Letterbox, letterbox
+from consumer.boxes import Letterbox, fixed_letterbox, letterbox, stretched
 from consumer.cpu_decode import CpuDecode, CpuLetterbox
 from consumer.dali_decode import LetterboxPipeline
 from consumer.header import Header, read_header
@@ -24,6 +24,16 @@ class Encoded:
     image_size: int
     """Pixels of the longest side after the letterbox."""
     stride: int
+    fixed: tuple[int, int] | None = None
+    """Height and width that the model takes, where it takes no other."""
+    stretch: bool = False
+    """Whether the image is stretched to them."""
+
+    def letterbox(self, width: int, height: int) -> Letterbox:
+        """Where a source of `width` x `height` comes to lie in the model's input."""
+        if self.fixed is None:
+            return letterbox(width, height, self.image_size, self.stride)
+        return stretched(width, height, self.fixed) if self.stretch else fixed_letterbox(width, height, self.fixed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +97,7 @@ class Decoder:
             except Permanent as failure:
                 answers.append(failure)
                 continue
-            box = letterbox(header.width, header.height, encoded.image_size, encoded.stride)
+            box = encoded.letterbox(header.width, header.height)
             job = _Job(index, encoded, header, box)
             (direct if header.direct else indirect).append(job)
             answers.append(_UNANSWERED)

@@ -22,9 +22,7 @@ class Laid:
 
 def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> Laid:
     """Decodes `batch` into `slab`. OSError if the slab cannot hold it."""
-    wanted = [
-        Encoded(fetched.data, fetched.task.spec.model.image_size, fetched.task.spec.model.stride) for fetched in batch
-    ]
+    wanted = [_encoded(fetched) for fetched in batch]
     failed: list[tuple[Task, Permanent]] = []
     alike: dict[tuple[str, tuple[int, ...]], list[tuple[Task, Decoded]]] = defaultdict(list)
     for fetched, decoded in zip(batch, decoder.decode(wanted), strict=True):
@@ -52,3 +50,8 @@ def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> L
         )
         offset += place.nbytes
     return Laid(groups, failed)
+
+
+def _encoded(fetched: Fetched) -> Encoded:
+    model = fetched.task.spec.model
+    return Encoded(fetched.data, model.image_size, model.stride, model.fixed, model.stretch)

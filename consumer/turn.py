@@ -49,4 +49,5 @@ def before_turn(box: Letterbox, orientation: int) -> Letterbox:
         padded_height=box.padded_width,
         left=box.top,
         top=box.left,
+        stretched=box.stretched,
     )

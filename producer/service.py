@@ -37,9 +37,11 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
     await kafka.create_topics(settings.kafka)
     async with Sender(settings.kafka) as sender, asyncio.TaskGroup() as group:
         started.set()
-        desk = Desk(settings, sender, group, stop)
+        desk = Desk(settings, sender, group, stop, health.meters.stage("publish"))
         health.details["published"] = desk.published
+        watching = group.create_task(health.meters.watch())
         await _follow(settings, desk, stop, health)
+        watching.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -10,7 +10,9 @@ from pathlib import Path
 import onnx
 import torch
 
-from trapstream.models.complete import OPSET, complete
+from trapstream.models.complete import complete
+from trapstream.models.opset import OLDEST
+from trapstream.models.raw import RawModel
 
 from .network import Detector
 
@@ -30,7 +32,7 @@ def raw_graph(weights: Path) -> onnx.ModelProto:
             input_names=["images"],
             output_names=["boxes", "scores"],
             dynamic_axes=axes,
-            opset_version=OPSET,
+            opset_version=OLDEST,
             dynamo=False,
         )
     return onnx.load_from_string(buffer.getvalue())
@@ -42,7 +44,9 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("model.onnx"))
     options = parser.parse_args()
-    onnx.save(complete(raw_graph(options.weights)), options.output)
+    graph = raw_graph(options.weights)
+    raw = RawModel(graph=graph, family="demonstration", classes=None, image_size=None, stride=None)
+    onnx.save(complete(raw), options.output)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ class Books:
             job=id_,
             name=series,
             lane=Lane.LIVE,
-            model=bundles.find(self._settings.live_model),
+            model=bundles.find(self._settings.home, self._settings.live_model),
             threshold=self._settings.live_threshold,
             images=0,
             manifest_sha256="",

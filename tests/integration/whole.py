@@ -11,6 +11,7 @@ from bench import chaos_model
 from producer.submit import submit
 from tests.integration.aggregator.harness import wait_status
 from tests.integration.service import Service
+from trapstream.core.entries import entry_name
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.core.store import result_path
@@ -75,9 +76,10 @@ def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str,
     """
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
-    entry.render(folder / "bundle" / "model.onnx", model.name, repository, entry.Serving(instances=1))
+    name = entry_name(model.name, model.version)
+    entry.render(folder / "bundle" / "model.onnx", name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
-    client.load_model(model.name)
+    client.load_model(name)
     works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images), settings or {})
     try:
         for name in ("producer", "consumer", "aggregator"):
@@ -87,5 +89,5 @@ def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str,
         for service in works.running.values():
             if service.runs:
                 service.kill()
-        client.unload_model(model.name)
+        client.unload_model(name)
         client.close()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from consumer.boxes import Letterbox, entry, letterbox, source_corners, truncate
+from consumer.boxes import Letterbox, entry, fixed_letterbox, letterbox, source_corners, stretched, truncate
+from consumer.turn import before_turn, turn
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.failures import failure_entry
 from trapstream.core.messages import ModelInfo, Outcome
@@ -147,10 +148,45 @@ def test_entry_is_legal_and_total(answer: tuple[Letterbox, NDArray[np.float32]],
     assert entry("a.jpg", None, box, rows[order], threshold, MODEL) == (outcome, value)
 
 
-@given(st.integers(16, 8000), st.integers(16, 8000), st.data())
-def test_boxes_come_home(width: int, height: int, data: st.DataObject) -> None:
+fixed_sizes = st.tuples(st.integers(32, 1280), st.integers(32, 1280))
+
+
+@given(width=sides, height=sides, fixed=fixed_sizes)
+def test_a_fixed_letterbox_is_yolov5s(width: int, height: int, fixed: tuple[int, int]) -> None:
+    """Resized size and padding equal YOLOv5's with auto=False; the image fits, and touches two borders."""
+    box = fixed_letterbox(width, height, fixed)
+    r = min(fixed[0] / height, fixed[1] / width)
+    w, h = max(round(width * r), 1), max(round(height * r), 1)
+    dw, dh = (fixed[1] - w) / 2, (fixed[0] - h) / 2
+    assert (box.width, box.height, box.left, box.top) == (w, h, round(dw - 0.1), round(dh - 0.1))
+    assert (box.padded_width - w - box.left, box.padded_height - h - box.top) == (round(dw + 0.1), round(dh + 0.1))
+    assert (box.padded_height, box.padded_width) == fixed
+    assert w == fixed[1] or h == fixed[0]
+    assert 0 <= box.left <= fixed[1] - w
+    assert 0 <= box.top <= fixed[0] - h
+
+
+@given(width=sides, height=sides, fixed=fixed_sizes)
+def test_a_stretched_image_fills_the_input(width: int, height: int, fixed: tuple[int, int]) -> None:
+    """There is no padding, and each side has its own scale."""
+    box = stretched(width, height, fixed)
+    assert (box.height, box.width) == (box.padded_height, box.padded_width) == fixed
+    assert (box.left, box.top) == (0, 0)
+    whole = np.array([[0, 0, fixed[1], fixed[0]]], np.float32)
+    assert source_corners(box, whole).tolist() == [[0, 0, width, height]]
+
+
+def fitted(kind: str, width: int, height: int) -> Letterbox:
+    if kind == "free":
+        return letterbox(width, height, 1280, 64)
+    return stretched(width, height, (640, 640)) if kind == "stretched" else fixed_letterbox(width, height, (736, 960))
+
+
+@pytest.mark.parametrize("kind", ["free", "fixed", "stretched"])
+@given(width=st.integers(16, 8000), height=st.integers(16, 8000), data=st.data())
+def test_boxes_come_home(kind: str, width: int, height: int, data: st.DataObject) -> None:
     """A source box drawn in network pixels comes back to within the pixel that the network's grid allows."""
-    box = letterbox(width, height, 1280, 64)
+    box = fitted(kind, width, height)
     x = sorted(data.draw(st.tuples(*[st.integers(0, width)] * 2)))
     y = sorted(data.draw(st.tuples(*[st.integers(0, height)] * 2)))
     scale_x, scale_y = box.width / width, box.height / height
@@ -158,6 +194,20 @@ def test_boxes_come_home(width: int, height: int, data: st.DataObject) -> None:
     found = source_corners(box, np.array(drawn, dtype=np.float32))[0]
     allowed = 1.5 / min(scale_x, scale_y) + 1
     assert np.abs(found - np.array([x[0], y[0], x[1], y[1]])).max() <= allowed
+
+
+@pytest.mark.parametrize("kind", ["free", "fixed", "stretched"])
+@given(width=st.integers(16, 4000), height=st.integers(16, 4000), orientation=st.integers(1, 8))
+def test_the_turn_keeps_the_fit(kind: str, width: int, height: int, orientation: int) -> None:
+    """The letterbox before the turn, turned, has the image and its padding where the one after it has them."""
+    box = fitted(kind, width, height)
+    stored = before_turn(box, orientation)
+    assert stored.stretched == box.stretched
+    inside = np.zeros((stored.padded_height, stored.padded_width, 1), np.uint8)
+    inside[stored.top : stored.top + stored.height, stored.left : stored.left + stored.width] = 1
+    expected = np.zeros((box.padded_height, box.padded_width, 1), np.uint8)
+    expected[box.top : box.top + box.height, box.left : box.left + box.width] = 1
+    assert np.array_equal(turn(inside, orientation), expected)
 
 
 def test_confidence_one_is_a_float() -> None:

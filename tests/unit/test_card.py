@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from trapstream.models.bundles import info_of
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 
 
@@ -57,6 +58,10 @@ def test_a_card_of_twelve_classes() -> None:
         ({"typical_detection_threshold": 1.5}, "thresholds"),
         ({"conservative_detection_threshold": 0.9}, "thresholds"),
         ({"name": ""}, "name"),
+        ({"fixed": [480, 320]}, "longest side of fixed"),
+        ({"fixed": [0, 640]}, "longest side of fixed"),
+        ({"fixed": [480]}, "fixed"),
+        ({"stretch": True}, "only a fixed input"),
     ],
 )
 def test_a_wrong_value_is_named(changes: dict[str, Any], part: str) -> None:
@@ -96,3 +101,15 @@ def test_a_card_is_frozen() -> None:
     card = msgspec.convert(values(), Card)
     with pytest.raises(AttributeError):
         card.name = "other"  # type: ignore[misc]
+
+
+def test_an_old_card_says_nothing_of_a_fixed_input() -> None:
+    """A card without the fields of a fixed input is of a model of any size."""
+    card = parse_card(json.dumps(values()).encode())
+    assert (card.fixed, card.stretch) == (None, False)
+
+
+def test_a_job_carries_what_its_model_takes() -> None:
+    """Consumers have no model store: fixed and stretch travel with the job."""
+    info = info_of(parse_card(json.dumps(values(fixed=[480, 640], stretch=True)).encode()))
+    assert (info.fixed, info.stretch) == ((480, 640), True)

@@ -101,6 +101,13 @@ def test_an_unknown_field_is_ignored(message: messages.Message) -> None:
     assert messages.decode(value, type(message)) == message  # type: ignore[type-var]
 
 
+def test_a_job_of_a_release_without_fixed_inputs_is_read() -> None:
+    """A model that says nothing of a fixed input takes any size."""
+    value = json.loads(messages.encode(job_spec()))
+    del value["model"]["fixed"], value["model"]["stretch"]
+    assert messages.decode(json.dumps(value).encode(), JobSpec) == job_spec()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

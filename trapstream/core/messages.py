@@ -118,6 +118,10 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Pixels of the longest side after the letterbox."""
     stride: int
     """The padded sides are multiples of this."""
+    fixed: tuple[int, int] | None = None
+    """Height and width of the only input that the model takes; null where the minimum rectangle is letterboxed."""
+    stretch: bool = False
+    """The image is stretched to `fixed`, not letterboxed."""
     classes: dict[str, str]
     """Category id to name, as in the result file: {"1": "animal", ...}. Class index i of the model is id i + 1."""
     typical_threshold: float

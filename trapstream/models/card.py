@@ -29,6 +29,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Longest side of the network's input, in pixels."""
     stride: int
     """Both sides of the network's input are multiples of this."""
+    fixed: tuple[int, int] | None = None
+    """(height, width) of the only input that the graph takes; null where the minimum rectangle is letterboxed."""
+    stretch: bool = False
+    """The image is stretched to `fixed`, not letterboxed."""
     typical_detection_threshold: float
     conservative_detection_threshold: float
     precision: str
@@ -37,6 +41,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     licence: str
     warning: str = ""
+    file_sha256: str = ""
+    """Of the file that it was imported from, in lower-case hex."""
     measured: dict[str, Any] = {}
     seeds: dict[str, Any] = {}
 
@@ -48,6 +54,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("classes must be numbered from 1 without gaps")
         if self.stride < 1 or self.image_size < self.stride or self.image_size % self.stride:
             raise ValueError("image_size must be a multiple of stride")
+        if self.fixed is not None and (min(self.fixed) < 1 or max(self.fixed) != self.image_size):
+            raise ValueError("the longest side of fixed must be image_size")
+        if self.stretch and self.fixed is None:
+            raise ValueError("only a fixed input is stretched to")
         if not 0 <= self.conservative_detection_threshold <= self.typical_detection_threshold <= 1:
             raise ValueError("thresholds must rise from conservative to typical, between 0 and 1")
 

@@ -2,19 +2,23 @@
 
 Around a network that answers with boxes and scores this puts, inside the same ONNX graph, the scaling of the pixels
 before it, and after it MegaDetector's rule: the best class of each cell, a low threshold, suppression of overlapping
-boxes within a class, at most 300 detections, the most confident first.
+boxes within a class, at most 300 detections, the most confident first. An end-to-end detector is not suppressed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+from trapstream.models.naming import prefixed
+from trapstream.models.opset import brought_to_opset
+from trapstream.models.raw import RawModel
 
 INPUT, DETECTIONS, COUNT = "images", "detections", "count"
-OPSET = 17
 PREFIX = "raw/"
 
 
@@ -27,48 +31,44 @@ class Rule:
     most: int = 300
 
 
-def complete(raw: onnx.ModelProto, rule: Rule | None = None) -> onnx.ModelProto:
-    """The completed graph of `raw`.
+def complete(
+    raw: RawModel, rule: Rule | None = None, members: Sequence[Sequence[int]] | None = None
+) -> onnx.ModelProto:
+    """The completed graph of `raw`; raw.py says what that is.
 
-    `raw` takes one float32 input [N, 3, H, W] in 0 to 1, and has two float32 outputs, named `boxes` [N, A, 4] as (cx,
-    cy, w, h) in pixels of its input and `scores` [N, A, C] in 0 to 1. Its opset is 17 or is converted to it.
+    `members` has, for each class of the result, the classes of the model whose best score it gets
+    (trapstream.models.classes); without it the model's own classes stay.
 
     The result takes `images` uint8 [N, H, W, 3] (RGB) and gives `detections` float32 [N, 300, 6] as (x_min, y_min,
     x_max, y_max in pixels of the input, confidence, class index) and `count` int32 [N]; rows past the count are zero.
 
-    Raises ValueError when the raw graph has other inputs or outputs.
+    Raises ValueError when the raw graph has other inputs or outputs, or an opset that cannot be had.
     """
     rule = rule or Rule()
-    names = {output.name for output in raw.graph.output}
-    if len(raw.graph.input) != 1 or names != {"boxes", "scores"}:
+    model = brought_to_opset(raw.graph)
+    names = {output.name for output in model.graph.output}
+    if len(model.graph.input) != 1 or names != {"boxes", "scores"}:
         raise ValueError(f"a raw graph has one input, and outputs boxes and scores; this one has {sorted(names)}")
-    version = next(entry.version for entry in raw.opset_import if entry.domain in ("", "ai.onnx"))
-    if version != OPSET:
-        raw = onnx.version_converter.convert_version(raw, OPSET)
-    inside = compose.add_prefix_graph(raw.graph, PREFIX)
-    source = inside.input[0].name
-    before = _before(source)
-    after, constants = _after(PREFIX + "boxes", PREFIX + "scores", rule)
+    inside = prefixed(model.graph, PREFIX)
+    height, width = raw.fixed or ("height", "width")
+    scores, merging, merged = _merge(PREFIX + "scores", members)
+    after, constants = _after(PREFIX + "boxes", scores, rule, raw.suppress)
     graph = helper.make_graph(
-        [*before, *inside.node, *after],
+        [*_before(inside.input[0].name), *inside.node, *merging, *after],
         "detector",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", "height", "width", 3])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", height, width, 3])],
         [
             helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, ["batch", rule.most, 6]),
             helper.make_tensor_value_info(COUNT, TensorProto.INT32, ["batch"]),
         ],
-        [*inside.initializer, *constants],
+        [*inside.initializer, *merged, *constants],
     )
     graph.sparse_initializer.extend(inside.sparse_initializer)
-    model = helper.make_model(graph, opset_imports=[*_other_domains(raw), helper.make_opsetid("", OPSET)])
-    model.ir_version = min(raw.ir_version, 9) if raw.ir_version else 8
-    model.functions.extend(raw.functions)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _other_domains(raw: onnx.ModelProto) -> list[onnx.OperatorSetIdProto]:
-    return [entry for entry in raw.opset_import if entry.domain not in ("", "ai.onnx")]
+    done = helper.make_model(graph, opset_imports=model.opset_import)
+    done.ir_version = max(helper.find_min_ir_version_for(model.opset_import), 8)
+    done.functions.extend(model.functions)
+    onnx.checker.check_model(done)
+    return done
 
 
 def _before(target: str) -> list[onnx.NodeProto]:
@@ -82,12 +82,26 @@ def _before(target: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _after(boxes: str, scores: str, rule: Rule) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """From boxes and scores to detections: suppression, then a dense table of the survivors, then the best of them.
+def _merge(
+    scores: str, members: Sequence[Sequence[int]] | None
+) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Scores of the model's classes [N, A, C] to those of the result's: the best of the members of each.
 
-    Suppression gives (image, class, cell) triples. They become a score or a zero for each cell, so that every
-    shape but the list of triples is known beforehand; a cell keeps its best class only, so one score a cell will do.
+    Round k takes the k-th member of every class, and the last one again where a class has fewer.
     """
+    if members is None:
+        return scores, [], []
+    nodes, constants, rounds = [], [], max(len(each) for each in members)
+    for k in range(rounds):
+        chosen = np.asarray([each[min(k, len(each) - 1)] for each in members], np.int64)
+        constants.append(numpy_helper.from_array(chosen, f"m/members{k}"))
+        nodes.append(helper.make_node("Gather", [scores, f"m/members{k}"], [f"m/scores{k}"], axis=2))
+    nodes.append(helper.make_node("Max", [f"m/scores{k}" for k in range(rounds)], ["m/scores"]))
+    return "m/scores", nodes, constants
+
+
+def _after(boxes: str, scores: str, rule: Rule, suppress: bool) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """From boxes and scores to detections: a dense table of what stays, then the best of it."""
     values = {
         "k/threshold": np.asarray([rule.threshold], np.float32),
         "k/iou": np.asarray([rule.iou], np.float32),
@@ -102,28 +116,14 @@ def _after(boxes: str, scores: str, rule: Rule) -> tuple[list[onnx.NodeProto], l
     }
     node = helper.make_node
     nodes = [
-        # One class a cell: the best one keeps its score, the others get zero.
         node("ArgMax", [scores], ["n/class"], axis=2, keepdims=1, select_last_index=0),
-        node("ReduceMax", [scores], ["n/best"], axes=[2], keepdims=1),
-        node("Mul", [scores, "k/zero"], ["n/blank"]),
-        node("ScatterElements", ["n/blank", "n/class", "n/best"], ["n/single"], axis=2),
-        node("Transpose", ["n/single"], ["n/by_class"], perm=[0, 2, 1]),
-        node(
-            "NonMaxSuppression",
-            [boxes, "n/by_class", "k/most", "k/iou", "k/threshold"],
-            ["n/kept"],
-            center_point_box=1,
-        ),
-        # A score for each cell that was kept, zero for the others: [N, A].
-        node("Gather", ["n/kept", "k/columns"], ["n/places"], axis=1),
+        node("GatherElements", [scores, "n/class"], ["n/best"], axis=2),
         node("Squeeze", ["n/best", "k/last"], ["n/flat"]),
-        node("GatherND", ["n/flat", "n/places"], ["n/values"]),
-        node("Mul", ["n/flat", "k/zero"], ["n/empty"]),
-        node("ScatterND", ["n/empty", "n/places", "n/values"], ["n/dense"]),
+        *(_suppressed(boxes, scores) if suppress else _above()),
         # Fewer cells than rows to give: fill up with zeros, then take the most confident.
         node("Pad", ["n/dense", "k/pad", "k/zero"], ["n/padded"]),
         node("TopK", ["n/padded", "k/most"], ["n/top", "n/order"], axis=1, largest=1, sorted=1),
-        # Rows past the count point at a filled-up cell or at a suppressed one; both are wiped with the mask.
+        # Rows past the count point at a filled-up cell or at one that went; both are wiped with the mask.
         node("Greater", ["n/top", "k/zero"], ["n/valid"]),
         node("Shape", ["n/flat"], ["n/shape"]),
         node("Constant", [], ["k/one"], value=numpy_helper.from_array(np.asarray(1, np.int64))),
@@ -148,3 +148,36 @@ def _after(boxes: str, scores: str, rule: Rule) -> tuple[list[onnx.NodeProto], l
         node("ReduceSum", ["n/ones", "k/rows"], [COUNT], keepdims=0),
     ]
     return nodes, [numpy_helper.from_array(array, name) for name, array in values.items()]
+
+
+def _suppressed(boxes: str, scores: str) -> list[onnx.NodeProto]:
+    """n/dense [N, A]: the score of each cell that suppression keeps, zero for the others.
+
+    Suppression gives (image, class, cell) triples. They become a score or a zero for each cell, so that every
+    shape but the list of triples is known beforehand; a cell keeps its best class only, so one score a cell will do.
+    """
+    node = helper.make_node
+    return [
+        # One class a cell: the best one keeps its score, the others get zero.
+        node("Mul", [scores, "k/zero"], ["n/blank"]),
+        node("ScatterElements", ["n/blank", "n/class", "n/best"], ["n/single"], axis=2),
+        node("Transpose", ["n/single"], ["n/by_class"], perm=[0, 2, 1]),
+        node(
+            "NonMaxSuppression",
+            [boxes, "n/by_class", "k/most", "k/iou", "k/threshold"],
+            ["n/kept"],
+            center_point_box=1,
+        ),
+        node("Gather", ["n/kept", "k/columns"], ["n/places"], axis=1),
+        node("GatherND", ["n/flat", "n/places"], ["n/values"]),
+        node("Mul", ["n/flat", "k/zero"], ["n/empty"]),
+        node("ScatterND", ["n/empty", "n/places", "n/values"], ["n/dense"]),
+    ]
+
+
+def _above() -> list[onnx.NodeProto]:
+    """n/dense [N, A]: the score of each cell above the threshold, zero for the others."""
+    return [
+        helper.make_node("Greater", ["n/flat", "k/threshold"], ["n/enough"]),
+        helper.make_node("Where", ["n/enough", "n/flat", "k/zero"], ["n/dense"]),
+    ]

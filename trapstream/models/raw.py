@@ -12,7 +12,7 @@ class RawModel:
     """A detector without what comes before and after it. A field that the file does not tell is None.
 
     `graph` takes one float32 input [N, 3, H, W], RGB in 0 to 1. It gives `boxes` float32 [N, A, 4] as (cx, cy, w, h) in
-    pixels of its input, and `scores` float32 [N, A, C] in 0 to 1. Its opset is 17 or is converted to it.
+    pixels of its input, and `scores` float32 [N, A, C] in 0 to 1. opset.py says which opsets it may have.
     """
 
     graph: onnx.ModelProto
@@ -30,3 +30,5 @@ class RawModel:
     """The image is stretched to `fixed`, not letterboxed."""
     suppress: bool = True
     """Overlapping boxes are still to be suppressed (NMS); False for end-to-end detectors."""
+    notes: tuple[str, ...] = ()
+    """What its user should know, a sentence each."""

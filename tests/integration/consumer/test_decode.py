@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
-from consumer.boxes import letterbox
+from consumer.boxes import Letterbox, fixed_letterbox, letterbox, stretched
 from consumer.dali_decode import LetterboxPipeline
 from consumer.decode import Decoded, Decoder, Encoded
 from consumer.header import read_header
@@ -53,7 +53,11 @@ def refused(decoder: Decoder, data: bytes) -> Permanent:
 
 def reference(source: NDArray[np.uint8], network: tuple[int, int]) -> NDArray[np.uint8]:
     """MegaDetector's letterbox of RGB pixels, by cv2."""
-    box = letterbox(source.shape[1], source.shape[0], *network)
+    return fitted(source, letterbox(source.shape[1], source.shape[0], *network))
+
+
+def fitted(source: NDArray[np.uint8], box: Letterbox) -> NDArray[np.uint8]:
+    """RGB pixels resized and padded by cv2."""
     resized = cv2.resize(source, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
     bottom, right = box.padded_height - box.height - box.top, box.padded_width - box.width - box.left
     grey = (114, 114, 114)
@@ -299,6 +303,37 @@ def test_networks_share_a_batch(decoder: Decoder) -> None:
     assert isinstance(large, Decoded)
     assert_same(small, upright(data))
     assert_same(large, upright(data), (1280, 64))
+
+
+@pytest.mark.parametrize("stretch", [False, True], ids=["letterboxed", "stretched"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_fixed_inputs(decoder: Decoder, stretch: bool, orientation: int) -> None:
+    """A model of one size gets exactly that, from JPEGs and from what Pillow reads, whichever way they lie."""
+    fixed = (480, 608)
+    data = [images.oriented(orientation), images.oriented(orientation, form="PNG"), images.jpeg(333, 777)]
+    answers = decoder.decode([Encoded(one, 608, 32, fixed, stretch) for one in data])
+    for one, answer in zip(data, answers, strict=True):
+        assert isinstance(answer, Decoded)
+        source = upright(one)
+        make = stretched if stretch else fixed_letterbox
+        box = make(source.shape[1], source.shape[0], fixed)
+        assert answer.letterbox == box
+        off = np.abs(answer.pixels.astype(np.int16) - fitted(source, box))
+        assert (off <= 1).mean() >= 0.999
+        assert answer.pixels.shape == (*fixed, 3)
+
+
+@pytest.mark.parametrize("make", [fixed_letterbox, stretched])
+def test_the_gpus_graph_for_fixed_inputs(make: Callable[[int, int, tuple[int, int]], Letterbox]) -> None:
+    """The graph that a GPU runs, run here, fits into fixed inputs as the reference does."""
+    pipeline = LetterboxPipeline("encoded", batch=2, threads=1, device="cpu")
+    data = [images.jpeg(*size) for size in ((675, 506), (333, 777))]
+    boxes = [make(one.shape[1], one.shape[0], (480, 608)) for one in map(upright, data)]
+    found = pipeline.run([np.frombuffer(one, dtype=np.uint8) for one in data], boxes)
+    for one, box, (pixels, expected) in zip(data, boxes, found, strict=True):
+        assert expected
+        off = np.abs(pixels.astype(np.int16) - fitted(upright(one), box))
+        assert (off <= 1).mean() >= 0.999
 
 
 def test_nothing_to_do(decoder: Decoder) -> None:
