@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from consumer import boxes
+from consumer import boxes, shot
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
@@ -247,7 +247,12 @@ def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Per
     if isinstance(detections, Permanent):
         raise detections
     ref, spec = task.ref, task.spec
-    outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
+    if task.shots:
+        [one] = task.shots
+        facts, taken = shot.meta(ref, one), shot.taken(ref, one)
+        outcome, entry = boxes.entry(ref.file, facts, letterbox, detections, spec.threshold, spec.model, taken)
+    else:
+        outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
     return Answer(task, outcome, None, entry)
 
 

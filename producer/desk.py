@@ -17,8 +17,8 @@ _CHECKS = 2
 
 
 def is_open(spec: JobSpec) -> bool:
-    """Whether references of the job may still have to be published."""
-    return spec.total is None and spec.failed is None and not spec.cancelled
+    """Whether references of the job may still have to be published here; a live job's are by `producer.live`."""
+    return spec.series is None and spec.total is None and spec.failed is None and not spec.cancelled
 
 
 class Desk:

@@ -23,7 +23,7 @@ from trapstream.core import store, verdict
 from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
-from trapstream.core.states import ENDED
+from trapstream.core.states import ENDED, images_of
 from trapstream.local import loading
 from trapstream.models import bundles
 
@@ -145,7 +145,8 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
             raise exits.NoSuchJob(job)
         if job is not None and not as_json:
             spec = (await statuses.read_specs(target.kafka)).get(job)
-            images[job] = known[job].counts.done if spec is None else spec.images
+            done = known[job].counts.done
+            images[job] = done if spec is None else images_of(spec, done)
         return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
 
     async def all_along() -> None:
@@ -242,4 +243,4 @@ def cancel(target: Target, job: str) -> None:
 
     spec, ended = asyncio.run(work())
     said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"
-    print(f"{job} {said}: {ended.counts.done:,} of {spec.images:,} images done", file=sys.stderr)
+    print(f"{job} {said}: {ended.counts.done:,} of {images_of(spec, ended.counts.done):,} images done", file=sys.stderr)

@@ -25,6 +25,7 @@ VERBS = {
     "logs": "trapstream.cli.stack:logs",
     "doctor": "trapstream.cli.doctor:doctor",
     "submit": "trapstream.cli.jobs:submit",
+    "watch": "trapstream.cli.watch:watch",
     "status": "trapstream.cli.jobs:status",
     "results": "trapstream.cli.jobs:results",
     "verify": "trapstream.cli.verify:verify",

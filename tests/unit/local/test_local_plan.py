@@ -161,5 +161,5 @@ def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_the_controllers_port_is_no_endpoint() -> None:
     assert set(plan.endpoints(PORTS)) == {
-        "kafka", "triton-grpc", "triton-http", "triton-metrics", "producer", "consumer", "aggregator",
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "producer", "consumer", "aggregator",
     }  # fmt: skip
