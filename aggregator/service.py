@@ -285,4 +285,5 @@ class Aggregator:
 async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(client.stop(), seconds)
+        async with asyncio.timeout(seconds):
+            await client.stop()
