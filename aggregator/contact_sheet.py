@@ -1,13 +1,13 @@
 """A contact sheet: one PNG with the job's surest detections and their boxes, for people who would rather look."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from aggregator.read_result import Box, Entry
+from aggregator.answers import Box, Entry
 
 COLUMNS, ROWS = 4, 3
 TILE = (480, 360)
@@ -53,19 +53,24 @@ def draw(picks: Iterable[tuple[Pick, Path]], names: Mapping[str, str], title: st
 
     `names` are the result file's detection categories. A picture that cannot be opened is left out.
     """
-    tiles = [tile for tile in (_tile(chosen, path, names) for chosen, path in picks) if tile is not None]
-    if not tiles:
-        return 0
+    drawn = (tile(chosen.file, chosen.detections, path, names) for chosen, path in picks)
+    tiles = [each for each in drawn if each is not None]
+    if tiles:
+        lay_out(tiles, title, target)
+    return len(tiles)
+
+
+def lay_out(tiles: Sequence[Image.Image], title: str, target: Path) -> None:
+    """Writes one PNG with at least one picture, row by row below a title. OSError as the disk gives it."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = TILE[0] + MARGIN, TILE[1] + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN + 44), _BACKGROUND)
     ImageDraw.Draw(sheet).text((MARGIN, 12), title, fill=_INK, font=ImageFont.load_default(20))
-    for number, tile in enumerate(tiles):
+    for number, each in enumerate(tiles):
         row, column = divmod(number, columns)
-        sheet.paste(tile, (MARGIN + column * width, 44 + MARGIN + row * height))
-    sheet.save(target)
-    return len(tiles)
+        sheet.paste(each, (MARGIN + column * width, 44 + MARGIN + row * height))
+    sheet.save(target, "PNG")
 
 
 def _turns(queues: list[list[tuple[float, int, Pick]]]) -> Iterator[tuple[float, int, Pick]]:
@@ -75,7 +80,8 @@ def _turns(queues: list[list[tuple[float, int, Pick]]]) -> Iterator[tuple[float,
                 yield queue.pop(0)
 
 
-def _tile(chosen: Pick, path: Path, names: Mapping[str, str]) -> Image.Image | None:
+def tile(caption: str, detections: Iterable[Box], path: Path, names: Mapping[str, str]) -> Image.Image | None:
+    """One picture of TILE pixels with its boxes and a line below it; None if it cannot be opened."""
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
@@ -85,18 +91,18 @@ def _tile(chosen: Pick, path: Path, names: Mapping[str, str]) -> Image.Image | N
     except (OSError, ValueError, Image.DecompressionBombError):
         return None  # the sheet shows what opens; what did not is named in the summary already
     picture = ImageOps.contain(picture, TILE)
-    tile = Image.new("RGB", (TILE[0], TILE[1] + CAPTION), _BACKGROUND)
+    made = Image.new("RGB", (TILE[0], TILE[1] + CAPTION), _BACKGROUND)
     left, top = (TILE[0] - picture.width) // 2, (TILE[1] - picture.height) // 2
-    tile.paste(picture, (left, top))
-    pen, font = ImageDraw.Draw(tile), ImageFont.load_default(14)
-    for found in chosen.detections:
+    made.paste(picture, (left, top))
+    pen, font = ImageDraw.Draw(made), ImageFont.load_default(14)
+    for found in detections:
         _box(pen, found, names, (left, top, picture.width, picture.height))
     # The built-in font has no other letters, and a caption is one line.
-    caption = "".join(letter if " " <= letter <= "~" else "?" for letter in chosen.file)
+    caption = "".join(letter if " " <= letter <= "~" else "?" for letter in caption)
     while caption and pen.textlength(caption, font) > TILE[0]:
         caption = "..." + caption[4:]
     pen.text((0, TILE[1] + 5), caption, fill=_FAINT, font=font)
-    return tile
+    return made
 
 
 def _box(pen: ImageDraw.ImageDraw, found: Box, names: Mapping[str, str], place: tuple[int, int, int, int]) -> None:

@@ -7,30 +7,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from aggregator.answers import Entry
 from aggregator.finalise import IMAGES_LINE
 from trapstream.core.errors import BadMessage
-
-
-class Box(msgspec.Struct, frozen=True, gc=False):
-    """One detection."""
-
-    conf: float = 0.0
-    category: str = ""
-    bbox: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """x_min, y_min, width, height, relative."""
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What an account and a contact sheet need of an image."""
-
-    file: str
-    detections: list[Box] | None = None
-    failure: str | None = None
-
-    @property
-    def confidence(self) -> float:
-        """Of the best detection; 0 without one."""
-        return max((box.conf for box in self.detections or ()), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The detector: Triton over gRPC, with pixels in shared memory.
 
 A sick server is not a bad image. Whatever goes wrong is told apart by asking: an error that a blank image of the same
-shape meets too is the server's, and is waited for; one that it does not meet is the image's own.
+shape meets too is the server's, and is waited for; one that it does not meet is the image's own. A server that is well
+and does not serve the model says so in words of its own: that is waited for elsewhere, so that other jobs go on.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 from consumer.slabs import Slab
 from consumer.work import Group
 from trapstream.core import log, retry
+from trapstream.core.entries import TRITON_VERSION, entry_name
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import ModelInfo
 
@@ -25,11 +27,17 @@ _ANSWER_SECONDS = 600.0
 """A request unanswered for so long is sent again: the server lost it. A large model on few cores takes minutes."""
 _LIVE_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
+_NOT_SERVED = ("unknown model", "not at ready state")
+"""What Triton says of a model that it does not have, or not at the moment. Its status codes do not tell it apart."""
 _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
 
 Detections = NDArray[np.float32]
 """[k, 6]: x_min, y_min, x_max, y_max in pixels of the letterboxed image, confidence, class index."""
+
+
+class ModelAwayError(Exception):
+    """The server is there, and does not serve the model: never loaded, loading just now, or unloaded."""
 
 
 class RefusedError(Exception):
@@ -60,7 +68,10 @@ class Detector:
         await self._client.close()
 
     async def detect(self, group: Group) -> list[Detections | Permanent]:
-        """The detections of each image of `group`, in order. Waits for a server that is away."""
+        """The detections of each image of `group`, in order. Waits for a server that is away.
+
+        ModelAwayError where the model is not served: nothing is known of any image then.
+        """
         try:
             return list(await self._ask(group, 0, len(group.tasks)))
         except RefusedError as error:
@@ -85,6 +96,16 @@ class Detector:
             if refusals == _REFUSALS:
                 log.get_logger().warning("image refused", job=ref.job, file=ref.file, error=refusal)
                 return Permanent(Reason.MODEL_REFUSED)
+
+    async def serves(self, model: ModelInfo) -> bool:
+        """Whether the server has the model ready. Retryable where it is away."""
+        name = entry_name(model.name, model.version)
+        try:
+            return bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
+        except InferenceServerException as error:
+            if isinstance(self._sort(error), ModelAwayError):
+                return False
+            raise Retryable(str(error)) from error
 
     async def watch(self) -> None:
         """Says by log and metric that the server is away, also while no request is: for ever, until cancelled."""
@@ -128,9 +149,9 @@ class Detector:
     async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int) -> list[Detections]:
         try:
             answer = await self._client.infer(
-                model.name,
+                entry_name(model.name, model.version),
                 [pixels],
-                model_version=model.version,
+                model_version=TRITON_VERSION,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
                 client_timeout=_ANSWER_SECONDS,
             )
@@ -146,8 +167,10 @@ class Detector:
         if "shared memory region" in text:
             self._regions.clear()  # the server was started anew and knows none of ours
             return Retryable(text)
+        if any(words in text for words in _NOT_SERVED):
+            return ModelAwayError(text)
         away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-        if any(str(code) in (error.status() or "") for code in away) or "unknown model" in text:
+        if any(str(code) in (error.status() or "") for code in away):
             return Retryable(text)
         return RefusedError(text)
 

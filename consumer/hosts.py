@@ -121,6 +121,10 @@ class Hosts:
         known = self._hosts.get(host)
         return known.failure if known is not None else None
 
+    def why(self, host: str) -> str:
+        """What the host did last instead of answering, in words."""
+        return str(self.failure(host))
+
     def away(self) -> dict[str, float]:
         """The hosts that are away, and since when."""
         return {name: host.away_since for name, host in self._hosts.items() if host.away_since is not None}

@@ -146,7 +146,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
         def busy(part: TopicPartition) -> bool:
-            # What waits for a host that is away may wait for long: it is left to whoever reads it next.
+            # What waits for a host or a model that is away may wait for long: it is left to whoever reads it next.
             return part in self._marks and self._marks[part].open > self._held[part]
 
         try:

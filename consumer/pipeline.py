@@ -8,32 +8,37 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from consumer import boxes
+from consumer import boxes, shot
 from consumer.decode import Decoder
-from consumer.detect import Detections, Detector
+from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
 from consumer.fetch import Fetcher, Postponed
 from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
+from consumer.missing import MissingModels
+from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
+from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
+from trapstream.core.meters import Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.verdict import StageTotals
 
 
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable, meters: Meters) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
@@ -51,13 +56,24 @@ class Pipeline:
         self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
         self._fetcher = Fetcher(settings, self._hosts)
         self._room = WaitingRoom(
-            self._hosts,
-            again=self._to_fetch.send,
-            fail=self._fail,
-            cancelled=lambda task: jobs.specs.get(task.ref.job, task.spec).cancelled,
-            changed=self._arrived.set,
-        )
+            "host", "fetch host", self._hosts, key=lambda task: host_of(task.ref.uri) or "",
+            again=self._to_fetch.send, fail=self._fail, unwanted=self._is_cancelled, changed=self._arrived.set,
+        )  # fmt: skip
         self._detector = Detector(settings.triton, prefix)
+        self._served = Served(settings.triton)
+        self._meters = meters
+        self._fetching = meters.stage("fetch", settings.fetches)
+        self._decoding = meters.stage("decode", settings.decoders)
+        self._laying = meters.stage("slabs", settings.slabs)
+        self._emitting = meters.stage("emit")
+        self._emitting.held = self._to_emit.full
+        meters.add("detect", self._served.totals)
+        meters.add("consumer", self._own_totals)
+        meters.starved = self._to_fetch.empty.seconds
+        self._missing = MissingModels(
+            self._detector, EndedJobs(settings.kafka),
+            again=self._to_fetch.send, fail=self._fail, cancelled=self._is_cancelled, changed=self._arrived.set,
+        )  # fmt: skip
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
@@ -67,13 +83,12 @@ class Pipeline:
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
-            running += [
-                stages.create_task(body) for body in (self._room.run(), self._detector.watch(), self._producer.watch())
-            ]
+            watches = (self._detector.watch(), self._producer.watch(), self._served.watch(), self._meters.watch())
+            running += [stages.create_task(body) for body in (self._room.run(), self._missing.run(), *watches)]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
-            running.append(stages.create_task(emit(self._to_emit, self._producer)))
+            running.append(stages.create_task(emit(self._to_emit, self._producer, self._emitting)))
             try:
                 async with asyncio.TaskGroup() as polling:
                     for intake in self.intakes.values():
@@ -86,12 +101,13 @@ class Pipeline:
                     task.cancel()
 
     async def _merge(self) -> None:
+        rooms = (self._room, self._missing.room)
         while True:
             self._arrived.clear()
             ready = [
                 lane
                 for lane, intake in self.intakes.items()
-                if intake.channel.statistics().used and not self._room.is_full(lane)
+                if intake.channel.statistics().used and not any(room.is_full(lane) for room in rooms)
             ]
             if not ready:
                 await self._arrived.wait()
@@ -103,13 +119,17 @@ class Pipeline:
             task = await self._to_fetch.receive()
             if not self._is_wanted(task):
                 continue
+            if self._missing.is_away(task.spec.model):
+                self._missing.hold([task])
+                continue
             host = host_of(task.ref.uri)
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
                 self._room.hold(task)
                 continue
             began = time.perf_counter()
             try:
-                data = await self._fetcher.fetch(task.ref.uri)
+                with self._fetching.work:
+                    data = await self._fetcher.fetch(task.ref.uri)
             except Postponed as error:
                 self._room.hold(task, error.failure)
                 continue
@@ -118,14 +138,18 @@ class Pipeline:
                 continue
             finally:
                 task.times.fetch = _milliseconds_since(began)
+                self._fetching.images += 1
             await self._to_decode.send(Fetched(task, data))
 
     def _is_wanted(self, task: Task) -> bool:
         """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
-        spec = self._jobs.specs.get(task.ref.job, task.spec)
-        if spec.cancelled:
+        cancelled = self._is_cancelled(task)
+        if cancelled:
             task.done()
-        return not spec.cancelled
+        return not cancelled
+
+    def _is_cancelled(self, task: Task) -> bool:
+        return self._jobs.specs.get(task.ref.job, task.spec).cancelled
 
     async def _decode(self) -> None:
         settings = self._settings
@@ -141,15 +165,19 @@ class Pipeline:
                 if not batch:
                     continue
                 slab = await self._slabs.acquire()
+                self._laying.work.begin()
                 began = time.perf_counter()
 
                 work = functools.partial(letterbox_batch, decoder, slab, batch)
-                laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                with self._decoding.work:
+                    laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                self._decoding.images += len(batch)
+                self._laying.images += len(batch)
                 for fetched in batch:
                     fetched.task.times.decode = _milliseconds_since(began)
                 slab.users = len(laid.groups)
                 if not laid.groups:
-                    self._slabs.release(slab)
+                    self._give_back(slab)
                 for task, error in laid.failed:
                     await self._fail(task, error)
                 for group in laid.groups:
@@ -162,8 +190,14 @@ class Pipeline:
             group = await self._to_detect.receive()
             began = time.perf_counter()
             metrics.BATCH_IMAGES.observe(len(group.tasks))
-            found = await self._detector.detect(group)
-            self._let_go(group.slab)
+            self._served.note(group.tasks[0].spec.model)
+            try:
+                found = await self._detector.detect(group)
+            except ModelAwayError as error:
+                self._missing.hold(group.tasks, str(error))
+                continue
+            finally:
+                self._let_go(group.slab)
             for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
                 task.times.detect = _milliseconds_since(began)
                 try:
@@ -171,10 +205,18 @@ class Pipeline:
                 except Permanent as error:
                     await self._fail(task, error)
 
+    def _own_totals(self) -> StageTotals:
+        """The event loop, which this is called on: all that is done between the stages."""
+        return StageTotals(workers=1, busy=time.thread_time(), images=self._emitting.images)
+
     def _let_go(self, slab: Slab) -> None:
         slab.users -= 1
         if slab.users == 0:
-            self._slabs.release(slab)
+            self._give_back(slab)
+
+    def _give_back(self, slab: Slab) -> None:
+        self._laying.work.end()
+        self._slabs.release(slab)
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
@@ -205,7 +247,12 @@ def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Per
     if isinstance(detections, Permanent):
         raise detections
     ref, spec = task.ref, task.spec
-    outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
+    if task.shots:
+        [one] = task.shots
+        facts, taken = shot.meta(ref, one), shot.taken(ref, one)
+        outcome, entry = boxes.entry(ref.file, facts, letterbox, detections, spec.threshold, spec.model, taken)
+    else:
+        outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
     return Answer(task, outcome, None, entry)
 
 
@@ -230,7 +277,7 @@ async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -
         async with asyncio.TaskGroup() as tables:
             following = tables.create_task(jobs.run())
             await jobs.caught_up.wait()
-            await Pipeline(settings, producer, jobs).run(stop, health)
+            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
             following.cancel()
     finally:
         await producer.stop()

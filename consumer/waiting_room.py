@@ -1,12 +1,13 @@
-"""Where images wait for a host that is away, out of the way of all others."""
+"""Where images wait for what is away, a host or a model, out of the way of all others."""
 
 import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from consumer.hosts import Hosts, Verdict, host_of
+from consumer.hosts import Verdict
 from consumer.work import Task
 from trapstream.core import log, metrics
 from trapstream.core.errors import Permanent, Reason
@@ -16,8 +17,29 @@ MOST = 10_000
 """Images of a lane that wait. With more the lane stops until there is room; the other lane goes on."""
 _LOOK_SECONDS = 0.5
 _SAY_SECONDS = 10.0
-WHAT = "fetch host"
 _UNKNOWN = Permanent(Reason.UNREACHABLE)
+
+
+class Away(Protocol):
+    """What is known of those that are waited for, each by its key. The hosts and the models are such."""
+
+    def verdict(self, key: str, first: float, held: float, now: float) -> Verdict:
+        """What to do with an image that was first put off at `first`, and last at `held`."""
+
+    def is_away(self, key: str) -> bool:
+        """Whether it is away, given up or not."""
+
+    def is_given_up(self, key: str, now: float) -> bool:
+        """Whether it is away for longer than there is patience."""
+
+    def away(self) -> dict[str, float]:
+        """Those that are away, and since when."""
+
+    def why(self, key: str) -> str:
+        """What it did last instead of answering."""
+
+    def failure(self, key: str) -> Permanent | None:
+        """What an image fails with that has waited for too long."""
 
 
 @dataclass(slots=True)
@@ -29,21 +51,27 @@ class _Held:
 
 
 class WaitingRoom:
-    """Keeps tasks by host; `run` gives them back or fails them."""
+    """Keeps tasks by what they wait for; `run` gives them back or fails them."""
 
     def __init__(
         self,
-        hosts: Hosts,
+        kind: str,
+        what: str,
+        known: Away,
+        key: Callable[[Task], str],
         again: Callable[[Task], Awaitable[None]],
         fail: Callable[[Task, Permanent], Awaitable[None]],
-        cancelled: Callable[[Task], bool],
+        unwanted: Callable[[Task], bool],
         changed: Callable[[], None],
     ) -> None:
-        """`again` takes a task to be fetched, `fail` one that failed; `changed` hears that there may be room again."""
-        self._hosts = hosts
+        """`kind` names a key in the log, `what` all of them in log and metric. `again` takes a task to be fetched,
+        `fail` one that failed; for an `unwanted` one nobody waits any more; `changed` hears that there may be room."""
+        self._kind, self._what = kind, what
+        self._known = known
+        self._key = key
         self._again = again
         self._fail = fail
-        self._cancelled = cancelled
+        self._unwanted = unwanted
         self._changed = changed
         self._held: dict[str, deque[_Held]] = {}
         self._count: Counter[Lane] = Counter()
@@ -53,12 +81,16 @@ class WaitingRoom:
         """Whether the lane should bring no more images."""
         return self._count[lane] >= MOST
 
+    def count(self, key: str) -> int:
+        """Images that wait for this one."""
+        return len(self._held.get(key, ()))
+
     def hold(self, task: Task, failure: Permanent | None = None) -> None:
         """Takes a task in. `failure` is what it failed with, if it was tried."""
         now = time.monotonic()
         if task.times.put_off is None:
             task.times.put_off = now
-        waiting = self._held.setdefault(host_of(task.ref.uri) or "", deque())
+        waiting = self._held.setdefault(self._key(task), deque())
         if failure is None:
             waiting.appendleft(_Held(task, failure, now))  # it is tried next: those that failed may be bad themselves
         else:
@@ -71,16 +103,16 @@ class WaitingRoom:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self._say(time.monotonic())
-            for host in list(self._held):
-                await self._look(host)
-                if not self._held[host]:
-                    del self._held[host]
+            for key in list(self._held):
+                await self._look(key)
+                if not self._held[key]:
+                    del self._held[key]
 
-    async def _look(self, host: str) -> None:
-        waiting = self._held[host]
+    async def _look(self, key: str) -> None:
+        waiting = self._held[key]
         for _ in range(len(waiting)):
             held, now = waiting.popleft(), time.monotonic()
-            task, verdict = held.task, self._verdict(host, held, now)
+            task, verdict = held.task, self._verdict(key, held, now)
             if verdict is Verdict.WAIT:
                 waiting.append(held)  # behind the others: not always the same one is tried
                 continue
@@ -89,30 +121,31 @@ class WaitingRoom:
             self._changed()
             if not task.wanted():
                 continue
-            if self._cancelled(task):
+            if self._unwanted(task):
                 task.done()
             elif verdict is Verdict.FAIL:
-                await self._fail(task, held.failure or self._hosts.failure(host) or _UNKNOWN)
+                await self._fail(task, held.failure or self._known.failure(key) or _UNKNOWN)
             else:
                 await self._again(task)
-                if self._hosts.is_away(host):
+                if self._known.is_away(key):
                     return  # one at a time
 
-    def _verdict(self, host: str, held: _Held, now: float) -> Verdict:
-        if not held.task.wanted() or self._cancelled(held.task):
+    def _verdict(self, key: str, held: _Held, now: float) -> Verdict:
+        if not held.task.wanted() or self._unwanted(held.task):
             return Verdict.TRY
-        return self._hosts.verdict(host, held.task.times.put_off or held.since, held.since, now)
+        return self._known.verdict(key, held.task.times.put_off or held.since, held.since, now)
 
     def _say(self, now: float) -> None:
-        away = {host: since for host, since in self._hosts.away().items() if self._held.get(host)}
-        for host in [host for host in self._said if host not in away]:
-            del self._said[host]
-            event = "given up" if self._hosts.is_given_up(host, now) else "back"
-            log.get_logger().info(event, what=WHAT, host=host)
-        for host, since in away.items():
-            if now - self._said.get(host, -_SAY_SECONDS) >= _SAY_SECONDS:
-                self._said[host] = now
-                waiting, why = len(self._held[host]), str(self._hosts.failure(host))
-                seconds = round(now - since)
-                log.get_logger().warning("waiting", on=WHAT, host=host, error=why, images=waiting, seconds=seconds)
-        metrics.WAITING.labels(WHAT).set(1 if away else 0)
+        away = {key: since for key, since in self._known.away().items() if self._held.get(key)}
+        for key in [key for key in self._said if key not in away]:
+            del self._said[key]
+            event = "given up" if self._known.is_given_up(key, now) else "back"
+            log.get_logger().info(event, what=self._what, **{self._kind: key})
+        for key, since in away.items():
+            if now - self._said.get(key, -_SAY_SECONDS) >= _SAY_SECONDS:
+                self._said[key] = now
+                log.get_logger().warning(
+                    "waiting", on=self._what, **{self._kind: key}, error=self._known.why(key),
+                    images=len(self._held[key]), seconds=round(now - since),
+                )  # fmt: skip
+        metrics.WAITING.labels(self._what).set(1 if away else 0)

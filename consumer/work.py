@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.boxes import Letterbox
+from consumer.shot import Shot
 from consumer.slabs import Slab
 from trapstream.core.errors import Reason
 from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
@@ -17,7 +18,7 @@ class Times:
     decode: float = 0.0
     detect: float = 0.0
     put_off: float | None = None
-    """When it first had to wait for its host, by the monotonic clock in seconds."""
+    """When it first had to wait for its host or its model, by the monotonic clock in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,10 @@ class Task:
     wanted: Callable[[], bool] = lambda: True
     """False once the reference is another process's: it will be read again there."""
     hold: Callable[[int], None] = lambda _: None
-    """Told 1 when the task begins to wait for its host and -1 when it goes on: a drain does not wait for it."""
+    """Told 1 when the task begins to wait for its host or its model, -1 when it goes on: no drain waits for it."""
     times: Times = field(default_factory=Times)
+    shots: list[Shot] = field(default_factory=list)
+    """Of a live image that is decoded: the one shot that it is."""
 
 
 @dataclass(frozen=True, slots=True)

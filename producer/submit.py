@@ -122,10 +122,6 @@ async def submit(
         manifest = await make_manifest(results, job, texts, progress)
         for line in manifest.notes:
             note(line)
-        path = manifest_path(results, job)
-        if (lack := lacking(manifest.images, path.stat().st_size)) is not None:
-            path.unlink()
-            raise SubmitError(lack)
         spec = JobSpec(
             job=job,
             name=name,
@@ -136,8 +132,68 @@ async def submit(
             manifest_sha256=manifest.sha256,
             created=time.time(),
         )
-        await _write(producer, spec)
+        await _announce(producer, results, spec, lacking)
     return spec
+
+
+async def replay(
+    servers: str,
+    results: Path,
+    earlier: JobSpec,
+    *,
+    name: str,
+    model: ModelInfo,
+    lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
+    new_id: Callable[[str], str] = messages.new_job_id,
+) -> JobSpec:
+    """As `submit`, of the stored manifest of an `earlier` job: nothing is listed again, and nothing is left out."""
+    job = new_id(name)
+    async with _producer(servers) as producer:
+        await asyncio.to_thread(reuse_manifest, results, earlier.job, job)
+        spec = JobSpec(
+            job=job,
+            name=name,
+            lane=Lane.BULK,
+            model=model,
+            threshold=earlier.threshold,
+            images=earlier.images,
+            manifest_sha256=earlier.manifest_sha256,
+            created=time.time(),
+        )
+        await _announce(producer, results, spec, lacking)
+    return spec
+
+
+def reuse_manifest(results: Path, earlier: str, job: str) -> None:
+    """Gives an earlier job's stored manifest to `job` too. SubmitError if it is not there or cannot be copied.
+
+    It is never written again, so a link does, where the disk has links.
+    """
+    stored, manifest = manifest_path(results, earlier), manifest_path(results, job)
+    try:
+        try:
+            manifest.hardlink_to(stored)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            with stored.open("rb") as source, whole_file(manifest) as file:
+                while block := source.read(1 << 20):
+                    file.write(block)
+    except OSError as error:
+        raise SubmitError(
+            f"the manifest {stored} cannot be used again: {error.strerror}; submit its images as a new job"
+        ) from error
+
+
+async def _announce(
+    producer: AIOKafkaProducer, results: Path, spec: JobSpec, lacking: Callable[[int, int], str | None]
+) -> None:
+    """Makes the job known, if there is room for it; if not, its manifest goes."""
+    path = manifest_path(results, spec.job)
+    if (lack := lacking(spec.images, path.stat().st_size)) is not None:
+        path.unlink()
+        raise SubmitError(lack)
+    await _write(producer, spec)
 
 
 async def cancel(servers: str, job: str) -> JobSpec:

@@ -1,12 +1,16 @@
 """submit, status, results, verify, cancel."""
 
 import json
+import shutil
 import time
 from pathlib import Path
+
+import pytest
 
 from tests import megadetector_rules
 from tests.acceptance.command import Command
 from tests.waiting import wait_for
+from trapstream.cli.main import main
 
 ENDED = {"completed", "cancelled", "failed"}
 
@@ -34,6 +38,21 @@ def test_submit_wait_and_verify(trapstream: Command, scenes: Path, tmp_path: Pat
     own = trapstream("verify", output, "--job", job)
     assert own.status == 0, own.err
     assert own.out == verified.out
+
+
+def test_a_job_that_does_not_fit_is_refused(
+    trapstream: Command, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With too little free disk submit says so in one line and makes no job; the disk alone is not the real one."""
+    before = trapstream("status", "--json").out
+    usage = shutil.disk_usage(trapstream.home)._replace(free=1_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage)
+        assert main(["--home", str(trapstream.home), "submit", str(scenes)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "make room" in said.err and "120 images" in said.err
+    assert trapstream("status", "--json").out == before
 
 
 def test_verify_holds_a_file_against_its_job(trapstream: Command, scenes: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trapstream.core.entries import entry_name
 from trapstream.local import control, testing
 from trapstream.local.testing import RunningStack
 
@@ -31,6 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Ru
             triton_http=up.endpoints["triton-http"],
             shm_prefix=up.shm_prefix,
             model=testing.NAME,
+            entry=entry_name(testing.NAME, testing.VERSION),
             graph=bundle / "model.onnx",
         )
     finally:

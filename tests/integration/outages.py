@@ -11,6 +11,9 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
 from tests.integration.service import Service
 from tests.unit.values import job_spec
 from tests.waiting import eventually
@@ -103,6 +106,11 @@ def waiting(port: int, on: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+async def asked(question: Callable[[], bool]) -> bool:
+    """The answer to a question that blocks."""
+    return await asyncio.to_thread(question)
+
+
 async def announced(service: Service, port: int, on: str) -> None:
     """Waits until the service says in its log and by its metric that it waits for `on`."""
 
@@ -187,3 +195,18 @@ async def answers(servers: str, name: str) -> AsyncIterator[Answers]:
 async def outage() -> None:
     """The time that a server is away: what is tested here is time itself."""
     await asyncio.sleep(SECONDS)
+
+
+async def lag(servers: str, lane: Lane) -> int:
+    """References of the lane that are not yet committed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    committed = await admin.list_consumer_group_offsets(f"consumer-{lane}")
+    await admin.close()
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+    await consumer.start()
+    topic = topics.lane_topic(lane)
+    ends = await consumer.end_offsets([TopicPartition(topic.name, number) for number in range(topic.partitions)])
+    begins = await consumer.beginning_offsets(list(ends))
+    await consumer.stop()
+    return sum(end - (committed[part].offset if part in committed else begins[part]) for part, end in ends.items())

@@ -17,6 +17,7 @@ from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
+from trapstream.core.entries import entry_name
 from trapstream.core.messages import Outcome
 from trapstream.core.store import result_path
 from trapstream.local import entry, ports
@@ -24,6 +25,7 @@ from trapstream.local import triton as local_triton
 from trapstream.local.testing import RunningStack, save_graph
 
 MODEL = "steady"
+ENTRY = entry_name(MODEL, "1")
 COUNT = 400
 """Images before an outage, and as many during it."""
 
@@ -60,7 +62,7 @@ async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str, Path]]:
     repository.mkdir(parents=True)
     _render(repository)
     chosen = ports.choose(local_triton.PORTS, {})
-    child = local_triton.child(home, (MODEL,), chosen, f"outage-{chosen['triton-grpc']}-")
+    child = local_triton.child(home, (ENTRY,), chosen, f"outage-{chosen['triton-grpc']}-")
     async with outages.running(child, home) as server:
         yield server, f"{ports.HOST}:{chosen['triton-grpc']}", repository
 
@@ -70,7 +72,7 @@ async def steady(stack: RunningStack) -> str:
     """A model that finds nothing in any image, in the Triton that all tests share."""
     _render(stack.home / "triton" / "repository")
     client = triton_client.InferenceServerClient(stack.triton)
-    await client.load_model(MODEL)
+    await client.load_model(ENTRY)
     await client.close()
     return MODEL
 
@@ -175,13 +177,13 @@ async def test_triton_answers_everything_with_errors(
             await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
             await found.reach(lambda done: len(done) > COUNT // 4)
             _render(repository, works=False)
-            await client.load_model(MODEL)
+            await client.load_model(ENTRY)
             await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT, first=COUNT)
             await outages.announced(process, port, "triton")
             await outages.outage()
             assert len(found.outcomes) < 2 * COUNT
             _render(repository)
-            await client.load_model(MODEL)
+            await client.load_model(ENTRY)
             await found.reach(lambda done: len(done) == 2 * COUNT)
             await outages.over(port, "triton")
             assert process.stop() == 0, process.log
@@ -210,4 +212,4 @@ def _write_graph(path: Path, works: bool) -> None:
 def _render(repository: Path, works: bool = True) -> None:
     graph = repository.parent / "steady.onnx"
     _write_graph(graph, works)
-    entry.render(graph, MODEL, repository, entry.Serving(instances=1))
+    entry.render(graph, ENTRY, repository, entry.Serving(instances=1))

@@ -1,11 +1,13 @@
 """The compose file and what it builds from: what can be checked without an engine."""
 
+import importlib.metadata
 import json
 import os
 import re
 import shlex
 import string
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ import pydantic
 import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from trapstream import __version__
+from trapstream.cli import model_build
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, CoreSettings, ProducerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -226,94 +231,56 @@ def test_the_dashboard_shows_metrics_that_exist() -> None:
     assert used <= defined
 
 
-TRTEXEC = """#!/usr/bin/env bash
-case "$*" in
-    --help) echo "&&&& RUNNING TensorRT.trtexec [TensorRT v110200] [b9] # trtexec --help" ;;
-    *) echo "$@" >>"$CALLS"; [[ ! -e "$CALLS.fail" ]] || exit 1
-       for word; do case "$word" in --saveEngine=*) echo a plan >"${word#*=}" ;; esac; done ;;
-esac
-"""
+def test_the_plan_is_built_by_the_command() -> None:
+    """The one-shot service calls `trapstream model build` with options that it has; Triton serves what that makes."""
+    command = [plain(word) for word in SERVICES["plan"]["command"]]
+    assert command[:3] == ["python3", "-m", "trapstream.cli"]
+    home, *verb = command[3:6]
+    assert home == f"--home={SERVICES['plan']['volumes'][0].split(':')[1]}"
+    assert verb == ["model", "build"]
+    with model_build.build.make_context("build", command[6:]) as context:
+        assert context.params["name"] == "demonstration"
+        assert f"--model-repository={context.params['repository']}" in SERVICES["triton"]["command"]
+        most: int = context.params["batch"]
+    assert int(plain(SERVICES["consumer"]["environment"]["TRAPSTREAM_BATCH"])) <= most
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> "Plan":
-    """build_plan.sh with a trtexec and an nvidia-smi that only note what they are asked."""
-    return Plan(tmp_path)
+def test_triton_s_image_has_what_the_build_needs() -> None:
+    """The command to build a plan imports nothing but what its image installs, and what that brings along."""
+    (install,) = (
+        words for name, words in instructions(ROOT / "deploy/docker/triton.Dockerfile") if "constraints" in words
+        and name == "RUN"
+    )  # fmt: skip
+    named = re.search(r"--constraint constraints\.txt ([a-z ]+)", install)
+    assert named is not None
+    there = brought_along(named[1].split()) | {"trapstream"}
+    owners = importlib.metadata.packages_distributions()
+    absent = [name for name, found in owners.items() if not there & {canonicalize_name(owner) for owner in found}]
+    code = (
+        "import sys, json; sys.modules.update(dict.fromkeys(json.load(sys.stdin))); "
+        "from trapstream.cli.main import main; sys.exit(main(['model', 'build', '--help']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(absent), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "aiokafka" in absent
 
 
-class Plan:
-    """A bundle, a model repository, and the script that makes one of the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.models = folder / "models"
-        self.bundle = folder / "bundle"
-        self.tools = folder / "bin"
-        self.calls = folder / "calls"
-        for made in (self.models, self.bundle, self.tools):
-            made.mkdir()
-        (self.bundle / "model.onnx").write_bytes(b"a graph")
-        card = {"name": "demonstration", "version": "3", "image_size": 640, "stride": 64}
-        (self.bundle / "card.json").write_text(json.dumps(card))
-        for name, text in (("trtexec", TRTEXEC), ("nvidia-smi", "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 9.0'\n")):
-            (self.tools / name).write_text(text)
-            (self.tools / name).chmod(0o755)
-
-    def build(self) -> "subprocess.CompletedProcess[str]":
-        """Runs the script."""
-        environment = {
-            "PATH": f"{self.tools}:{os.environ['PATH']}",
-            "TRTEXEC": str(self.tools / "trtexec"),
-            "CALLS": str(self.calls),
-            "BUNDLE": str(self.bundle),
-            "MODEL_REPOSITORY": str(self.models / "repository"),
-            "PLANS": str(self.models / "plans"),
-            "TEMPLATE": str(ROOT / "model_repository/templates/tensorrt/config.pbtxt"),
-        }
-        script = ROOT / "deploy/docker/build_plan.sh"
-        return subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30, check=False)
-
-    @property
-    def builds(self) -> list[str]:
-        """What trtexec was asked to build."""
-        return self.calls.read_text().splitlines() if self.calls.exists() else []
-
-
-def test_a_plan_is_built_once(plan: Plan) -> None:
-    """The first start builds the plan and the entry around it; the second finds both."""
-    for _ in range(2):
-        ended = plan.build()
-        assert ended.returncode == 0, ended.stderr
-    (built,) = plan.builds
-    assert "--minShapes=images:1x64x64x3" in built
-    assert "--optShapes=images:16x512x640x3" in built
-    assert "--maxShapes=images:16x640x640x3" in built
-    entry = plan.models / "repository" / "demonstration"
-    assert (entry / "3" / "model.plan").read_text() == "a plan\n"
-    config = (entry / "config.pbtxt").read_text()
-    assert 'name: "demonstration"' in config
-    assert "max_batch_size: 16" in config
-    assert "$" not in config
-    assert sorted(path.name for path in (plan.models / "repository").iterdir()) == ["demonstration"]
-
-
-def test_another_model_is_another_plan(plan: Plan) -> None:
-    """A plan is kept by what it depends on: a changed graph is built anew, and the old plan stays for a way back."""
-    plan.build()
-    (plan.bundle / "model.onnx").write_bytes(b"another graph")
-    plan.build()
-    assert len(plan.builds) == 2
-    assert len(list((plan.models / "plans").glob("*-trt110200-NVIDIA-H100-80GB-HBM3--9.0-*.plan"))) == 2
-
-
-def test_a_build_that_fails_leaves_nothing(plan: Plan) -> None:
-    """A failed build ends with an error, leaves no half plan and no entry, and the next one succeeds."""
-    failing = Path(f"{plan.calls}.fail")
-    failing.touch()
-    assert plan.build().returncode != 0
-    assert not list((plan.models / "plans").iterdir())
-    assert not list((plan.models / "repository").iterdir())
-    failing.unlink()
-    assert plan.build().returncode == 0
+def brought_along(names: list[str]) -> set[str]:
+    """The packages of these names and all that they need."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for text in importlib.metadata.requires(name) or []:
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                waiting.append(canonicalize_name(needed.name))
+    return found
 
 
 def test_the_plan_s_template_names_what_the_consumer_asks_for() -> None:
@@ -323,17 +290,5 @@ def test_the_plan_s_template_names_what_the_consumer_asks_for() -> None:
     text = (ROOT / "model_repository/templates/tensorrt/config.pbtxt").read_text()
     assert set(re.findall(r'\{ name: "(\w+)"', text)) == {detect.INPUT, *detect.OUTPUTS}
     assert set(string.Template(text).get_identifiers()) == {
-        "name", "max_batch_size", "most", "queue_delay_us", "instances",
+        "name", "max_batch_size", "dims", "most", "queue_delay_us", "instances", "profiles", "warmup", "graphs",
     }  # fmt: skip
-
-
-def test_the_plan_is_made_of_what_models_say() -> None:
-    """The script reads fields that a card has, and as many detections as a completed graph gives."""
-    from trapstream.models.card import Card
-    from trapstream.models.complete import Rule
-
-    text = (ROOT / "deploy/docker/build_plan.sh").read_text()
-    fields = set(re.findall(r'card\["(\w+)"\]', text))
-    assert fields
-    assert fields <= set(Card.__struct_fields__)
-    assert f"MOST:-{Rule().most}}}" in text

@@ -1,5 +1,6 @@
 """The watermark, against a model that remembers everything."""
 
+import tracemalloc
 from itertools import accumulate, takewhile
 
 import pytest
@@ -97,3 +98,19 @@ def test_what_was_never_fetched_cannot_be_done() -> None:
     """An offset beyond the last fetched one cannot be done."""
     with pytest.raises(ValueError, match="never fetched"):
         Watermark().done(0)
+
+
+def test_what_is_done_behind_an_open_record_costs_no_memory() -> None:
+    """A record that waits for days does not make the watermark grow with all that is done meanwhile."""
+    mark = Watermark()
+    mark.fetched(0)
+    tracemalloc.start()
+    for offset in range(1, 20_000):
+        mark.fetched(offset)
+        mark.done(offset)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 100_000  # an offset kept for each would take a million
+    assert (mark.position, mark.in_flight) == (None, 20_000)
+    mark.done(0)
+    assert (mark.position, mark.in_flight) == (20_000, 0)

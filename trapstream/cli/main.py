@@ -1,6 +1,5 @@
 """The entry point: the verbs, what all of them share, and the one place where errors become a line and a status."""
 
-import importlib
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ import click
 from trapstream import __version__
 from trapstream.cli.context import Context
 from trapstream.cli.exits import COULD_NOT_START, FAILED, INTERRUPTED, USAGE, CommandError
+from trapstream.cli.verbs import Verbs
 from trapstream.core import log
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.local.home import default_home, log_file
@@ -25,33 +25,23 @@ VERBS = {
     "logs": "trapstream.cli.stack:logs",
     "doctor": "trapstream.cli.doctor:doctor",
     "submit": "trapstream.cli.jobs:submit",
+    "watch": "trapstream.cli.watch:watch",
     "status": "trapstream.cli.jobs:status",
     "results": "trapstream.cli.jobs:results",
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
+    "bench": "bench.command:bench",
     "dead-letters": "trapstream.cli.letters:dead_letters",
+    "model": "trapstream.cli.model:model",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
 
-class Verbs(click.Group):
-    """A group that finds its commands in `VERBS`. The signatures are click's."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """All verbs, in the table's order."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The verb's command, or None where there is no such verb."""
-        if cmd_name not in VERBS:
-            return None
-        module, _, name = VERBS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=Verbs, context_settings={"auto_envvar_prefix": "TRAPSTREAM", "help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Verbs, table=VERBS,
+    context_settings={"auto_envvar_prefix": "TRAPSTREAM", "help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The folder of all state.  [default: TRAPSTREAM_HOME, or the user's data folder]",

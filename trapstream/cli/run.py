@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import tempfile
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import click
 
@@ -14,8 +12,9 @@ from producer.sources import check as check_sources
 from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, job_options, make_job, source_argument
+from trapstream.cli.outputs import check_output
+from trapstream.cli.pictures import places
 from trapstream.cli.target import Target, of_stack
-from trapstream.core import store
 from trapstream.core.messages import JobSpec, JobStatus, Lane
 from trapstream.local.control import ensure_stack
 
@@ -36,7 +35,7 @@ def run(
     strict: bool,
 ) -> None:
     """Detect in SOURCE... and write the result file: brings a stack up if none is up."""
-    _check_output(output)
+    check_output(output)
     check_sources(sources)
     with ensure_stack(context.obj.home, say) as (stack, _):
         target = of_stack(stack)
@@ -63,46 +62,17 @@ async def _job(
         raise
 
 
-def _check_output(output: Path) -> None:
-    """Tells now, not after hours, that the result cannot be written."""
-    if output.is_dir():
-        raise exits.CommandError(f"{output} is a folder; name a file, such as {output / 'results.json'}")
-    if output.exists() and not output.is_file():
-        raise exits.CommandError(f"{output} is no regular file; write to one and copy it")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise exits.CommandError(
-            f"{output} cannot be written: {error.strerror}; choose another place with -o"
-        ) from error
-
-
 def _contact_sheet(target: Target, spec: JobSpec, output: Path) -> Path | None:
     picks = contact_sheet.pick(read_result.open_result(output).entries(), spec.model.typical_threshold)
-    places = _places(target, spec, {chosen.file for chosen in picks})
+    found = places(target, spec, {chosen.file for chosen in picks})
     sheet = output.with_suffix(".png")
     title = f"{spec.name}: {spec.model.label}, confidence {spec.model.typical_threshold:g} and above"
-    known = [(chosen, places[chosen.file]) for chosen in picks if chosen.file in places]
+    known = [(chosen, found[chosen.file]) for chosen in picks if chosen.file in found]
     try:
         return sheet if contact_sheet.draw(known, spec.model.classes, title, sheet) else None
     except OSError as error:
         say(f"no contact sheet: {error}")
         return None
-
-
-def _places(target: Target, spec: JobSpec, files: set[str]) -> dict[str, Path]:
-    lines = store.read_manifest(store.manifest_path(target.results, spec.job))
-    found = {line.file: local_path(line.uri) for line in lines if line.file in files}
-    return {file: path for file, path in found.items() if path is not None}
-
-
-def local_path(uri: str) -> Path | None:
-    """The local file of a reference; None for what lies elsewhere."""
-    if not uri.startswith("file://"):
-        return None
-    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def _summary(spec: JobSpec, ended: JobStatus, output: Path, sheet: Path | None) -> None:

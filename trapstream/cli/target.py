@@ -4,7 +4,7 @@ import functools
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import click
 from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
-from trapstream.local import control, room
+from trapstream.core.verdict import Load
+from trapstream.local import control, loads, room
 from trapstream.local.state import Stack
 
 
@@ -25,12 +26,21 @@ class Target:
     """host:port."""
     results: Path
     """The result store's folder."""
+    models: Path
+    """The home whose models jobs may name."""
     home: Path | None = None
     """The local stack's state folder; None where another broker was named."""
+    triton: str | None = None
+    """host:port of the local stack's Triton, by HTTP; None as above."""
 
     def lacking(self, images: int, manifest: int) -> str | None:
         """One line if a job of so many images has no room on the local stack's disk."""
         return room.lacking(self.home, images, manifest) if self.home is not None else None
+
+    async def load(self) -> Load | None:
+        """How busy the services of the local stack are; None where another broker was named."""
+        stack = control.running(self.home) if self.home is not None else None
+        return await loads.load(stack) if stack is not None else None
 
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
@@ -74,16 +84,17 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def of_stack(stack: Stack) -> Target:
     """The target that a running stack is."""
-    return Target(stack.endpoints["kafka"], Path(stack.home) / "results", Path(stack.home))
+    home = Path(stack.home)
+    return Target(stack.endpoints["kafka"], home / "results", home, home, stack.endpoints["triton-http"])
 
 
 def find(kafka: str | None, folder: Path | None) -> Target:
     """The target that the options name, else the stack of --home. NotUp where there is none."""
     home: Path = click.get_current_context().find_root().obj.home
     if kafka is not None:
-        return Target(kafka, folder or home / "results")
+        return Target(kafka, folder or home / "results", models=home)
     stack = control.running(home)
     if stack is None or stack.state != "up":
         raise exits.NotUp("no stack is up; start one with `trapstream up -d`, or name a broker with --kafka")
     found = of_stack(stack)
-    return Target(found.kafka, folder or found.results, found.home)
+    return replace(found, results=folder or found.results)

@@ -6,12 +6,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
 from trapstream.local import plan, processes, supervise
 from trapstream.local.home import default_home
+from trapstream.local.keeper import Keeper
 from trapstream.local.state import Stack, StackError
 
 
@@ -31,7 +32,11 @@ def run(
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
     services = plan.copies(plan.installed(wanted.services))
     recipe = plan.recipe(replace(wanted, services=services))
-    asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up))
+
+    def keep_models(stack: Stack) -> Coroutine[None, None, None]:
+        return Keeper(home, stack, progress).run()
+
+    asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up, keep_models))
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """A model repository entry, rendered from its template: what Triton needs to serve a bundle's graph."""
 
 import os
+import re
 import shutil
 import string
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from trapstream.core.entries import TRITON_VERSION
+from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
+"""What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""
 _TYPES = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",
     onnx.TensorProto.FLOAT: "TYPE_FP32",
@@ -54,8 +60,8 @@ def signature(path: Path) -> tuple[list[Tensor], list[Tensor]]:
     return [_tensor(value) for value in graph.input if value.name not in weights], [_tensor(v) for v in graph.output]
 
 
-def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving) -> str:
-    """config.pbtxt of the ONNX Runtime entry."""
+def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serving, runtime: Runtime = RUNTIME) -> str:
+    """config.pbtxt of an entry for the CPU."""
     template = string.Template(_template("config.pbtxt"))
     return template.substitute(
         name=name,
@@ -63,18 +69,27 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
+        runtime=runtime.partition("-")[0],
+        precision=PRECISION[runtime],
         inputs=",".join(map(_pbtxt, inputs)),
         outputs=",".join(map(_pbtxt, outputs)),
     )
 
 
-def render(graph: Path, name: str, repository: Path, serving: Serving, version: int = 1) -> Path:
-    """Writes the entry `repository/name`, with the graph as `version`; other versions stay. Returns its folder."""
-    entry = repository / name
-    folder = entry / str(version)
-    folder.mkdir(parents=True, exist_ok=True)
+def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: Runtime = RUNTIME) -> Path:
+    """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
+
+    `runtime` names the folder of its template.
+
+    Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a model: letters, digits and any of . _ + - @ may stand in it")
     inputs, outputs = signature(graph)
-    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving))
+    entry = repository / name
+    folder = entry / TRITON_VERSION
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
     _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)
@@ -97,7 +112,7 @@ def _pbtxt(tensor: Tensor) -> str:
 
 
 def _template(name: str) -> str:
-    return resources.files("model_repository.templates.onnxruntime").joinpath(name).read_text()
+    return resources.files("model_repository.templates.cpu").joinpath(name).read_text()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import model_repository
-from trapstream.local import entry, jars, kafka, processes, triton
+from trapstream.local import jars, kafka, processes, repository, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -30,8 +29,6 @@ class Wanted:
     """What the stack shall run beside Kafka and Triton."""
 
     services: tuple[str, ...] = SERVICES
-    bundle: Path | None = None
-    """The model's folder with `model.onnx` and `card.json`; the demonstration model where it is None."""
 
 
 Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ...]]]
@@ -40,7 +37,8 @@ Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ..
 
 def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
     """The ports of a stack; those that others connect to are its endpoints."""
-    return (*kafka.PORTS, *triton.PORTS, *services)
+    api = ("api",) if "producer" in services else ()
+    return (*kafka.PORTS, *triton.PORTS, *api, *services)
 
 
 def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
@@ -49,11 +47,11 @@ def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def recipe(wanted: Wanted) -> Recipe:
-    """Kafka, Triton with its model, and the services."""
+    """Kafka, Triton with its models, and the services."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
-        server = await asyncio.to_thread(_triton, home, wanted, ports)
+        server = await asyncio.to_thread(_triton, home, ports, progress)
         services = [service(name, home, ports) for name in wanted.services]
         return (broker, server, *services)
 
@@ -83,8 +81,10 @@ def _wanted_copies(service: str) -> int:
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, or a copy of one (`consumer-1`), with all it is told."""
     package, _, number = name.partition("-")
+    own = decoding(len(os.sched_getaffinity(0)), _wanted_copies(package)) if package == "consumer" else {}
     member = f"{package}-{number or 0}"
     regions = f"{shm_prefix(home)}{package}"
+    api = {"TRAPSTREAM_API_PORT": str(ports["api"])} if package == "producer" else {}
     return Child(
         name=name,
         argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
@@ -97,13 +97,24 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
             "TRAPSTREAM_SHM_PREFIX": regions,
             "TRAPSTREAM_MEMBER": member,
             "TRAPSTREAM_LOG_FORMAT": "json",
+            **api,
+            **{key: value for key, value in own.items() if key not in os.environ},
         },
         stage=1,
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
-        ports=(ports[name],),
+        ports=(ports[name], *(int(port) for port in api.values())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
+
+
+def decoding(cores: int, consumers: int) -> dict[str, str]:
+    """How a consumer decodes on a machine of so many cores: large images keep more than one of them busy.
+
+    Each decoder fills one slab, and each instance of the model reads another.
+    """
+    mine = max(1, cores // consumers)
+    return {"TRAPSTREAM_DECODERS": str(min(mine, 4)), "TRAPSTREAM_SLABS": str(min(max(4, 2 * mine), 16))}
 
 
 async def jars_folder(progress: Progress) -> Path:
@@ -132,24 +143,5 @@ async def jars_folder(progress: Progress) -> Path:
     return found
 
 
-def _triton(home: Path, wanted: Wanted, ports: Mapping[str, int]) -> Child:
-    repository = home / triton.REPOSITORY
-    repository.mkdir(parents=True, exist_ok=True)
-    name = _render(wanted.bundle or default_bundle(), repository)
-    return triton.child(home, (name,), ports, shm_prefix(home))
-
-
-def default_bundle() -> Path:
-    """`TRAPSTREAM_BUNDLE`, or the demonstration model that comes with the package."""
-    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
-    return Path(chosen) if chosen else Path(model_repository.__path__[0]) / "demonstration"
-
-
-def _render(bundle: Path, repository: Path) -> str:
-    graph, card = bundle / "model.onnx", bundle / "card.json"
-    try:
-        name = str(json.loads(card.read_text())["name"])
-        entry.render(graph, name, repository, entry.default_serving())
-    except (OSError, KeyError, ValueError) as error:
-        raise StackError(f"the model in {bundle} cannot be served: {error}") from error
-    return name
+def _triton(home: Path, ports: Mapping[str, int], progress: Progress) -> Child:
+    return triton.child(home, repository.prepare(home, progress), ports, shm_prefix(home))

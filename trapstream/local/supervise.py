@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from trapstream.local.plan import Recipe, endpoints
 from trapstream.local.state import Process, ProcessState, Stack, StackError
 
 Progress = Callable[[str], None]
+Beside = Callable[[Stack], Coroutine[None, None, None]]
+"""Goes on while the stack is up."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MOST_SECONDS = 5.0
 """The longest wait before a start. While Kafka waits nothing works, and one start in five seconds costs little."""
@@ -35,8 +37,9 @@ async def supervise(
     recipe: Recipe,
     progress: Progress,
     on_up: Callable[[Stack], None] | None = None,
+    beside: Beside | None = None,
 ) -> None:
-    """Runs the stack of this home until a signal; calls `on_up` once everything is ready.
+    """Runs the stack of this home until a signal; calls `on_up` once everything is ready, and runs `beside` from then.
 
     Raises AlreadyRunning, and StackError where it cannot start.
     """
@@ -52,7 +55,7 @@ async def supervise(
             ports=chosen,
             shm_prefix=shm_prefix(home),
         )
-        await _Supervisor(home, stack, progress, on_up).run(recipe)
+        await _Supervisor(home, stack, progress, on_up, beside).run(recipe)
 
 
 def clean(home: Path, progress: Progress) -> None:
@@ -66,8 +69,16 @@ def clean(home: Path, progress: Progress) -> None:
 class _Supervisor:
     """The state of one run: the children, their processes, and the signals that came."""
 
-    def __init__(self, home: Path, stack: Stack, progress: Progress, on_up: Callable[[Stack], None] | None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        stack: Stack,
+        progress: Progress,
+        on_up: Callable[[Stack], None] | None,
+        beside: Beside | None,
+    ) -> None:
         self._home, self._stack, self._progress, self._on_up = home, stack, progress, on_up
+        self._beside = beside
         self._stop, self._force = asyncio.Event(), asyncio.Event()
         self._running: dict[str, tuple[Child, asyncio.subprocess.Process]] = {}
 
@@ -81,7 +92,7 @@ class _Supervisor:
         try:
             await self._until_stopped(recipe)
         except* StackError as group:
-            error = _first(group)
+            error = str(_first(group))
         finally:
             self._save(state="stopping")
             await self._stop_all()
@@ -123,6 +134,18 @@ class _Supervisor:
             self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
             if self._on_up is not None:
                 self._on_up(self._stack)
+            if self._beside is not None:
+                keepers.create_task(self._go_on(self._beside))
+
+    async def _go_on(self, beside: Beside) -> None:
+        """What goes on beside the children must not take them down."""
+        while True:
+            try:
+                await beside(self._stack)
+            except Exception as error:
+                first = _first(error)
+                self._progress(f"unexpected {type(first).__name__}, goes on in {_MOST_SECONDS:.0f} s: {first}")
+            await asyncio.sleep(_MOST_SECONDS)
 
     async def _trim_logs(self) -> None:
         while True:
@@ -266,8 +289,7 @@ def _why_it_died(home: Path, child: Child, status: int) -> str:
     return f"{child.name} ended while starting ({_in_words(status)}){last}"
 
 
-def _first(group: BaseExceptionGroup[StackError]) -> str:
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error)
+    return error

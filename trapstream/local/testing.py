@@ -1,6 +1,5 @@
 """For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-NAME = "tiny"
+from trapstream.models.card import Card, sha256_of, write_card
+
+NAME, VERSION = "tiny", "1"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class RunningStack:
     triton_http: str
     shm_prefix: str
     model: str
+    entry: str
+    """The model's name in Triton."""
     graph: Path
     """The ONNX file that Triton serves."""
 
@@ -56,7 +59,12 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
         helper.make_node("Cast", ["sum"], ["count"], to=TensorProto.INT32),
     ]
     save_graph(folder / "model.onnx", name, nodes, weights)
-    (folder / "card.json").write_text(json.dumps({"name": name, "version": "1"}) + "\n")
+    card = Card(
+        name=name, version=VERSION, family="none", classes={"1": "anything"}, image_size=96, stride=32,
+        typical_detection_threshold=0.2, conservative_detection_threshold=0.1, precision="float32",
+        sha256=sha256_of(folder / "model.onnx"), source="drawn at random", licence="Apache-2.0",
+    )  # fmt: skip
+    write_card(folder / "card.json", card)
     return folder
 
 

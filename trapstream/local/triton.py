@@ -110,7 +110,7 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
 
 
 def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefix: str) -> Child:
-    """How to start the server. It is ready when each of `models` is; other models may load or not. Blocks shortly."""
+    """How to start the server. Ready when each of `models` (entries) is; others may load or not. Blocks shortly."""
     prepare_backends(home / _BACKENDS)
     python = Path(sys.executable).parent
     packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
@@ -126,7 +126,7 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
             "PATH": f"{python}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": ":".join((*packages, *filter(None, [os.environ.get("PYTHONPATH")]))),
         },
-        health=models_ready(ports["triton-http"], tuple(models)),
+        health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,
         start_seconds=300.0,  # each instance loads a model of its own
         ports=tuple(ports[name] for name in PORTS),
@@ -134,13 +134,16 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
     )
 
 
-def models_ready(port: int, models: tuple[str, ...]) -> Health:
-    """Ready once server and models are. A server that answers has tried to load them all: no use to wait longer."""
+def models_ready(port: int, repository: Path, models: tuple[str, ...]) -> Health:
+    """Ready once server and models are. A server that answers has tried to load them all: no use to wait longer.
+
+    A model whose entry is no longer in the repository was unloaded since the first start, and is not asked for.
+    """
 
     async def ready() -> bool:
         if await http_status(port, "/v2/health/ready") != 200:
             return False
-        for model in models:
+        for model in (each for each in models if (repository / each).is_dir()):
             status = await http_status(port, f"/v2/models/{model}/ready")
             if status is None:
                 return False

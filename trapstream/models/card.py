@@ -41,6 +41,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     licence: str
     warning: str = ""
+    file_sha256: str = ""
+    """Of the file that it was imported from, in lower-case hex."""
     measured: dict[str, Any] = {}
     seeds: dict[str, Any] = {}
 

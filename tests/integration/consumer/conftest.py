@@ -8,6 +8,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 from onnx import TensorProto, helper
 
+from trapstream.core.entries import entry_name
 from trapstream.local import entry
 from trapstream.local.testing import RunningStack, save_graph
 
@@ -17,16 +18,17 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     """A model that answers dark images and fails on bright ones, as a broken export does."""
     repository = stack.home / "triton" / "repository"
     graph = repository.parent / "picky.onnx"
-    _write_picky(graph)
-    entry.render(graph, "picky", repository, entry.Serving(instances=1))
+    write_picky(graph)
+    name = entry_name("picky", "1")
+    entry.render(graph, name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
-    await client.load_model("picky")
+    await client.load_model(name)
     yield "picky"
-    await client.unload_model("picky")
+    await client.unload_model(name)
     await client.close()
 
 
-def _write_picky(path: Path) -> None:
+def write_picky(path: Path) -> None:
     """Brightness chooses a row of a table that has only one: the second is an error at run time."""
     values = {
         "axes": np.array([1, 2, 3], "i8"), "limit": np.float32(200), "table": np.zeros((1, 300, 6), "f4"),

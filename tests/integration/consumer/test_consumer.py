@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from tests import images
 from tests.acceptance.command import Command
+from tests.integration import outages
 from tests.integration.service import Service, service
 from tests.unit.values import job_spec
 from tests.waiting import eventually
@@ -74,21 +74,6 @@ async def _results(stack: RunningStack, job: str) -> list[ImageResult]:
     return [result for result in decoded if result.job == job]
 
 
-async def _lag(stack: RunningStack, lane: Lane) -> int:
-    """References of the lane that are not yet committed."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
-    await admin.start()
-    committed = await admin.list_consumer_group_offsets(f"consumer-{lane}")
-    await admin.close()
-    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka)
-    await consumer.start()
-    topic = topics.lane_topic(lane)
-    ends = await consumer.end_offsets([TopicPartition(topic.name, number) for number in range(topic.partitions)])
-    begins = await consumer.beginning_offsets(list(ends))
-    await consumer.stop()
-    return sum(end - (committed[part].offset if part in committed else begins[part]) for part, end in ends.items())
-
-
 async def _until_answered(stack: RunningStack, job: str, count: int) -> list[ImageResult]:
     async def answered() -> list[ImageResult]:
         found = await _results(stack, job)
@@ -116,7 +101,7 @@ async def test_each_reference_is_answered_and_then_committed(
     assert sorted(result.seq for result in answers) == list(range(60))
     assert {result.outcome for result in answers} == {Outcome.EMPTY}
     assert msgspec.json.decode(answers[0].entry)["detections"] == []
-    assert await _lag(stack, Lane.BULK) == await _lag(stack, Lane.LIVE) == 0
+    assert await outages.lag(stack.kafka, Lane.BULK) == await outages.lag(stack.kafka, Lane.LIVE) == 0
 
 
 async def test_what_cannot_be_read_is_parked(
@@ -215,4 +200,4 @@ async def test_a_cancelled_job_is_skipped(
         await _until_answered(stack, member, 5)
         assert process.stop() == 0
     assert await _results(stack, f"{member}-gone") == []
-    assert await _lag(stack, Lane.BULK) == 0
+    assert await outages.lag(stack.kafka, Lane.BULK) == 0

@@ -12,11 +12,12 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from consumer.boxes import letterbox
-from consumer.detect import Detector
+from consumer.detect import Detector, ModelAwayError
 from consumer.slabs import Slab, SlabPool, sweep
 from consumer.work import Group, Task
 from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
+from trapstream.core.entries import entry_name
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.local import control
@@ -100,18 +101,55 @@ async def test_a_refused_image_fails_alone(stack: RunningStack, prefix: str, pic
     pool.close()
 
 
-async def test_a_model_that_is_away_is_waited_for(stack: RunningStack, prefix: str, picky: str) -> None:
-    """While the model is unloaded nothing fails; once it is back the answer comes."""
+async def test_a_model_that_is_not_served_is_told_apart(stack: RunningStack, prefix: str, picky: str) -> None:
+    """Never heard of, or unloaded, and whatever the image: it is the model that is away; once loaded it answers."""
+    entry = entry_name(picky, "1")
     client = triton.InferenceServerClient(stack.triton)
-    await client.unload_model(picky)
-    await eventually("the model's end", lambda: _is_gone(client, picky))
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        asked = asyncio.create_task(detector.detect(_group(await pool.acquire(), _images(2), picky)))
-        done, _ = await asyncio.wait([asked], timeout=1.0)
-        assert not done
-        await client.load_model(picky)
-        assert not any(isinstance(answer, Permanent) for answer in await asked)
+        slab = await pool.acquire()
+        with pytest.raises(ModelAwayError):
+            await detector.detect(_group(slab, _images(2), "unheard-of"))
+        assert not await detector.serves(_model("unheard-of"))
+        await client.unload_model(entry)
+        await eventually("the model's end", lambda: _is_gone(client, entry))
+        with pytest.raises(ModelAwayError):
+            await detector.detect(_group(slab, [np.full(SHAPE, 255, np.uint8)], picky))
+        assert not await detector.serves(_model(picky))
+        await client.load_model(entry)
+        assert await detector.serves(_model(picky))
+        assert not any(
+            isinstance(answer, Permanent) for answer in await detector.detect(_group(slab, _images(2), picky))
+        )
+    await client.close()
+    pool.close()
+
+
+async def test_a_model_that_comes_and_goes_costs_no_image(stack: RunningStack, prefix: str, picky: str) -> None:
+    """Asked without a pause while the model is unloaded and loaded again and again, each image is answered or the
+    model is away: never is the image refused."""
+    entry, answered, away = entry_name(picky, "1"), 0, 0
+    client = triton.InferenceServerClient(stack.triton)
+    pool = SlabPool(1, prefix)
+    async with Detector(stack.triton, prefix) as detector:
+        group = _group(await pool.acquire(), _images(4), picky)
+
+        async def come_and_go() -> None:
+            for _ in range(2):
+                await client.unload_model(entry)
+                await client.load_model(entry)
+
+        coming = asyncio.create_task(come_and_go())
+        while not coming.done() or not answered:
+            try:
+                answers = await detector.detect(group)
+            except ModelAwayError:
+                away += 1
+            else:
+                assert not any(isinstance(answer, Permanent) for answer in answers)
+                answered += 1
+        await coming
+    assert away
     await client.close()
     pool.close()
 

@@ -37,7 +37,7 @@ def plain(images: npt.NDArray[np.generic]) -> InferInput:
 async def test_plain_grpc(stack: RunningStack) -> None:
     images = pictures(1, 8, 96, 128, 3)
     async with InferenceServerClient(stack.triton) as client:
-        answer = await client.infer(stack.model, [plain(images)], outputs=OUTPUTS)
+        answer = await client.infer(stack.entry, [plain(images)], outputs=OUTPUTS)
     detections, count = direct(stack, images)
     assert answer.as_numpy("detections").shape == (8, 300, 6)
     np.testing.assert_array_equal(answer.as_numpy("detections"), detections)
@@ -54,7 +54,7 @@ async def test_system_shared_memory(stack: RunningStack) -> None:
         tensor.set_shared_memory(name, images.nbytes)
         async with InferenceServerClient(stack.triton) as client:
             await client.register_system_shared_memory(name, f"/{name}", images.nbytes)
-            answer = await client.infer(stack.model, [tensor], outputs=OUTPUTS)
+            answer = await client.infer(stack.entry, [tensor], outputs=OUTPUTS)
             # The server lets go of a region a moment after its answer: until then it refuses.
             async for attempt in stamina.retry_context(on=InferenceServerException, timeout=10, wait_initial=0.01):
                 with attempt:
@@ -70,7 +70,7 @@ async def test_the_company_in_a_batch_changes_no_bit(stack: RunningStack) -> Non
     shapes = [(1, 96, 128, 3), (3, 96, 128, 3), (1, 128, 96, 3), (2, 64, 64, 3), (8, 96, 128, 3)] * 4
     batches = [pictures(10 + number, *shape) for number, shape in enumerate(shapes)]
     async with InferenceServerClient(stack.triton) as client:
-        answers = await asyncio.gather(*(client.infer(stack.model, [plain(each)], outputs=OUTPUTS) for each in batches))
+        answers = await asyncio.gather(*(client.infer(stack.entry, [plain(each)], outputs=OUTPUTS) for each in batches))
     for images, answer in zip(batches, answers, strict=True):
         np.testing.assert_array_equal(answer.as_numpy("detections"), direct(stack, images)[0])
 
@@ -80,7 +80,7 @@ async def test_a_request_that_fails_costs_its_neighbours_nothing(stack: RunningS
     good, bad = pictures(3, 1, 64, 64, 3), np.zeros((1, 0, 64, 3), np.uint8)
     async with InferenceServerClient(stack.triton) as client:
         answers = await asyncio.gather(
-            *(client.infer(stack.model, [plain(each)], outputs=OUTPUTS) for each in (good, bad, good, bad, good)),
+            *(client.infer(stack.entry, [plain(each)], outputs=OUTPUTS) for each in (good, bad, good, bad, good)),
             return_exceptions=True,
         )
     fine = [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -93,4 +93,4 @@ async def test_a_request_that_fails_costs_its_neighbours_nothing(stack: RunningS
 async def test_wrong_input_is_refused(stack: RunningStack) -> None:
     async with InferenceServerClient(stack.triton) as client:
         with pytest.raises(InferenceServerException):
-            await client.infer(stack.model, [plain(pictures(4, 1, 64, 64, 4))], outputs=OUTPUTS)
+            await client.infer(stack.entry, [plain(pictures(4, 1, 64, 64, 4))], outputs=OUTPUTS)

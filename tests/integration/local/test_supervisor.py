@@ -18,7 +18,7 @@ from trapstream.local.child import Child
 from trapstream.local.home import shm_prefix
 from trapstream.local.plan import Progress, Recipe
 from trapstream.local.state import StackError
-from trapstream.local.supervise import supervise
+from trapstream.local.supervise import Beside, supervise
 
 SERVER = "import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
@@ -72,9 +72,11 @@ def is_back(home: Path, times: int) -> Callable[[], bool]:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path, names: tuple[str, ...], made: Recipe, lines: list[str]) -> AsyncIterator[None]:
+async def running(
+    home: Path, names: tuple[str, ...], made: Recipe, lines: list[str], beside: Beside | None = None
+) -> AsyncIterator[None]:
     """A supervisor in this process, until the end of the block; then all must be gone."""
-    task = asyncio.create_task(supervise(home, names, made, lines.append))
+    task = asyncio.create_task(supervise(home, names, made, lines.append, beside=beside))
     try:
         await until(lambda: task.done() or is_up(home))
         if task.done():
@@ -103,6 +105,22 @@ async def test_a_child_that_dies_comes_back_at_its_port_and_is_reported(tmp_path
         assert await health.http_status(before.ports["web"], "/") == 200
     assert any(line.startswith("web: died (signal 9)") for line in lines)
     assert any(line.startswith("web: back in") for line in lines)
+
+
+async def test_what_goes_on_beside_the_children_cannot_take_them_down(tmp_path: Path) -> None:
+    """It is told of the stack that is up; where it fails a line says so, and the children stay."""
+    lines: list[str] = []
+    seen: list[str] = []
+
+    async def beside(stack: state.Stack) -> None:
+        seen.append(stack.state)
+        raise RuntimeError("no such luck")
+
+    made = recipe(lambda _, chosen: server("web", chosen["web"]))
+    async with running(tmp_path, ("web",), made, lines, beside):
+        await until(lambda: any("unexpected RuntimeError" in line and "no such luck" in line for line in lines))
+        assert _process(tmp_path, "web").state == "up"
+    assert seen == ["up"]
 
 
 async def test_ports_are_kept_and_a_taken_one_is_replaced(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from trapstream import __version__
 from trapstream.cli import main as command
+from trapstream.cli.verbs import Verbs
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.local.state import StackError
 
@@ -35,7 +36,7 @@ def test_an_error_is_a_line_and_a_status(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("TRAPSTREAM_HOME", str(tmp_path))
-    monkeypatch.setattr(command.Verbs, "get_command", lambda *_: failing(error))
+    monkeypatch.setattr(Verbs, "get_command", lambda *_: failing(error))
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert command.main(["ps"]) == status
     said = capfd.readouterr()
@@ -50,7 +51,7 @@ def test_an_unexpected_error_leaves_its_traceback_in_the_log(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAPSTREAM_HOME", str(tmp_path))
-    monkeypatch.setattr(command.Verbs, "get_command", lambda *_: failing(ValueError("odd")))
+    monkeypatch.setattr(Verbs, "get_command", lambda *_: failing(ValueError("odd")))
     command.main(["ps"])
     assert "cli.log" in capfd.readouterr().err
     with open(f"{tmp_path}/logs/cli.log") as file:  # noqa: PTH123 - a test

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from model_repository.templates.onnxruntime import model as served
+from model_repository.templates.cpu import model as served
 from trapstream.local import entry, kafka, plan, ports, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
@@ -46,9 +46,10 @@ def test_flags_that_this_server_does_not_know_are_left_out() -> None:
 
 def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     bundle = testing.write_bundle(tmp_path / "bundle")
-    folder = entry.render(bundle / "model.onnx", "tiny", tmp_path / "repository", entry.Serving(instances=3, threads=2))
+    serving = entry.Serving(instances=3, threads=2)
+    folder = entry.render(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    assert (config.name, config.backend, config.max_batch_size) == ("tiny", "python", 8)
+    assert (config.name, config.backend, config.max_batch_size) == ("tiny@2b", "python", 8)
     assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3])]
     assert [(each.name, list(each.dims)) for each in config.output] == [("detections", [300, 6]), ("count", [1])]
     assert config.output[1].HasField("reshape")
@@ -56,6 +57,15 @@ def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     assert config.parameters["threads"].string_value == "2"
     assert (folder / "1" / "model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
     assert (folder / "1" / "model.py").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../tiny@1", "tiny@1/2", "-rf@1", "$(id)@1", "a b@1", "x" * 300])
+def test_an_entry_stays_in_its_repository_and_out_of_the_shell(tmp_path: Path, name: str) -> None:
+    """A name that would need escaping, or would lead elsewhere, is refused, and nothing is written."""
+    graph = testing.write_bundle(tmp_path / "bundle") / "model.onnx"
+    with pytest.raises(ValueError, match="no name for a model"):
+        entry.render(graph, name, tmp_path / "repository", entry.Serving())
+    assert not (tmp_path / "repository").exists()
 
 
 def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
@@ -111,6 +121,19 @@ def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
     assert child.argv[-2:] == ("-m", "consumer")
 
 
+def test_consumers_share_the_cores_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder for each core that a consumer may have, never none, with slabs for all; what the user set stays."""
+    for cores in range(1, 70):
+        for consumers in range(1, 9):
+            made = {key: int(value) for key, value in plan.decoding(cores, consumers).items()}
+            assert 1 <= made["TRAPSTREAM_DECODERS"] <= max(1, min(4, cores // consumers))
+            assert 2 * made["TRAPSTREAM_DECODERS"] <= made["TRAPSTREAM_SLABS"] <= 16
+    assert "TRAPSTREAM_DECODERS" in plan.service("consumer", tmp_path, PORTS).env
+    assert "TRAPSTREAM_DECODERS" not in plan.service("aggregator", tmp_path, PORTS).env
+    monkeypatch.setenv("TRAPSTREAM_DECODERS", "3")
+    assert "TRAPSTREAM_DECODERS" not in plan.service("consumer", tmp_path, PORTS).env
+
+
 def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,5 +161,5 @@ def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_the_controllers_port_is_no_endpoint() -> None:
     assert set(plan.endpoints(PORTS)) == {
-        "kafka", "triton-grpc", "triton-http", "triton-metrics", "producer", "consumer", "aggregator",
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "producer", "consumer", "aggregator",
     }  # fmt: skip

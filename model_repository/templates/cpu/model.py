@@ -1,0 +1,114 @@
+"""Triton's Python backend for an ONNX graph on the CPU: one process for each instance.
+
+Images are run one at a time, whatever batch they arrive in. So the answer for an image does not depend on its company
+(result files must have the same bytes after a crash), one bad image cannot fail its neighbours, and it is not slower:
+on a CPU the intermediate tensors of one image stay in the cache, those of eight do not.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    import triton_python_backend_utils as pb
+except ModuleNotFoundError:  # exists inside Triton only; the rest is tested without it
+    pb = None
+
+Array = npt.NDArray[Any]
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+"""OpenVINO's names. It takes bfloat16 by itself where the CPU has it, so it is told."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A graph that is ready to run."""
+
+    input: str
+    outputs: tuple[str, ...]
+    run: Callable[[Array], list[Array]]
+    """The outputs for one image [1, H, W, 3]; arrays of their own."""
+
+
+def open_session(path: Path, threads: int, runtime: str = "onnxruntime", precision: str = "float32") -> Session:
+    """The graph, ready to run, with `threads` threads that sleep when idle: spinning instances starve each other.
+
+    Heights and widths may change from call to call. ValueError for a runtime or precision that there is not.
+    """
+    if runtime == "onnxruntime" and precision == "float32":
+        return _onnxruntime(path, threads)
+    if runtime == "openvino" and precision in PRECISIONS:
+        return _openvino(path, threads, PRECISIONS[precision])
+    raise ValueError(f"there is no runtime {runtime} that computes in {precision}")
+
+
+def detect(session: Session, images: Array) -> list[Array]:
+    """The graph's outputs for a request's images [N, H, W, 3], uint8. First axis of each output: N."""
+    answers = [session.run(images[i : i + 1]) for i in range(len(images))]
+    return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+
+def _onnxruntime(path: Path, threads: int) -> Session:
+    import onnxruntime as ort  # noqa: PLC0415 - one of the two is needed, not both
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # shapes vary from request to request
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return Session(
+        name, tuple(out.name for out in session.get_outputs()), lambda image: session.run(None, {name: image})
+    )
+
+
+def _openvino(path: Path, threads: int, precision: str) -> Session:
+    """Compiled once, with free sizes: a size that comes for the first time costs some milliseconds, none a compilation.
+
+    The answer for an image does not depend on the sizes that came before it (tests/unit/test_runtimes.py).
+    """
+    import openvino  # noqa: PLC0415 - as above
+
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else the first thread of every instance is pinned to the same core
+    }
+    compiled = openvino.Core().compile_model(path, "CPU", options)
+    request = compiled.create_infer_request()
+
+    def run(image: Array) -> list[Array]:
+        # The request owns what it answers with, and writes over it the next time.
+        return [np.array(request_output) for request_output in request.infer([image]).values()]
+
+    names = tuple(output.get_any_name() for output in compiled.outputs)
+    return Session(compiled.inputs[0].get_any_name(), names, run)
+
+
+class TritonPythonModel:
+    """What Triton calls. The names are Triton's."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads `model.onnx`, which lies beside this file."""
+        told = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        self._session = open_session(path, int(told["threads"]), told["runtime"], told["precision"])
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request, in order; an error answers its own request only."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            images = pb.get_input_tensor_by_name(request, self._session.input).as_numpy()
+            arrays = detect(self._session, images)
+            tensors = [pb.Tensor(name, array) for name, array in zip(self._session.outputs, arrays, strict=True)]
+            return pb.InferenceResponse(output_tensors=tensors)
+        except Exception as error:  # whatever it is, it belongs to this request and to no other
+            return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(f"{type(error).__name__}: {error}"))

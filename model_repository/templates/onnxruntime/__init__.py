@@ -1,1 +1,0 @@
-"""ONNX Runtime in Triton's Python backend: runs anywhere, needs no GPU."""

@@ -1,0 +1,153 @@
+"""A job whose model is not served waits in a room of its own: other jobs go on, and it does once the model is there."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import tritonclient.grpc.aio as triton
+
+from tests import images
+from tests.integration import outages
+from tests.integration.consumer.conftest import write_picky
+from tests.integration.producer.helpers import clean_lanes
+from tests.integration.service import service
+from tests.waiting import eventually
+from trapstream.core import kafka, messages, topics
+from trapstream.core.entries import entry_name
+from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus, Lane, Outcome
+from trapstream.local import entry
+from trapstream.local.testing import RunningStack
+
+COUNT = 60
+
+
+@pytest.fixture(autouse=True)
+async def own_lanes(stack: RunningStack) -> AsyncIterator[None]:
+    """Nothing of other tests in the lanes, and nothing left there: it would want a model that is not there."""
+    async with clean_lanes(stack.kafka):
+        yield
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A dark image."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
+    return path
+
+
+@pytest.fixture
+async def late(stack: RunningStack, member: str) -> AsyncIterator["Late"]:
+    """A model that is not loaded yet."""
+    made = Late(stack, f"late-{member}")
+    yield made
+    await made.unload()
+    await made.client.close()
+
+
+class Late:
+    """A model of this test's own, and who loads it."""
+
+    def __init__(self, stack: RunningStack, name: str) -> None:
+        self.name, self.entry = name, entry_name(name, "1")
+        self.client = triton.InferenceServerClient(stack.triton)
+        repository = stack.home / "triton" / "repository"
+        graph = repository.parent / f"{name}.onnx"
+        write_picky(graph)
+        entry.render(graph, self.entry, repository, entry.Serving(instances=1))
+
+    async def load(self) -> None:
+        await self.client.load_model(self.entry)
+
+    async def unload(self) -> None:
+        await self.client.unload_model(self.entry)
+
+
+def waiting(port: int, label: str) -> float:
+    """How many images of the consumer at `port` wait for this model, by its metric; 0 where it has no such line, and
+    before it has started."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    except urllib.error.URLError:
+        return 0.0
+    found = re.search(rf'^trapstream_waiting_for_model{{model="{label}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+async def test_others_go_on_and_it_does_once_the_model_is_loaded(
+    stack: RunningStack, picky: str, late: Late, photo: Path, member: str, tmp_path: Path
+) -> None:
+    """Behind a job without its model another one is done; log and metric name the model; loaded, not one image fails;
+    unloaded and loaded in mid-job neither; what is answered is committed."""
+    here, there = outages.job(member, picky, COUNT), outages.job(f"{member}-late", late.name, COUNT)
+    port, label = outages.free_port(), late.entry
+    with service(
+        "consumer", tmp_path, stack.kafka, triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
+        http_port=str(port), commit_seconds="0.2", slabs="2",
+    ) as process:  # fmt: skip
+        async with outages.answers(stack.kafka, there.job) as found, outages.answers(stack.kafka, here.job) as other:
+            await outages.publish(stack.kafka, there, [photo.as_uri()] * COUNT)
+            await outages.announced(process, port, "model")
+            await outages.publish(stack.kafka, here, [photo.as_uri()] * COUNT)
+            await other.reach(lambda done: len(done) == COUNT)
+            await eventually("the metric", lambda: outages.asked(lambda: waiting(port, label) == COUNT))
+            assert not found.outcomes
+            assert f'"model": "{label}"' in process.log
+            await late.load()
+            await found.reach(lambda done: len(done) == COUNT)
+            await late.unload()
+            await outages.publish(stack.kafka, there, [photo.as_uri()] * COUNT, first=COUNT)
+            await eventually("the metric", lambda: outages.asked(lambda: waiting(port, label) == COUNT))
+            await late.load()
+            await found.reach(lambda done: len(done) == 2 * COUNT)
+            await outages.over(port, "model")
+            assert waiting(port, label) == 0
+            assert process.stop() == 0, process.log
+    assert set(found.outcomes.values()) == set(other.outcomes.values()) == {Outcome.EMPTY}
+    assert await outages.lag(stack.kafka, Lane.BULK) == 0
+
+
+async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
+    stack: RunningStack, late: Late, photo: Path, member: str, tmp_path: Path
+) -> None:
+    """References of a job that is cancelled, or that ended, let go of the lane; a stop does not wait for the others,
+    and whoever starts next does them."""
+    jobs = [outages.job(f"{member}-{name}", late.name, COUNT) for name in ("cancelled", "ended", "open")]
+    port = outages.free_port()
+    with service(
+        "consumer", tmp_path, stack.kafka, triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
+        commit_seconds="0.2", drain_seconds="60", http_port=str(port),
+    ) as process:  # fmt: skip
+        for spec in jobs[:2]:
+            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
+        await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == 2 * COUNT))
+        assert await outages.lag(stack.kafka, Lane.BULK) == 2 * COUNT
+        await _end(stack, jobs[0], jobs[1])
+        await eventually("an empty lane", lambda: _empty(stack))
+        async with outages.answers(stack.kafka, jobs[2].job) as found:
+            await outages.publish(stack.kafka, jobs[2], [photo.as_uri()] * COUNT)
+            await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == COUNT))
+            assert process.stop() == 0, process.log
+            assert await outages.lag(stack.kafka, Lane.BULK) == COUNT
+            await late.load()
+            process.start()
+            await found.reach(lambda done: len(done) == COUNT)
+            assert process.stop() == 0, process.log
+
+
+async def _end(stack: RunningStack, cancelled: JobSpec, ended: JobSpec) -> None:
+    producer = await kafka.start_producer(stack.kafka)
+    spec = msgspec.structs.replace(cancelled, cancelled=True)
+    await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())
+    status = JobStatus(job=ended.job, state=JobState.COMPLETED, total=COUNT, counts=Counts(empty=COUNT))
+    await producer.send_and_wait(topics.STATUS.name, messages.encode(status), ended.job.encode())
+    await producer.stop()
+
+
+async def _empty(stack: RunningStack) -> bool:
+    return await outages.lag(stack.kafka, Lane.BULK) == 0

@@ -1,0 +1,22 @@
+"""Files that a verb will write at its end."""
+
+import tempfile
+from pathlib import Path
+
+from trapstream.cli import exits
+
+
+def check_output(output: Path, option: str = "-o") -> None:
+    """Tells now, not after hours, that the file cannot be written. CommandError names the `option` to change."""
+    if output.is_dir():
+        raise exits.CommandError(f"{output} is a folder; name a file, such as {output / 'results.json'}")
+    if output.exists() and not output.is_file():
+        raise exits.CommandError(f"{output} is no regular file; write to one and copy it")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise exits.CommandError(
+            f"{output} cannot be written: {error.strerror}; choose another place with {option}"
+        ) from error

@@ -1,0 +1,30 @@
+"""Groups of verbs that import a verb's module only when it is used."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class Verbs(click.Group):
+    """A group that finds its commands in a table: verb to `module:command`, in the order of the help.
+
+    The signatures are click's.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, str], **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """All verbs, in the table's order."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb's command, or None where there is no such verb."""
+        if cmd_name not in self.table:
+            return None
+        module, _, name = self.table[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command

@@ -1,0 +1,120 @@
+"""What is deployed: the versions that the stack may serve, the default one of each name, and the default before it.
+
+It stands in HOME/deployed.json, which is replaced as a whole. Whoever changes it holds `alone` meanwhile, so that
+two commands and the supervisor do not undo each other's work.
+"""
+
+import contextlib
+import fcntl
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from trapstream.core.errors import TrapstreamError
+from trapstream.core.store import whole_file
+from trapstream.models.runtime import RUNTIME, Runtime
+
+
+class DeployedError(TrapstreamError):
+    """The file cannot be read or written. One line that says what to do."""
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version is served."""
+
+    runtime: Runtime = RUNTIME
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployed versions of one name."""
+
+    default: str | None = None
+    """What jobs get that name no version; None while the first one is not known to work yet."""
+    previous: str | None = None
+    """The default before this one, for a rollback."""
+    versions: dict[str, Deployment] = {}
+    """All that were deployed. Those that are not the default are served while an open job needs them."""
+
+
+class Deployed(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    v: Literal[1] = 1
+    models: dict[str, Versions] = {}
+    """By name."""
+
+    def of(self, name: str) -> Versions:
+        """What is deployed of this name."""
+        return self.models.get(name, Versions())
+
+    def how(self, name: str, version: str) -> Deployment:
+        """How a version is served."""
+        return self.of(name).versions.get(version, Deployment())
+
+    def noted(self, name: str, version: str, deployment: Deployment) -> "Deployed":
+        """With this version, not as the default."""
+        before = self.of(name)
+        return self._with(name, msgspec.structs.replace(before, versions={**before.versions, version: deployment}))
+
+    def chosen(self, name: str, version: str) -> "Deployed":
+        """With this version as the default of its name, and the old default as the one before it."""
+        before = self.of(name)
+        if before.default == version:
+            return self
+        versions = {version: Deployment(), **before.versions}
+        return self._with(name, Versions(default=version, previous=before.default, versions=versions))
+
+    def wanted(self, in_use: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """(name, version) of all that must be served: the defaults, and what was deployed and is `in_use` by a job."""
+        listed = {(name, version) for name, known in self.models.items() for version in known.versions}
+        defaults = {(name, known.default) for name, known in self.models.items() if known.default is not None}
+        return defaults | (listed & set(in_use))
+
+    def _with(self, name: str, versions: Versions) -> "Deployed":
+        return msgspec.structs.replace(self, models={**self.models, name: versions})
+
+
+def deployed_file(home: Path) -> Path:
+    """Where it stands."""
+    return home / "deployed.json"
+
+
+def read(home: Path) -> Deployed:
+    """What is deployed in this home; nothing where nothing ever was. DeployedError for a damaged file."""
+    path = deployed_file(home)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Deployed)
+    except FileNotFoundError:
+        return Deployed()
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise DeployedError(f"{path}: {error}; move it away, and deploy your models again") from error
+
+
+def write(home: Path, deployed: Deployed) -> None:
+    """Replaces the file. DeployedError where the disk does not take it: then the old one stands."""
+    try:
+        with whole_file(deployed_file(home)) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(deployed), indent=1) + b"\n")
+    except OSError as error:
+        raise DeployedError(f"{deployed_file(home)} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def alone(home: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Holds what is deployed against others until the end of the block.
+
+    Where somebody else holds it, `wait` is told and it waits; without `wait` it gives False at once.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with deployed_file(home).with_suffix(".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is None:
+                yield False
+                return
+            wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield True

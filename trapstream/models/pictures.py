@@ -1,0 +1,47 @@
+"""The images of a check, as the consumer would give them to the network: its own decoder and letterbox."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from consumer.decode import Decoder, Encoded
+from model_repository.demonstration.scenes import draw_scene
+from trapstream.core.errors import Permanent
+from trapstream.models.card import Card
+from trapstream.models.check import Picture
+
+SCENES = ((5_000_000, (1280, 960)), (5_000_001, (960, 1280)), (5_000_002, (1280, 720)), (5_000_003, (1280, 960)))
+"""Seeds and sizes of the drawn scenes: none that the demonstration model was trained or measured on."""
+_MAX_PIXELS = 200_000_000
+_QUALITY = 88
+
+
+def drawn(card: Card, count: int = len(SCENES)) -> Iterator[Picture]:
+    """The first `count` drawn scenes, always the same."""
+    yield from letterboxed(card, ((f"drawn scene {seed}", _scene(seed, size)) for seed, size in SCENES[:count]))
+
+
+def in_folder(card: Card, folder: Path, skipped: list[str]) -> Iterator[Picture]:
+    """The images below a folder, in the order of their names; what is no image goes to `skipped`. OSError."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    yield from letterboxed(card, ((str(path.relative_to(folder)), path.read_bytes()) for path in files), skipped)
+
+
+def letterboxed(card: Card, images: Iterable[tuple[str, bytes]], skipped: list[str] | None = None) -> Iterator[Picture]:
+    """Named encoded images as pictures, one at a time; names of those that cannot be decoded go to `skipped`."""
+    decoder = Decoder(batch=1, threads=1, device="cpu", max_pixels=_MAX_PIXELS)
+    for name, data in images:
+        [decoded] = decoder.decode([Encoded(data, card.image_size, card.stride, card.fixed, card.stretch)])
+        if isinstance(decoded, Permanent):
+            if skipped is not None:
+                skipped.append(name)
+            continue
+        yield Picture(name, decoded.pixels, (decoded.letterbox.width, decoded.letterbox.height))
+
+
+def _scene(seed: int, size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    draw_scene(seed, size).image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()

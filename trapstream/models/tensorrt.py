@@ -1,0 +1,150 @@
+"""TensorRT itself, through its Python API: the one file that needs a GPU to do its work.
+
+TensorRT for RTX has the same API and compiles without a GPU, for GPUs of its own kind.
+"""
+
+import importlib
+from collections import deque
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from trapstream.models.complete import INPUT
+from trapstream.models.gpu import find_gpu
+from trapstream.models.plan import PlanError
+from trapstream.models.plan_key import Gpu
+from trapstream.models.profiles import Profile
+
+_OLDEST = 10
+_KEPT = 5
+"""Complaints of TensorRT that are kept for the user."""
+
+
+class TensorRT:
+    """The compiler of plans. `api` is the module, such as `tensorrt`."""
+
+    def __init__(self, api: ModuleType, gpu: Gpu) -> None:
+        self._api, self.gpu = api, gpu
+        self.version: str = api.__version__
+
+    def compile(
+        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
+    ) -> tuple[bytes, bytes]:
+        """The plan of an ONNX graph, strongly typed, and the timings with what was learned. See `plan.Compiler`."""
+        api = self._api
+        complaints: deque[str] = deque(maxlen=_KEPT)
+        log = _logger(api, complaints)
+        try:
+            builder = api.Builder(log)
+        except TypeError as error:  # the binding's word for a null pointer
+            raise PlanError(_line("TensorRT cannot start; does nvidia-smi list a GPU here?", complaints)) from error
+        network = builder.create_network(_strongly_typed(api))
+        parser = api.OnnxParser(network, log)
+        if not parser.parse(graph):
+            said = "; ".join(_described(parser.get_error(number)) for number in range(parser.num_errors))
+            raise PlanError(f"TensorRT {self.version} does not take the graph: {said}")
+        config = builder.create_builder_config()
+        if hasattr(api.BuilderFlag, "TF32"):
+            config.clear_flag(api.BuilderFlag.TF32)  # float32 is float32: who wants speed imports FP16
+        for shape in shapes:
+            profile = builder.create_optimization_profile()
+            profile.set_shape(INPUT, shape.smallest, shape.tuned, shape.largest)
+            config.add_optimization_profile(profile)
+        cache = _timing_cache(config, timings)
+        monitor = _monitor(api, report)
+        config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+        if monitor.interrupted:
+            raise KeyboardInterrupt
+        if plan is None:
+            raise PlanError(_line(f"TensorRT {self.version} could not build the plan", complaints))
+        return bytes(plan), b"" if cache is None else bytes(cache.serialize())
+
+
+def here() -> TensorRT:
+    """TensorRT and the GPU of this machine. NoGpu or PlanError says what is missing, in one line."""
+    gpu = find_gpu()
+    api = _module()
+    if int(api.__version__.split(".")[0]) < _OLDEST:
+        raise PlanError(f"TensorRT {api.__version__} is too old: {_OLDEST} or later builds strongly typed plans")
+    return TensorRT(api, gpu)
+
+
+def _module() -> ModuleType:
+    reasons = []
+    for name in ("tensorrt", "tensorrt_bindings"):
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError, RuntimeError) as error:
+            reasons.append(f"{name}: {error}")
+    raise PlanError(
+        f"TensorRT's Python API is not here ({'; '.join(reasons)}); "
+        "use the image of deploy/docker/triton.Dockerfile, or install the package of the server's own version"
+    )
+
+
+def _strongly_typed(api: ModuleType) -> int:
+    """The flag of a network whose precision is the graph's. What knows no other kind of network has no flag."""
+    flag = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _timing_cache(config: Any, timings: bytes) -> Any:
+    """The cache that the build reads and fills; an old one that does not fit is left out. None where there is none."""
+    if not hasattr(config, "create_timing_cache"):
+        return None
+    cache = config.create_timing_cache(timings)
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def _logger(api: ModuleType, complaints: deque[str]) -> Any:
+    """A logger that keeps the last errors and says nothing itself."""
+    serious = (api.ILogger.Severity.INTERNAL_ERROR, api.ILogger.Severity.ERROR)
+
+    class Log(api.ILogger):  # type: ignore[misc, name-defined]  # the module is known at run time only
+        def __init__(self) -> None:
+            api.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in serious:
+                complaints.append(" ".join(message.split()))
+
+    return Log()
+
+
+def _monitor(api: ModuleType, report: Callable[[str, int, int], None]) -> Any:
+    """Hands each step of the build on. Ctrl-C ends the build at the next step: no exception may cross its C++."""
+
+    class Monitor(api.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            api.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.interrupted = False
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:  # noqa: ARG002
+            self.steps[name] = steps
+
+        def step_complete(self, name: str, step: int) -> bool:
+            try:
+                report(name, step + 1, self.steps.get(name, step + 1))
+            except KeyboardInterrupt:
+                self.interrupted = True
+            return not self.interrupted
+
+        def phase_finish(self, name: str) -> None:
+            self.steps.pop(name, None)
+
+    return Monitor()
+
+
+def _described(error: Any) -> str:
+    operator = getattr(error, "node_operator", None)
+    where = f" (operation {operator()}, node {error.node_name()})" if callable(operator) else ""
+    return f"{' '.join(error.desc().split())}{where}"
+
+
+def _line(what: str, complaints: deque[str]) -> str:
+    return what if not complaints else f"{what}: {'; '.join(complaints)}"
