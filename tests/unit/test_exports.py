@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -139,6 +140,32 @@ def test_every_family_is_completed_as_its_reference(
             checked += 1
             break
     assert checked == len(CASES[name][3])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["yolov5", "yolov5, one image", "yolov8", "yolov8, turned", "yolov10", "rtdetr, one image", "rtdetrv2", "yolo-mit"],
+)
+def test_openvino_takes_every_family(folder: Path, name: str) -> None:
+    """The completed graph answers in OpenVINO, in float32, as in ONNX Runtime."""
+    _, raw = known(folder, name)
+    model = complete(raw)
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(model=model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for seed in range(3, 7):
+        pixels = np.round(noise(2, CASES[name][3][0], seed) * 255).astype(np.uint8)
+        if undisputed(*raw_answer(raw, pixels.astype(np.float32) / np.float32(255)), Rule(), raw.suppress) is not None:
+            break
+    else:
+        pytest.fail("every pair of images has a pair of boxes at the limit: take other seeds")
+    images = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+    expected, found = Probe(model).run({"images": images}), compiled({"images": images})
+    np.testing.assert_array_equal(found["count"], expected["count"])
+    # Scores that are nearly the same may change places.
+    one, other = (np.sort(np.asarray(each["detections"], np.float32), axis=1) for each in (found, expected))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-2)
 
 
 def test_metadata_are_believed(folder: Path) -> None:

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from trapstream.models.naming import prefixed
-from trapstream.models.opset import brought_to_opset
+from trapstream.models.opset import OLDEST, brought_to_opset, opset_of
 from trapstream.models.raw import RawModel
 
 INPUT, DETECTIONS, COUNT = "images", "detections", "count"
@@ -52,7 +52,7 @@ def complete(
     inside = prefixed(model.graph, PREFIX)
     height, width = raw.fixed or ("height", "width")
     scores, merging, merged = _merge(PREFIX + "scores", members)
-    after, constants = _after(PREFIX + "boxes", scores, rule, raw.suppress)
+    after, constants = _after(PREFIX + "boxes", scores, rule, raw.suppress, opset_of(model) or OLDEST)
     graph = helper.make_graph(
         [*_before(inside.input[0].name), *inside.node, *merging, *after],
         "detector",
@@ -100,7 +100,9 @@ def _merge(
     return "m/scores", nodes, constants
 
 
-def _after(boxes: str, scores: str, rule: Rule, suppress: bool) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _after(
+    boxes: str, scores: str, rule: Rule, suppress: bool, opset: int
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """From boxes and scores to detections: a dense table of what stays, then the best of it."""
     values = {
         "k/threshold": np.asarray([rule.threshold], np.float32),
@@ -113,21 +115,21 @@ def _after(boxes: str, scores: str, rule: Rule, suppress: bool) -> tuple[list[on
         "k/sides": np.asarray([2, 2], np.int64),
         "k/pad": np.asarray([0, 0, 0, rule.most], np.int64),
         "k/corners": np.asarray([1, 1, 4], np.int64),
+        "k/one": np.asarray([1], np.int64),
+        "k/first": np.asarray(0, np.int64),
+        "k/next": np.asarray(1, np.int64),
     }
     node = helper.make_node
     nodes = [
-        node("ArgMax", [scores], ["n/class"], axis=2, keepdims=1, select_last_index=0),
-        node("GatherElements", [scores, "n/class"], ["n/best"], axis=2),
-        node("Squeeze", ["n/best", "k/last"], ["n/flat"]),
+        node("ArgMax", [scores], ["n/class"], axis=2, keepdims=0, select_last_index=0),
+        _best_of(scores, opset),
         *(_suppressed(boxes, scores) if suppress else _above()),
         # Fewer cells than rows to give: fill up with zeros, then take the most confident.
         node("Pad", ["n/dense", "k/pad", "k/zero"], ["n/padded"]),
         node("TopK", ["n/padded", "k/most"], ["n/top", "n/order"], axis=1, largest=1, sorted=1),
         # Rows past the count point at a filled-up cell or at one that went; both are wiped with the mask.
         node("Greater", ["n/top", "k/zero"], ["n/valid"]),
-        node("Shape", ["n/flat"], ["n/shape"]),
-        node("Constant", [], ["k/one"], value=numpy_helper.from_array(np.asarray(1, np.int64))),
-        node("Gather", ["n/shape", "k/one"], ["n/cells"], axis=0),
+        node("Shape", ["n/best"], ["n/cells"], start=1),
         node("Sub", ["n/cells", "k/one"], ["n/final"]),
         node("Min", ["n/order", "n/final"], ["n/cell"]),
         node("Unsqueeze", ["n/cell", "k/last"], ["n/index"]),
@@ -137,17 +139,24 @@ def _after(boxes: str, scores: str, rule: Rule, suppress: bool) -> tuple[list[on
         node("Mul", ["n/size", "k/half"], ["n/reach"]),
         node("Sub", ["n/centre", "n/reach"], ["n/low"]),
         node("Add", ["n/centre", "n/reach"], ["n/high"]),
-        node("GatherElements", ["n/class", "n/index"], ["n/label"], axis=1),
+        node("GatherElements", ["n/class", "n/cell"], ["n/label"], axis=1),
         node("Cast", ["n/label"], ["n/label_float"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["n/label_float", "k/last"], ["n/label3"]),
         node("Unsqueeze", ["n/top", "k/last"], ["n/confidence"]),
-        node("Concat", ["n/low", "n/high", "n/confidence", "n/label_float"], ["n/rows"], axis=2),
+        node("Concat", ["n/low", "n/high", "n/confidence", "n/label3"], ["n/rows"], axis=2),
         node("Unsqueeze", ["n/valid", "k/last"], ["n/valid3"]),
         node("Where", ["n/valid3", "n/rows", "k/zero"], [DETECTIONS]),
         node("Cast", ["n/valid"], ["n/ones"], to=TensorProto.INT32),
-        node("Constant", [], ["k/rows"], value=numpy_helper.from_array(np.asarray([1], np.int64))),
-        node("ReduceSum", ["n/ones", "k/rows"], [COUNT], keepdims=0),
+        node("ReduceSum", ["n/ones", "k/one"], [COUNT], keepdims=0),
     ]
     return nodes, [numpy_helper.from_array(array, name) for name, array in values.items()]
+
+
+def _best_of(scores: str, opset: int) -> onnx.NodeProto:
+    """n/best [N, A]: the best score of each cell. What it is the best of became an input with opset 18."""
+    if opset < 18:
+        return helper.make_node("ReduceMax", [scores], ["n/best"], axes=[2], keepdims=0)
+    return helper.make_node("ReduceMax", [scores, "k/last"], ["n/best"], keepdims=0)
 
 
 def _suppressed(boxes: str, scores: str) -> list[onnx.NodeProto]:
@@ -158,10 +167,16 @@ def _suppressed(boxes: str, scores: str) -> list[onnx.NodeProto]:
     """
     node = helper.make_node
     return [
-        # One class a cell: the best one keeps its score, the others get zero.
-        node("Mul", [scores, "k/zero"], ["n/blank"]),
-        node("ScatterElements", ["n/blank", "n/class", "n/best"], ["n/single"], axis=2),
-        node("Transpose", ["n/single"], ["n/by_class"], perm=[0, 2, 1]),
+        # One class a cell: the best one keeps its score, the others get zero. [N, C, A]
+        node("Shape", [scores], ["n/classes"], start=2),
+        node("Squeeze", ["n/classes"], ["n/number"]),
+        node("Range", ["k/first", "n/number", "k/next"], ["n/numbers"]),
+        node("Unsqueeze", ["n/numbers", "k/one"], ["n/column"]),
+        node("Unsqueeze", ["n/class", "k/one"], ["n/class_row"]),
+        node("Unsqueeze", ["n/best", "k/one"], ["n/best_row"]),
+        node("Equal", ["n/class_row", "n/column"], ["n/is_class"]),
+        node("Cast", ["n/is_class"], ["n/mask"], to=TensorProto.FLOAT),
+        node("Mul", ["n/mask", "n/best_row"], ["n/by_class"]),
         node(
             "NonMaxSuppression",
             [boxes, "n/by_class", "k/most", "k/iou", "k/threshold"],
@@ -169,8 +184,8 @@ def _suppressed(boxes: str, scores: str) -> list[onnx.NodeProto]:
             center_point_box=1,
         ),
         node("Gather", ["n/kept", "k/columns"], ["n/places"], axis=1),
-        node("GatherND", ["n/flat", "n/places"], ["n/values"]),
-        node("Mul", ["n/flat", "k/zero"], ["n/empty"]),
+        node("GatherND", ["n/best", "n/places"], ["n/values"]),
+        node("Mul", ["n/best", "k/zero"], ["n/empty"]),
         node("ScatterND", ["n/empty", "n/places", "n/values"], ["n/dense"]),
     ]
 
@@ -178,6 +193,6 @@ def _suppressed(boxes: str, scores: str) -> list[onnx.NodeProto]:
 def _above() -> list[onnx.NodeProto]:
     """n/dense [N, A]: the score of each cell above the threshold, zero for the others."""
     return [
-        helper.make_node("Greater", ["n/flat", "k/threshold"], ["n/enough"]),
-        helper.make_node("Where", ["n/enough", "n/flat", "k/zero"], ["n/dense"]),
+        helper.make_node("Greater", ["n/best", "k/threshold"], ["n/enough"]),
+        helper.make_node("Where", ["n/enough", "n/best", "k/zero"], ["n/dense"]),
     ]

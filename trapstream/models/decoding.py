@@ -37,6 +37,16 @@ class Nodes:
         stop = np.iinfo(np.int64).max if stop < 0 else stop
         return self.add("Slice", rows, _whole(start), _whole(stop), _whole(2))
 
+    def split(self, rows: str, names: list[str], widths: list[int]) -> list[str]:
+        """[N, A, M] in parts of `widths` columns, called `names`.
+
+        Not by Slice: OpenVINO 2026 drops one that begins at 0 where single rows are taken from its result, and then
+        finds that the widths differ.
+        """
+        self.constants.append(numpy_helper.from_array(np.asarray(widths, np.int64), "decode/widths"))
+        self.nodes.append(helper.make_node("Split", [rows, "decode/widths"], names, axis=2))
+        return names
+
     def floats(self, value: str) -> str:
         """`value` in float32."""
         return self.add("Cast", value, to=TensorProto.FLOAT)
@@ -61,10 +71,10 @@ def decode(layout: Layout, size: tuple[int, int] | None) -> Nodes:
     return made
 
 
-def _yolov5(to: Nodes, outputs: Sequence[str], _layout: Layout, _size: tuple[int, int]) -> None:
+def _yolov5(to: Nodes, outputs: Sequence[str], layout: Layout, _size: tuple[int, int]) -> None:
     (rows,) = outputs
-    to.add("Identity", to.columns(rows, 0, 4), name="boxes")
-    to.add("Mul", to.columns(rows, 5, -1), to.columns(rows, 4, 5), name="scores")
+    _, objectness, classes = to.split(rows, ["boxes", "decode/objectness", "decode/classes"], [4, 1, layout.classes])
+    to.add("Mul", classes, objectness, name="scores")
 
 
 def _yolov8(to: Nodes, outputs: Sequence[str], layout: Layout, size: tuple[int, int]) -> None:
@@ -72,10 +82,9 @@ def _yolov8(to: Nodes, outputs: Sequence[str], layout: Layout, size: tuple[int, 
     _yolov8_rows(to, [to.add("Transpose", columns, perm=[0, 2, 1])], layout, size)
 
 
-def _yolov8_rows(to: Nodes, outputs: Sequence[str], _layout: Layout, _size: tuple[int, int]) -> None:
+def _yolov8_rows(to: Nodes, outputs: Sequence[str], layout: Layout, _size: tuple[int, int]) -> None:
     (rows,) = outputs
-    to.add("Identity", to.columns(rows, 0, 4), name="boxes")
-    to.add("Identity", to.columns(rows, 4, -1), name="scores")
+    to.split(rows, ["boxes", "scores"], [4, layout.classes])
 
 
 def _end_to_end(to: Nodes, outputs: Sequence[str], layout: Layout, _size: tuple[int, int]) -> None:
