@@ -81,16 +81,22 @@ def _openvino(path: Path, threads: int, precision: str) -> Session:
         "ENABLE_CPU_PINNING": False,  # else the first thread of every instance is pinned to the same core
     }
     compiled = openvino.Core().compile_model(path, "CPU", options)
-    request = compiled.create_infer_request()
+    request: Any = compiled.create_infer_request()
     taken = compiled.inputs[0].get_partial_shape()
 
     def run(image: Array) -> list[Array]:
+        nonlocal request
         if 0 in image.shape or not taken.compatible(openvino.PartialShape(list(image.shape))):
             raise ValueError(f"an image of shape {image.shape}, where the graph takes {taken}")
+        # OpenVINO computes nothing for a size that comes to nothing in a layer, and nothing for good sizes after it,
+        # without a word: what an older image left would be the answer. So nothing is left, and after such a size the
+        # graph is compiled anew; another request of the same compilation would go on as this one.
+        if request is None:
+            request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
         answer = list(request.infer([image]).values())  # copies
         if any(np.array_equal(array, _blank(array), equal_nan=True) for array in answer):
-            raise RuntimeError("OpenVINO computed nothing")
-        # OpenVINO skips what it takes for empty, and then what the last image left would be this one's answer.
+            request = None
+            raise RuntimeError(f"OpenVINO computed nothing for an image of shape {image.shape}")
         for number, array in enumerate(answer):
             request.get_output_tensor(number).data[:] = _blank(array)
         return answer
