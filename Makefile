@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 3
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
 
-.PHONY: help setup demo test unit lint format chaos bench-fold rtx train clean
+.PHONY: help setup demo test unit lint format chaos chaos-live bench bench-fold rtx train clean
 
 help: ## Show this list
 	@echo 'Usage: make TARGET'
@@ -68,10 +68,16 @@ format: $(STAMP) ## Put the code into its one form
 chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
 	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
 
+bench: $(STAMP) ## Measure this machine within 5 minutes; NAME=pipeline for one part
+	$(BIN)/trapstream bench '$(or $(NAME),all)' --quick
+
 bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth of them, and 1,000 jobs at once
 	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'
 	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
 	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
+
+chaos-live: $(STAMP) ## Kill processes while UPLOADS=2000 images are uploaded, KILLS=60 times, and look for each one
+	$(BIN)/python -m bench.arrivals --uploads '$(or $(UPLOADS),2000)' --kills '$(or $(KILLS),60)' --seed '$(or $(SEED),1)'
 
 rtx: $(STAMP) ## Compile the graph of a plan without a GPU (adds TensorRT for RTX to .venv: 300 MB)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,rtx]'

@@ -14,6 +14,7 @@ import msgspec
 
 from trapstream import __version__
 from trapstream.core.messages import Counts, JobSpec, ModelInfo
+from trapstream.core.states import images_of
 
 FORMAT_VERSION = "1.6"
 IMAGES_LINE = b'"images": ['
@@ -70,7 +71,7 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         "version": __version__,
         "complete": state is FileState.COMPLETED,
         "state": str(state),
-        "images": spec.images if spec.total is None else spec.total,
+        "images": images_of(spec, counts.done),
         "detected": counts.detected,
         "empty": counts.empty,
         "failed": dict(sorted(counts.failed.items())),

@@ -136,7 +136,17 @@ class Repair:
 def reference(spec: JobSpec, missing: Missing) -> bytes:
     """The image's reference, as the producer made it."""
     line = missing.line
-    return messages.encode(ImageRef(job=spec.job, seq=missing.seq, file=line.file, uri=line.uri, meta=line.meta))
+    return messages.encode(
+        ImageRef(
+            job=spec.job,
+            seq=missing.seq,
+            file=line.file,
+            uri=line.uri,
+            meta=line.meta,
+            captured=line.captured or msgspec.UNSET,
+            arrived=line.arrived or msgspec.UNSET,
+        )
+    )
 
 
 def lost(spec: JobSpec, missing: Missing) -> bytes:

@@ -75,6 +75,7 @@ class Reports:
             }
             if offsets:
                 try:
-                    await asyncio.wait_for(consumer.commit(offsets), self._settings.commit_seconds)
+                    async with asyncio.timeout(self._settings.commit_seconds):
+                        await consumer.commit(offsets)
                 except (KafkaError, TimeoutError) as error:
                     log.get_logger().debug("lag not told", error=repr(error))

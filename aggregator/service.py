@@ -22,6 +22,7 @@ from aggregator.strangers import forget_strangers
 from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec
+from trapstream.core.meters import Meter
 from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
 
@@ -49,7 +50,7 @@ def service(settings: AggregatorSettings) -> Main:
             write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
             async with asyncio.TaskGroup() as tasks:
                 partitions = Partitions(settings, fold_thread, tasks)
-                work = Aggregator(settings, partitions, producer, write_thread, tasks)
+                work = Aggregator(settings, partitions, producer, write_thread, tasks, health.meters.stage("fold"))
                 await work.run(stop, health)
 
     return main
@@ -65,8 +66,10 @@ class Aggregator:
         producer: kafka.Outbox,
         writer: ThreadPoolExecutor,
         tasks: asyncio.TaskGroup,
+        meter: Meter,
     ) -> None:
         self._settings = settings
+        self._meter = meter
         self._partitions = partitions
         self._producer = producer
         self._writer = writer
@@ -88,6 +91,7 @@ class Aggregator:
                 self._reports.commit(consumer),
                 self._repair.run(),
                 self._producer.watch(),
+                health.meters.watch(),
                 forget_strangers(self._partitions, self._table, self._settings.unknown_seconds),
             )
         ]
@@ -133,9 +137,11 @@ class Aggregator:
             ]
             if self._folding is not None:
                 await self._keep_alive(consumer, self._folding, stop)
+            count = sum(len(records) for _, records in work)
+            self._meter.held.set(count >= most)
             if work:
                 self._folding = self._tasks.create_task(self._fold_all(work))
-                if sum(len(records) for _, records in work) < most // 10:
+                if count < most // 10:
                     await asyncio.sleep(_LINGER)
             health.details["partitions"] = {str(n): lease.store_offset for n, lease in self._partitions.leases.items()}
         if self._folding is not None:
@@ -171,7 +177,8 @@ class Aggregator:
                 await self._fold(lease, records)
 
         # One thread does all of it; together, so that a store which refuses does not hold the others up.
-        await asyncio.gather(*(fold(lease, records) for lease, records in work))
+        with self._meter.work:
+            await asyncio.gather(*(fold(lease, records) for lease, records in work))
 
     async def _fold(self, lease: Lease, records: Sequence[ConsumerRecord]) -> None:
         """One batch of one partition, in steps that a kill may part anywhere."""
@@ -196,6 +203,7 @@ class Aggregator:
             lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), self._tell_all
         )
         lease.store_offset = after
+        self._meter.images += len(batch.results)
         faults.reach("fold.3")
         # 4. Tell. Killed here: the next owner reports from the store.
         now = time.time()
@@ -277,4 +285,5 @@ class Aggregator:
 async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(client.stop(), seconds)
+        async with asyncio.timeout(seconds):
+            await client.stop()

@@ -10,12 +10,13 @@ from trapstream.core import faults, kafka, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Outcome, StageTimes
+from trapstream.core.meters import Meter
 
 _MOST = 256
 """Answers sent together."""
 
 
-async def emit(answers: Channel[Answer], producer: kafka.Outbox) -> None:
+async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -> None:
     """Sends answers until the channel is closed and empty.
 
     The steps, and what a death after each of them costs:
@@ -29,7 +30,9 @@ async def emit(answers: Channel[Answer], producer: kafka.Outbox) -> None:
         faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
-        await asyncio.gather(*(_send(producer, answer) for answer in batch))
+        with meter.work:
+            await asyncio.gather(*(_send(producer, answer) for answer in batch))
+        meter.images += len(batch)
         faults.reach("emit.3")
         for answer in batch:
             # 4. Mark the offset done. Death: the committed offset is older, so the images are done again.

@@ -16,6 +16,7 @@ from consumer.object_fetch import ObjectFetcher
 from trapstream.core import log
 from trapstream.core.errors import Permanent, Reason, TrapstreamError
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.store import incoming_folder
 
 OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
 WEB_SCHEMES = frozenset({"http", "https"})
@@ -38,7 +39,7 @@ class Fetcher:
         """`hosts` is told how each host does; without it every failure is the image's own."""
         self._settings = settings
         self._hosts = hosts
-        self._roots = real_roots(settings.roots)
+        self._roots = real_roots([*settings.roots, incoming_folder(settings.results)])
         self._objects = ObjectFetcher(settings.fetch_seconds, settings.max_bytes)
         self._threads = ThreadPoolExecutor(settings.fetches, thread_name_prefix="fetch")
         self._web: HttpFetcher | None = None

@@ -21,8 +21,8 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from consumer.sniff import Format, format_of, looks_like
 from trapstream.core.errors import Permanent, Reason
+from trapstream.core.sniff import Format, format_of, looks_like
 
 _ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumer.decode import Decoded, Decoder, Encoded
+from consumer.shot import read_shot
 from consumer.slabs import Slab
 from consumer.work import Fetched, Group, Task
 from trapstream.core.errors import Permanent
@@ -29,6 +30,8 @@ def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> L
             failed.append((fetched.task, decoded))
         else:
             alike[fetched.task.spec.model.label, decoded.pixels.shape].append((fetched.task, decoded))
+            if fetched.task.spec.series is not None:
+                fetched.task.shots[:] = [read_shot(fetched.data)]  # it may come here twice
     slab.hold(sum(decoded.pixels.nbytes for members in alike.values() for _, decoded in members))
     groups, offset = [], 0
     for (_, shape), members in alike.items():

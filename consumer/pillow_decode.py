@@ -10,9 +10,9 @@ from PIL import ImageFile
 from PIL.Image import Image
 
 from consumer.header import Header, open_image
-from consumer.sniff import Format
 from consumer.turn import turn_back
 from trapstream.core.errors import Permanent, Reason
+from trapstream.core.sniff import Format
 
 # A file cut short decodes with the rest grey, as MegaDetector has it. Pillow asks this global in the middle of its
 # decoding loops and offers no switch for one image. Set once, here: toggling it would race with other threads.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from consumer import boxes
+from consumer import boxes, shot
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
@@ -18,6 +18,7 @@ from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.missing import MissingModels
+from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
@@ -28,14 +29,16 @@ from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
+from trapstream.core.meters import Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.verdict import StageTotals
 
 
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable, meters: Meters) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
@@ -57,6 +60,16 @@ class Pipeline:
             again=self._to_fetch.send, fail=self._fail, unwanted=self._is_cancelled, changed=self._arrived.set,
         )  # fmt: skip
         self._detector = Detector(settings.triton, prefix)
+        self._served = Served(settings.triton)
+        self._meters = meters
+        self._fetching = meters.stage("fetch", settings.fetches)
+        self._decoding = meters.stage("decode", settings.decoders)
+        self._laying = meters.stage("slabs", settings.slabs)
+        self._emitting = meters.stage("emit")
+        self._emitting.held = self._to_emit.full
+        meters.add("detect", self._served.totals)
+        meters.add("consumer", self._own_totals)
+        meters.starved = self._to_fetch.empty.seconds
         self._missing = MissingModels(
             self._detector, EndedJobs(settings.kafka),
             again=self._to_fetch.send, fail=self._fail, cancelled=self._is_cancelled, changed=self._arrived.set,
@@ -70,14 +83,12 @@ class Pipeline:
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
             running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
-            running += [
-                stages.create_task(body)
-                for body in (self._room.run(), self._missing.run(), self._detector.watch(), self._producer.watch())
-            ]
+            watches = (self._detector.watch(), self._producer.watch(), self._served.watch(), self._meters.watch())
+            running += [stages.create_task(body) for body in (self._room.run(), self._missing.run(), *watches)]
             running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
             running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
             running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
-            running.append(stages.create_task(emit(self._to_emit, self._producer)))
+            running.append(stages.create_task(emit(self._to_emit, self._producer, self._emitting)))
             try:
                 async with asyncio.TaskGroup() as polling:
                     for intake in self.intakes.values():
@@ -117,7 +128,8 @@ class Pipeline:
                 continue
             began = time.perf_counter()
             try:
-                data = await self._fetcher.fetch(task.ref.uri)
+                with self._fetching.work:
+                    data = await self._fetcher.fetch(task.ref.uri)
             except Postponed as error:
                 self._room.hold(task, error.failure)
                 continue
@@ -126,6 +138,7 @@ class Pipeline:
                 continue
             finally:
                 task.times.fetch = _milliseconds_since(began)
+                self._fetching.images += 1
             await self._to_decode.send(Fetched(task, data))
 
     def _is_wanted(self, task: Task) -> bool:
@@ -152,15 +165,19 @@ class Pipeline:
                 if not batch:
                     continue
                 slab = await self._slabs.acquire()
+                self._laying.work.begin()
                 began = time.perf_counter()
 
                 work = functools.partial(letterbox_batch, decoder, slab, batch)
-                laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                with self._decoding.work:
+                    laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                self._decoding.images += len(batch)
+                self._laying.images += len(batch)
                 for fetched in batch:
                     fetched.task.times.decode = _milliseconds_since(began)
                 slab.users = len(laid.groups)
                 if not laid.groups:
-                    self._slabs.release(slab)
+                    self._give_back(slab)
                 for task, error in laid.failed:
                     await self._fail(task, error)
                 for group in laid.groups:
@@ -173,6 +190,7 @@ class Pipeline:
             group = await self._to_detect.receive()
             began = time.perf_counter()
             metrics.BATCH_IMAGES.observe(len(group.tasks))
+            self._served.note(group.tasks[0].spec.model)
             try:
                 found = await self._detector.detect(group)
             except ModelAwayError as error:
@@ -187,10 +205,18 @@ class Pipeline:
                 except Permanent as error:
                     await self._fail(task, error)
 
+    def _own_totals(self) -> StageTotals:
+        """The event loop, which this is called on: all that is done between the stages."""
+        return StageTotals(workers=1, busy=time.thread_time(), images=self._emitting.images)
+
     def _let_go(self, slab: Slab) -> None:
         slab.users -= 1
         if slab.users == 0:
-            self._slabs.release(slab)
+            self._give_back(slab)
+
+    def _give_back(self, slab: Slab) -> None:
+        self._laying.work.end()
+        self._slabs.release(slab)
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
@@ -221,7 +247,12 @@ def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Per
     if isinstance(detections, Permanent):
         raise detections
     ref, spec = task.ref, task.spec
-    outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
+    if task.shots:
+        [one] = task.shots
+        facts, taken = shot.meta(ref, one), shot.taken(ref, one)
+        outcome, entry = boxes.entry(ref.file, facts, letterbox, detections, spec.threshold, spec.model, taken)
+    else:
+        outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
     return Answer(task, outcome, None, entry)
 
 
@@ -246,7 +277,7 @@ async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -
         async with asyncio.TaskGroup() as tables:
             following = tables.create_task(jobs.run())
             await jobs.caught_up.wait()
-            await Pipeline(settings, producer, jobs).run(stop, health)
+            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
             following.cancel()
     finally:
         await producer.stop()

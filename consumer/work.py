@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.boxes import Letterbox
+from consumer.shot import Shot
 from consumer.slabs import Slab
 from trapstream.core.errors import Reason
 from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
@@ -34,6 +35,8 @@ class Task:
     hold: Callable[[int], None] = lambda _: None
     """Told 1 when the task begins to wait for its host or its model, -1 when it goes on: no drain waits for it."""
     times: Times = field(default_factory=Times)
+    shots: list[Shot] = field(default_factory=list)
+    """Of a live image that is decoded: the one shot that it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,7 @@ def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
             file.seek(cursor.offset)
             for line in file:
                 entry = _decoder.decode(line)
-                ref = ImageRef(job=spec.job, seq=seq, file=entry.file, uri=entry.uri, meta=entry.meta)
-                refs.append(messages.encode(ref))
+                refs.append(messages.encode(reference(spec.job, seq, entry)))
                 seq += 1
                 size += len(line)
                 if len(refs) == MOST_REFS or size >= MOST_BYTES:
@@ -67,6 +66,19 @@ def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
     if seq > spec.images or (not refs and seq < spec.images):
         raise DamagedManifest(f"the stored manifest has not the job's {spec.images} images: submit the job again")
     return Chunk(refs, cursor.seq, Cursor(cursor.manifest_sha256, seq, cursor.offset + size))
+
+
+def reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
+    """The reference of a manifest's line."""
+    return ImageRef(
+        job=job,
+        seq=seq,
+        file=line.file,
+        uri=line.uri,
+        meta=line.meta,
+        captured=line.captured or msgspec.UNSET,
+        arrived=line.arrived or msgspec.UNSET,
+    )
 
 
 def _unreadable(error: OSError) -> str:

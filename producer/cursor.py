@@ -56,3 +56,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         log.get_logger().warning("cursor not removed", path=str(path), error=str(error))
+
+
+def live_path(folder: Path, job: str) -> Path:
+    """Where a live job's cursor is."""
+    return folder / f"{job}.live"
+
+
+def read_live(path: Path) -> Cursor:
+    """A live job's cursor: it has no digest, since its manifest grows. The beginning where none can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Cursor)
+    except FileNotFoundError:
+        return Cursor(manifest_sha256="")
+    except (OSError, msgspec.DecodeError) as error:
+        log.get_logger().warning("cursor lost, publishing from the beginning", path=str(path), error=str(error))
+        return Cursor(manifest_sha256="")

@@ -9,6 +9,7 @@ from producer.publish import counted, publish
 from producer.sender import Sender
 from trapstream.core import log, retry, states
 from trapstream.core.messages import JobSpec
+from trapstream.core.meters import Meter
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import manifest_path
 
@@ -16,17 +17,24 @@ _CHECKS = 2
 
 
 def is_open(spec: JobSpec) -> bool:
-    """Whether references of the job may still have to be published."""
-    return spec.total is None and spec.failed is None and not spec.cancelled
+    """Whether references of the job may still have to be published here; a live job's are by `producer.live`."""
+    return spec.series is None and spec.total is None and spec.failed is None and not spec.cancelled
 
 
 class Desk:
     """The jobs of the partitions that this producer holds, and their tasks."""
 
     def __init__(
-        self, settings: ProducerSettings, sender: Sender, group: asyncio.TaskGroup, stop: asyncio.Event
+        self,
+        settings: ProducerSettings,
+        sender: Sender,
+        group: asyncio.TaskGroup,
+        stop: asyncio.Event,
+        meter: Meter,
     ) -> None:
         self._settings, self._sender, self._group, self._stop = settings, sender, group, stop
+        self._meter = meter
+        meter.held = meter.work  # the rest of the manifest always waits
         self._specs: dict[int, dict[str, JobSpec]] = {}
         self._written: dict[str, JobSpec] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -92,6 +100,7 @@ class Desk:
     async def _publish(self, spec: JobSpec) -> None:
         def note(seq: int) -> None:
             if self._tasks.get(spec.job) is asyncio.current_task():
+                self._meter.images += seq - self.published.get(spec.job, seq)
                 self.published[spec.job] = seq
 
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
@@ -109,4 +118,5 @@ class Desk:
                 progress=progress,
             )
 
-        await retry.until_back(once, "kafka")
+        with self._meter.work:
+            await retry.until_back(once, "kafka")

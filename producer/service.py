@@ -7,6 +7,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from producer.desk import Desk
+from producer.live import service as live_service
 from producer.sender import Sender
 from trapstream.core import kafka, log, messages, retry, topics
 from trapstream.core.errors import BadMessage, Retryable
@@ -22,11 +23,13 @@ async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) 
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(_work(settings, stop, started, health))
+        live = group.create_task(live_service.run(settings, stop, health))
         stopped = group.create_task(stop.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         # A Kafka that is away holds up neither a start nor a drain for ever.
-        await asyncio.wait({work}, timeout=settings.drain_seconds if started.is_set() else 0)
+        await asyncio.wait({work, live}, timeout=settings.drain_seconds if started.is_set() else 0)
         work.cancel()
+        live.cancel()
         stopped.cancel()
 
 
@@ -34,9 +37,11 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
     await kafka.create_topics(settings.kafka)
     async with Sender(settings.kafka) as sender, asyncio.TaskGroup() as group:
         started.set()
-        desk = Desk(settings, sender, group, stop)
+        desk = Desk(settings, sender, group, stop, health.meters.stage("publish"))
         health.details["published"] = desk.published
+        watching = group.create_task(health.meters.watch())
         await _follow(settings, desk, stop, health)
+        watching.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -29,7 +29,7 @@ def undisturbed(works: Whole) -> bytes:
     return works.file(job)
 
 
-@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("point", [point for point in faults.POINTS if point.partition(".")[0] in SERVICES])
 def test_a_death_at_any_step_changes_no_byte(works: Whole, undisturbed: bytes, point: str) -> None:
     """A job whose process dies at this step, once, ends in the same file as the undisturbed one."""
     victim = SERVICES[point.partition(".")[0]]

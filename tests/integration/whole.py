@@ -28,8 +28,10 @@ SETTINGS = {
 class Whole:
     """Services by name and number, and the jobs that they do."""
 
-    def __init__(self, stack: RunningStack, home: Path, model: ModelInfo, manifest: Path) -> None:
-        self.stack, self.home, self.model, self.manifest = stack, home, model, manifest
+    def __init__(
+        self, stack: RunningStack, home: Path, model: ModelInfo, manifest: Path, more: Mapping[str, str]
+    ) -> None:
+        self.stack, self.home, self.model, self.manifest, self._more = stack, home, model, manifest, more
         self.running: dict[str, Service] = {}
 
     def start(self, name: str, number: int = 0, settings: Mapping[str, str] | None = None) -> Service:
@@ -39,7 +41,7 @@ class Whole:
             self.running[member].kill()
         reach = {"TRAPSTREAM_TRITON": self.stack.triton, "TRAPSTREAM_SHM_PREFIX": f"{self.stack.shm_prefix}whole"}
         self.running[member] = Service(
-            name, self.home, self.stack.kafka, member, {**SETTINGS, **reach, **(settings or {})}
+            name, self.home, self.stack.kafka, member, {**SETTINGS, **reach, **self._more, **(settings or {})}
         )
         self.running[member].start()
         return self.running[member]
@@ -67,15 +69,18 @@ class Whole:
 
 
 @contextlib.contextmanager
-def whole(stack: RunningStack, folder: Path, images: int) -> Iterator[Whole]:
-    """One of each service at work on the stack, and a manifest of so many images. All are gone afterwards."""
+def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str, str] | None = None) -> Iterator[Whole]:
+    """One of each service at work on the stack, and a manifest of so many images. All are gone afterwards.
+
+    `settings`: variables of all three.
+    """
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
     name = entry_name(model.name, model.version)
     entry.render(folder / "bundle" / "model.onnx", name, repository, entry.Serving(instances=1))
     client = triton.InferenceServerClient(stack.triton)
     client.load_model(name)
-    works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images))
+    works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images), settings or {})
     try:
         for name in ("producer", "consumer", "aggregator"):
             works.start(name)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from tests.unit.values import job_spec
 from trapstream.core.messages import JobSpec, JobState
-from trapstream.core.states import ENDED, MOVES, may_move, merged, state_of
+from trapstream.core.states import ENDED, MOVES, images_of, may_move, merged, state_of
+
+
+def test_a_live_job_has_what_is_done_until_it_is_sealed() -> None:
+    """Before that nobody knows how many images it will have; an ordinary job has its manifest's."""
+    live = job_spec(series="ridge", images=0)
+    assert (images_of(live, 4), images_of(job_spec(images=3), 1)) == (4, 3)
+    assert images_of(job_spec(series="ridge", images=9, total=9), 4) == 9
+    assert state_of(live, 4, written=False) is JobState.OPEN
+    assert state_of(job_spec(series="ridge", images=9, total=9), 4, written=False) is JobState.RUNNING
 
 
 def test_every_state_has_its_row() -> None:

@@ -19,11 +19,11 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import status as statuses
-from trapstream.core import store
+from trapstream.core import store, verdict
 from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
-from trapstream.core.states import ENDED
+from trapstream.core.states import ENDED, images_of
 from trapstream.local import loading
 from trapstream.models import bundles
 
@@ -135,7 +135,7 @@ def submit(
 @click.option("--watch", is_flag=True, help="Go on until the job ends, or Ctrl-C.")
 @target_options
 def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
-    """States, counts, rate and predicted finish of JOB, or of all jobs."""
+    """States, counts, rate and predicted finish of JOB, or of all jobs; while they run, what limits the rate."""
 
     images: dict[str, int] = {}
 
@@ -145,30 +145,40 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
             raise exits.NoSuchJob(job)
         if job is not None and not as_json:
             spec = (await statuses.read_specs(target.kafka)).get(job)
-            images[job] = known[job].counts.done if spec is None else spec.images
+            done = known[job].counts.done
+            images[job] = done if spec is None else images_of(spec, done)
         return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
 
     async def all_along() -> None:
         assert job is not None
         async for each in statuses.watch(target.kafka, job):
-            show([each])
+            await show([each])
             if each.state in ENDED:
                 return
 
-    def show(rows: list[JobStatus]) -> None:
+    async def show(rows: list[JobStatus]) -> None:
+        running = any(row.state not in ENDED for row in rows)
+        limits = verdict.judge(await target.load()) if running else None
         if as_json:
             for row in rows:
-                print(msgspec.json.encode(row).decode(), flush=True)
+                found = msgspec.to_builtins(limits) if row.state not in ENDED else None
+                print(msgspec.json.encode(msgspec.to_builtins(row) | {"verdict": found}).decode(), flush=True)
         else:
             Console().print(_table(rows))
             for line in [line for row in rows if job is not None for line in account.equation(row, images[row.job])]:
                 print(line, flush=True)
+            if limits is not None:
+                print(limits.sentence, flush=True)
 
     if watch and job is None:
         raise click.UsageError("--watch needs a JOB")
-    show(asyncio.run(once()))
-    if watch:
-        asyncio.run(all_along())
+
+    async def work() -> None:
+        await show(await once())
+        if watch:
+            await all_along()
+
+    asyncio.run(work())
 
 
 def _table(rows: list[JobStatus]) -> Table:
@@ -233,4 +243,4 @@ def cancel(target: Target, job: str) -> None:
 
     spec, ended = asyncio.run(work())
     said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"
-    print(f"{job} {said}: {ended.counts.done:,} of {spec.images:,} images done", file=sys.stderr)
+    print(f"{job} {said}: {ended.counts.done:,} of {images_of(spec, ended.counts.done):,} images done", file=sys.stderr)

@@ -25,11 +25,13 @@ VERBS = {
     "logs": "trapstream.cli.stack:logs",
     "doctor": "trapstream.cli.doctor:doctor",
     "submit": "trapstream.cli.jobs:submit",
+    "watch": "trapstream.cli.watch:watch",
     "status": "trapstream.cli.jobs:status",
     "results": "trapstream.cli.jobs:results",
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
+    "bench": "bench.command:bench",
     "dead-letters": "trapstream.cli.letters:dead_letters",
     "model": "trapstream.cli.model:model",
 }

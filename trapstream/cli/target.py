@@ -13,7 +13,8 @@ import click
 from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
-from trapstream.local import control, room
+from trapstream.core.verdict import Load
+from trapstream.local import control, loads, room
 from trapstream.local.state import Stack
 
 
@@ -35,6 +36,11 @@ class Target:
     def lacking(self, images: int, manifest: int) -> str | None:
         """One line if a job of so many images has no room on the local stack's disk."""
         return room.lacking(self.home, images, manifest) if self.home is not None else None
+
+    async def load(self) -> Load | None:
+        """How busy the services of the local stack are; None where another broker was named."""
+        stack = control.running(self.home) if self.home is not None else None
+        return await loads.load(stack) if stack is not None else None
 
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""

@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from trapstream.core.meters import Span
+
 T = TypeVar("T")
 
 
@@ -37,11 +39,13 @@ class Channel(Generic[T]):
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receivers: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self.full, self.empty = Span(), Span()
+        """Time in which a sender waits for room, and in which a receiver waits for an item."""
 
     async def send(self, item: T) -> None:
         """Adds `item`, waiting for room. Closed if the channel is closed."""
         while len(self._items) >= self._size and not self._closed:
-            await self._wait(self._senders)
+            await self._wait(self._senders, self.full)
         if self._closed:
             raise Closed
         self._items.append(item)
@@ -52,7 +56,7 @@ class Channel(Generic[T]):
         while not self._items:
             if self._closed:
                 raise Closed
-            await self._wait(self._receivers)
+            await self._wait(self._receivers, self.empty)
         return self._take()
 
     async def receive_batch(self, most: int) -> list[T]:
@@ -78,11 +82,12 @@ class Channel(Generic[T]):
         _wake(self._senders)
         return item
 
-    async def _wait(self, waiting: deque[asyncio.Future[None]]) -> None:
+    async def _wait(self, waiting: deque[asyncio.Future[None]], span: Span) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(future)
         try:
-            await future
+            with span:
+                await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 _wake(waiting)  # the wake-up was for us and we leave: pass it on, or another waits for ever

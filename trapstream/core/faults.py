@@ -14,6 +14,8 @@ VARIABLE = "TRAPSTREAM_FAULT"
 
 POINTS = (
     *(f"publish.{step}" for step in ("1", "2", "3", "4", "5", "6", "7")),
+    *(f"arrive.{step}" for step in ("1", "2", "within-3", "3", "4")),
+    *(f"carry.{step}" for step in ("1", "2", "3", "4", "5", "6")),
     *(f"emit.{step}" for step in ("1", "2", "3", "4", "5")),
     *(f"fold.{step}" for step in ("1", "2", "within-3", "3", "4")),
     *(f"finalise.{step}" for step in ("within-1", "1", "2", "3", "4", "within-5", "5")),

@@ -90,7 +90,8 @@ class Outbox:
             if self._client is broken:
                 log.get_logger().warning("another client for kafka", servers=self._servers)
                 with contextlib.suppress(TimeoutError, KafkaError):
-                    await asyncio.wait_for(broken.stop(), _STOP_SECONDS)
+                    async with asyncio.timeout(_STOP_SECONDS):
+                        await broken.stop()
                 self._client = await start_producer(self._servers)
 
     async def watch(self, every: float = 3.0, seconds: float = 5.0) -> None:
@@ -99,7 +100,8 @@ class Outbox:
         async def ask() -> None:
             there = False
             with contextlib.suppress(TimeoutError):
-                there = await asyncio.wait_for(self._client.client.force_metadata_update(), seconds)
+                async with asyncio.timeout(seconds):
+                    there = await self._client.client.force_metadata_update()
             if not there:
                 raise Retryable(f"{self._servers} does not answer")
 

@@ -64,7 +64,11 @@ class ImageRef(Message, frozen=True, kw_only=True):
     uri: str
     """Where to read it: file://, http(s)://, s3://, gs:// or az://; percent-encoded."""
     meta: str | None = None
-    """A string passed through to the entry, untouched."""
+    """A string passed through to the entry, untouched; of a live image its facts, as a JSON object."""
+    captured: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a live image: when it was taken, as its sender says, YYYY:MM:DD HH:MM:SS. Its EXIF data goes before it."""
+    arrived: float | msgspec.UnsetType = msgspec.UNSET
+    """Of a live image: when it came in, seconds since 1970. It tells latency, and stands in no result."""
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +155,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     cancelled: bool = False
     failed: str | None = None
     """Why it cannot be published, in one line."""
+    series: str | None = None
+    """The live series that it is a part of: images are added until it is sealed, and only then it has a manifest."""
 
 
 class JobState(StrEnum):

@@ -7,12 +7,14 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import prometheus_client
 import uvloop
 from aiohttp import web
 
 from trapstream.core import log
 from trapstream.core.errors import Fatal
+from trapstream.core.meters import Meters
 from trapstream.core.settings import CoreSettings
 
 COULD_NOT_START = 3
@@ -26,6 +28,8 @@ class Health:
     def __init__(self) -> None:
         self.ready = False
         self.details: dict[str, object] = {}
+        self.meters = Meters()
+        """How busy its stages are: also told here, for who asks what limits."""
 
 
 Main = Callable[[asyncio.Event, Health], Coroutine[Any, Any, None]]
@@ -89,7 +93,13 @@ async def _to_its_end(body: Coroutine[Any, Any, None], stop: asyncio.Event, heal
 @contextlib.asynccontextmanager
 async def _http(settings: CoreSettings, health: Health) -> AsyncIterator[None]:
     async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"ready": health.ready, **health.details}, status=200 if health.ready else 503)
+        told = {"ready": health.ready, **health.details}
+        if health.meters.measured:
+            told |= {
+                "load": msgspec.to_builtins(health.meters.load()),
+                "totals": msgspec.to_builtins(health.meters.totals()),
+            }
+        return web.json_response(told, status=200 if health.ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=prometheus_client.generate_latest(), content_type="text/plain", charset="utf-8")

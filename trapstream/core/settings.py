@@ -39,6 +39,41 @@ class ProducerSettings(CoreSettings):
     publish_checkpoint: int = Field(default=10_000, gt=0)
     """References between two writes of the cursor."""
 
+    api_host: str = "127.0.0.1"
+    """Address that uploads are taken at. Any but a loopback address needs `api_keys`."""
+    api_port: int = 0
+    """Port of uploads; 0 takes a free one."""
+    api_keys: Path | None = None
+    """File of the API keys. Without it everybody on this machine may upload."""
+    upload_bytes: int = Field(default=50_000_000, gt=0)
+    """Largest uploaded image."""
+    upload_images: int = Field(default=50, gt=0)
+    """Images in one request."""
+    upload_connections: int = Field(default=100, gt=0)
+    """Connections at once; a further one is told to come back."""
+    upload_patience_seconds: float = Field(default=10.0, gt=0)
+    """A connection that sends nothing, or less than 1 KiB a second, is ended after so long."""
+    upload_wait_seconds: float = Field(default=60.0, gt=0)
+    """Longest `wait` of an upload for its detections."""
+    upload_backlog: int = Field(default=10_000, gt=0)
+    """Live images without an answer; beyond it uploads are told to come back."""
+    live_model: str = "demonstration"
+    """NAME[@VERSION] of the model of live jobs."""
+    live_threshold: float = Field(default=0.005, ge=0, le=1)
+    """Lowest confidence kept in their files."""
+    live_period_seconds: int = Field(default=24 * 3600, gt=0)
+    """How long a live job is open. From a day on it begins at midnight."""
+    live_zone: str = "UTC"
+    """Time zone by whose wall clock the periods begin, such as Africa/Nairobi."""
+    live_most_images: int = Field(default=200_000, gt=0)
+    """Images of a live job; the next one goes into another job of the same period."""
+    live_most_series: int = Field(default=1_000, gt=0)
+    """Series at once."""
+    bucket_topic: str | None = None
+    """Kafka topic with the notifications of a bucket; none is read without it."""
+    bucket_series: dict[str, str] = {}
+    """bucket or bucket/prefix to the series of what lies below it. JSON object in the environment."""
+
     @property
     def cursors(self) -> Path:
         """Folder of the cursors: how far each job is published."""

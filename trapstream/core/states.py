@@ -33,9 +33,16 @@ def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
         if spec.failed is not None:
             return JobState.FAILED
         return JobState.CANCELLED if spec.cancelled else JobState.COMPLETED
-    if done > 0:
+    if done > 0 and (spec.series is None or spec.total is not None):  # a live job is open until it is sealed
         return JobState.RUNNING
     return JobState.SEALED if spec.total is not None else JobState.OPEN
+
+
+def images_of(spec: JobSpec, done: int) -> int:
+    """How many images a job has. Nobody knows that of a live job before its seal: those that are done, then."""
+    if spec.total is not None:
+        return spec.total
+    return spec.images if spec.series is None else done
 
 
 def merged(old: JobSpec | None, new: JobSpec) -> JobSpec:

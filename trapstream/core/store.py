@@ -17,6 +17,12 @@ class ManifestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """The name in the result; no two lines share one."""
     uri: str
     meta: str | None = None
+    captured: str | None = None
+    """Of a live image: when it was taken, as its sender says."""
+    arrived: float | None = None
+    """Of a live image: when it came in, seconds since 1970."""
+    key: str | None = None
+    """Of a live image: what tells it from all others of its series."""
 
 
 def result_path(results: Path, job: str) -> Path:
@@ -27,6 +33,16 @@ def result_path(results: Path, job: str) -> Path:
 def manifest_path(results: Path, job: str) -> Path:
     """The job's stored manifest, one ManifestLine a line."""
     return results / f"{job}.manifest.jsonl"
+
+
+def incoming_folder(results: Path) -> Path:
+    """Where uploaded images lie, named by their content."""
+    return results / "incoming"
+
+
+def live_folder(results: Path) -> Path:
+    """Where it is written down which live jobs are open."""
+    return results / "live"
 
 
 def read_manifest(path: Path) -> Iterator[ManifestLine]:

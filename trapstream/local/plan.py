@@ -37,7 +37,8 @@ Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ..
 
 def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
     """The ports of a stack; those that others connect to are its endpoints."""
-    return (*kafka.PORTS, *triton.PORTS, *services)
+    api = ("api",) if "producer" in services else ()
+    return (*kafka.PORTS, *triton.PORTS, *api, *services)
 
 
 def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
@@ -80,8 +81,10 @@ def _wanted_copies(service: str) -> int:
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, or a copy of one (`consumer-1`), with all it is told."""
     package, _, number = name.partition("-")
+    own = decoding(len(os.sched_getaffinity(0)), _wanted_copies(package)) if package == "consumer" else {}
     member = f"{package}-{number or 0}"
     regions = f"{shm_prefix(home)}{package}"
+    api = {"TRAPSTREAM_API_PORT": str(ports["api"])} if package == "producer" else {}
     return Child(
         name=name,
         argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
@@ -94,13 +97,24 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
             "TRAPSTREAM_SHM_PREFIX": regions,
             "TRAPSTREAM_MEMBER": member,
             "TRAPSTREAM_LOG_FORMAT": "json",
+            **api,
+            **{key: value for key, value in own.items() if key not in os.environ},
         },
         stage=1,
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
-        ports=(ports[name],),
+        ports=(ports[name], *(int(port) for port in api.values())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
+
+
+def decoding(cores: int, consumers: int) -> dict[str, str]:
+    """How a consumer decodes on a machine of so many cores: large images keep more than one of them busy.
+
+    Each decoder fills one slab, and each instance of the model reads another.
+    """
+    mine = max(1, cores // consumers)
+    return {"TRAPSTREAM_DECODERS": str(min(mine, 4)), "TRAPSTREAM_SLABS": str(min(max(4, 2 * mine), 16))}
 
 
 async def jars_folder(progress: Progress) -> Path:

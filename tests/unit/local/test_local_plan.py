@@ -121,6 +121,19 @@ def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
     assert child.argv[-2:] == ("-m", "consumer")
 
 
+def test_consumers_share_the_cores_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder for each core that a consumer may have, never none, with slabs for all; what the user set stays."""
+    for cores in range(1, 70):
+        for consumers in range(1, 9):
+            made = {key: int(value) for key, value in plan.decoding(cores, consumers).items()}
+            assert 1 <= made["TRAPSTREAM_DECODERS"] <= max(1, min(4, cores // consumers))
+            assert 2 * made["TRAPSTREAM_DECODERS"] <= made["TRAPSTREAM_SLABS"] <= 16
+    assert "TRAPSTREAM_DECODERS" in plan.service("consumer", tmp_path, PORTS).env
+    assert "TRAPSTREAM_DECODERS" not in plan.service("aggregator", tmp_path, PORTS).env
+    monkeypatch.setenv("TRAPSTREAM_DECODERS", "3")
+    assert "TRAPSTREAM_DECODERS" not in plan.service("consumer", tmp_path, PORTS).env
+
+
 def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,5 +161,5 @@ def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_the_controllers_port_is_no_endpoint() -> None:
     assert set(plan.endpoints(PORTS)) == {
-        "kafka", "triton-grpc", "triton-http", "triton-metrics", "producer", "consumer", "aggregator",
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "producer", "consumer", "aggregator",
     }  # fmt: skip

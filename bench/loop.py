@@ -1,0 +1,103 @@
+"""The baseline that a user would otherwise write: decode, letterbox and model in one Python program.
+
+`python -m bench.loop` prints one JSON object. No Kafka, no Triton, no shared memory: as many threads as cores, each of
+which does whole batches by itself, so that nothing waits for anything. It is the best threading that we know: DALI,
+OpenCV and ONNX Runtime all work without the GIL.
+"""
+
+import argparse
+import itertools
+import json
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.load import local
+from consumer import boxes
+from consumer.decode import Decoder, Encoded
+from model_repository.templates.cpu.model import Session, open_session
+from trapstream.core.errors import Permanent
+from trapstream.core.messages import ModelInfo
+from trapstream.models import bundles
+from trapstream.models.card import read_card
+
+_BATCH = 8
+_MOST_PIXELS = 200_000_000
+
+
+class _Work:
+    """Batches, handed out until the time is over."""
+
+    def __init__(self, paths: Sequence[Path], seconds: float) -> None:
+        self._endless = itertools.cycle(paths)
+        self._lock = threading.Lock()
+        self._seconds, self._until = seconds, float("inf")
+        self.entries = 0
+
+    def begin(self) -> None:
+        self._until = time.perf_counter() + self._seconds
+
+    def take(self) -> list[Path]:
+        """The next batch; empty once the time is over."""
+        with self._lock:
+            return list(itertools.islice(self._endless, _BATCH)) if time.perf_counter() < self._until else []
+
+    def done(self, images: int) -> None:
+        with self._lock:
+            self.entries += images
+
+
+def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelInfo) -> int:
+    """Does whole images: bytes to entry. Returns how many."""
+    encoded = [Encoded(path.read_bytes(), model.image_size, model.stride) for path in paths]
+    for path, decoded in zip(paths, decoder.decode(encoded), strict=True):
+        if isinstance(decoded, Permanent):
+            continue
+        answer = dict(zip(session.outputs, session.run(decoded.pixels[None]), strict=True))
+        detections, count = answer["detections"], answer["count"]
+        boxes.entry(path.name, None, decoded.letterbox, detections[0][: int(count.reshape(-1)[0])], 0.005, model)
+    return len(paths)
+
+
+def measure(paths: Sequence[Path], bundle: Path, threads: int, seconds: float) -> dict[str, float]:
+    """Images a second of `threads` threads for about `seconds`, and milliseconds of processor time an image."""
+    model = bundles.info_of(read_card(bundle / "card.json"))
+    session = open_session(bundle / "model.onnx", 1)
+    work = _Work(paths, seconds)
+    ready = threading.Barrier(threads + 1)
+
+    def worker() -> None:
+        decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
+        _batch(list(paths[:_BATCH]), decoder, session, model)  # the warm-up
+        ready.wait()
+        while batch := work.take():
+            work.done(_batch(batch, decoder, session, model))
+
+    workers = [threading.Thread(target=worker) for _ in range(threads)]
+    for each in workers:
+        each.start()
+    ready.wait()
+    work.begin()
+    began, cpu = time.perf_counter(), time.process_time()
+    for each in workers:
+        each.join()
+    took, used = time.perf_counter() - began, time.process_time() - cpu
+    return {"rate": work.entries / took, "images": work.entries, "cpu_ms": 1000 * used / max(1, work.entries)}
+
+
+def main() -> None:
+    """Prints one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("uris", type=Path, help="a file with one file:// URI a line")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    chosen = parser.parse_args()
+    lines = chosen.uris.read_text().splitlines()
+    paths = [local(line) for line in lines]
+    print(json.dumps(measure(paths, chosen.bundle, chosen.threads, chosen.seconds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What the system itself costs: processor time an image, memory over time, and the way to the first result."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from bench import load, stages
+from bench.load import Images
+from bench.pipeline import Sized
+from bench.plan import Plan
+from bench.records import Record, Runs, record
+from bench.stacks import Bench, Ran
+from trapstream.core import status as statuses
+from trapstream.core import topics
+from trapstream.core.messages import ModelInfo
+from trapstream.core.states import ENDED
+
+MICROSECONDS = 400
+FIRST_SECONDS = 1.0
+GROWTH = 1.05
+_SIZE = Images(size=(640, 480), count=8, quality=50)
+
+
+def overhead(plan: Plan, bench: Bench) -> list[Record]:
+    """Processor time of an image of 640 x 480 in all processes, with a model that costs nothing, without its decoding.
+
+    What the decoding costs is measured by itself, on the same images, and taken off.
+    """
+    model = bench.load_model("free", 0.0)
+    small = Plan(work=plan.work, quick=plan.quick, images=_SIZE, say=plan.say, tell=plan.tell)
+    decoding = stages.decode(small, model)[1]
+    sized = Sized(small, bench, model, load.uris(_SIZE, plan.say), "overhead")
+    jobs: list[Ran] = []
+
+    def once() -> float:
+        jobs.append(sized.run())
+        return 1000 * (sum(jobs[-1].cpu.values()) - decoding.value)
+
+    runs = small.repeat("overhead", once)
+    last = jobs[-1]
+    return [
+        record(
+            "overhead", "processor time outside decode and model, 640 x 480", runs, "us/image", at_most=MICROSECONDS,
+            decode_us=round(1000 * decoding.value), images_per_second=round(last.rate),
+            cpu_us={name: round(1000 * spent) for name, spent in last.cpu.items()},
+            verdict=last.verdict.sentence if last.verdict is not None else None,
+        )
+    ]  # fmt: skip
+
+
+def memory(plan: Plan, bench: Bench) -> list[Record]:
+    """Each process's memory in the last tenth of a job's images against the first."""
+    model, count = bench.load_model("free", 0.0), plan.pick(5_000, 100_000)
+    uris = load.uris(Images(size=(128, 96), count=8), plan.say)
+    plan.tell(f"memory over {count:,} images", 1)
+    bench.run(load.write_manifest(plan.work / "memory-warm.jsonl", uris, 1_000), model)
+    manifest = load.write_manifest(plan.work / "memory.jsonl", uris, count)
+    seen = asyncio.run(_memory(bench, manifest, model, count))
+    found = []
+    for name in seen[0][1]:
+        first = [used[name] for done, used in seen if done <= 0.1 * count and name in used]
+        last = [used[name] for done, used in seen if done >= 0.9 * count and name in used]
+        if first and last:
+            growth = (sum(last) / len(last)) / (sum(first) / len(first))
+            found.append(
+                record(
+                    "memory", f"memory of {name}, last / first tenth of {count:,} images", Runs((growth,)), "x",
+                    at_most=GROWTH, mb=round(sum(last) / len(last) / 1e6),
+                )
+            )  # fmt: skip
+    return found
+
+
+async def _memory(bench: Bench, manifest: Path, model: ModelInfo, count: int) -> list[tuple[int, dict[str, int]]]:
+    spec, seen = await bench.submit(manifest, model), []
+    looked = 0.0
+    async for status in statuses.watch(bench.kafka, spec.job):
+        if time.monotonic() - looked > 0.2 and status.counts.done:
+            looked = time.monotonic()
+            seen.append((status.counts.done, bench.memory()))
+        if status.state in ENDED or status.counts.done >= count:
+            return seen
+    raise AssertionError("a topic does not end")
+
+
+def start(plan: Plan, bench: Bench) -> list[Record]:
+    """Seconds from a large job's first reference to its first result, by Kafka's times of both."""
+    model, count = bench.load_model("free", 0.0), plan.pick(100_000, 1_000_000)
+    uris = load.uris(Images(size=(128, 96), count=8), plan.say)
+    manifest = load.write_manifest(plan.work / "start.jsonl", uris, count)
+    runs = plan.repeat(f"start of {count:,}", lambda: asyncio.run(_first(bench, manifest, model)), most=plan.pick(1, 3))
+    return [record("start", f"first result of {count:,}", runs, "s", at_most=FIRST_SECONDS)]
+
+
+async def _first(bench: Bench, manifest: Path, model: ModelInfo) -> float:
+    names = {
+        topics.BULK.name: topics.BULK.partitions,
+        topics.DETECTIONS.name: topics.DETECTIONS.partitions,
+    }
+    parts = [TopicPartition(name, number) for name, count in names.items() for number in range(count)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.kafka, fetch_max_wait_ms=50)
+    await consumer.start()
+    try:
+        consumer.assign(parts)
+        await consumer.seek_to_end(*parts)
+        spec = await bench.submit(manifest, model)
+        first: dict[str, float] = {}
+        async with asyncio.timeout(120):
+            while topics.DETECTIONS.name not in first:
+                for part, records in (await consumer.getmany(timeout_ms=100)).items():
+                    _earliest(first, part.topic, records)
+        for part, records in (await consumer.getmany(timeout_ms=500)).items():
+            _earliest(first, part.topic, records)
+    finally:
+        await consumer.stop()
+    await bench.cancelled(spec)
+    return first[topics.DETECTIONS.name] - first[topics.BULK.name]
+
+
+def _earliest(first: dict[str, float], topic: str, records: list[ConsumerRecord]) -> None:
+    for one in records:
+        first[topic] = min(first.get(topic, float("inf")), one.timestamp / 1000)

@@ -1,0 +1,97 @@
+"""Is the verdict right? Each stage is slowed in turn, named, given one more of what is named, and measured again."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import load, slowing
+from bench.load import Images
+from bench.plan import Plan
+from bench.records import Record
+from bench.services import service
+from bench.stacks import Bench, Ran
+from trapstream.core.messages import ModelInfo
+
+WITHIN = 0.2
+"""What comes true may differ by this share from what was said."""
+_SMALL, _LARGE = Images(size=(128, 96), count=8), Images(size=(2048, 1536), count=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One stage, slowed."""
+
+    stage: str
+    how: str
+    uri: str | None = None
+    """In place of small drawn images."""
+    images: Images = _SMALL
+    model: tuple[float, int] = (0.0, 4)
+    """Seconds for an image, and instances."""
+    settings: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str] = field(default_factory=dict)
+    """Settings with one more worker."""
+    more_instances: int | None = None
+
+
+def cases(slow: str) -> list[_Case]:
+    """`slow` is the URL of a file that takes long."""
+    return [
+        _Case(
+            stage="fetch", how="a slow file server", uri=slow,
+            settings={"TRAPSTREAM_FETCHES": "4"}, more={"TRAPSTREAM_FETCHES": "5"},
+        ),
+        _Case(
+            stage="decode", how="one thread, large images", images=_LARGE,
+            settings={"TRAPSTREAM_DECODERS": "1"}, more={"TRAPSTREAM_DECODERS": "2"},
+        ),
+        _Case(stage="detect", how="a model that takes 20 ms", model=(0.02, 1), more_instances=2),
+        _Case(
+            stage="slabs", how="two requests in flight", model=(0.02, 4),
+            settings={"TRAPSTREAM_SLABS": "2"}, more={"TRAPSTREAM_SLABS": "3"},
+        ),
+    ]  # fmt: skip
+
+
+def predictions(plan: Plan, bench: Bench) -> list[Record]:
+    """For each case: the rate with one more, divided by what the verdict had said. `bench` has no consumer."""
+    small = load.uris(_SMALL, plan.say)
+    with slowing.slow_server(small[0], 0.1) as slow:
+        return [_come_true(plan, bench, case) for case in cases(slow)]
+
+
+def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
+    uris = [case.uri] if case.uri is not None else load.uris(case.images, plan.say)
+    manifest = load.write_manifest(plan.work / f"{case.stage}.jsonl", uris, 5_000)
+    seconds, instances = case.model
+    before = _sample(plan, bench, case, manifest, bench.load_model(case.stage, seconds, instances), case.settings)
+    more = case.more_instances or instances
+    model = bench.load_model(f"{case.stage}-more", seconds, more)
+    after = _sample(plan, bench, case, manifest, model, case.settings | case.more)
+    verdict = before.verdict
+    gain = verdict.gain if verdict is not None and verdict.limits == case.stage else None
+    value = after.rate / before.rate / gain if gain is not None else 0.0
+    return Record(
+        bench="verdict",
+        what=f"{case.stage}, {case.how}: gain / said",
+        value=value,
+        unit="x",
+        runs=(value,),
+        target=f"{1 - WITHIN:g} to {1 + WITHIN:g}",
+        reached=gain is not None and abs(value - 1) <= WITHIN,
+        details={"before": before.rate, "after": after.rate, "verdict": verdict.sentence if verdict else None},
+    )
+
+
+def _sample(plan: Plan, bench: Bench, case: _Case, manifest: Path, model: ModelInfo, settings: dict[str, str]) -> Ran:
+    plan.tell(f"{case.stage}, {case.how}", 1 if settings == case.settings else 2)
+    with _consumer(bench, settings) as seen:
+        return asyncio.run(slowing.sampled(seen, manifest, model, plan.seconds))
+
+
+@contextlib.contextmanager
+def _consumer(bench: Bench, settings: dict[str, str]) -> Iterator[Bench]:
+    with service(bench, "consumer", settings={"TRAPSTREAM_ALLOW_PRIVATE_NETWORKS": "true"} | settings) as seen:
+        yield seen

@@ -1,0 +1,47 @@
+"""One, two, four, eight consumers against a detector that takes time but no core: does each bring its whole share?"""
+
+import contextlib
+from pathlib import Path
+
+from bench import load
+from bench.load import Images
+from bench.plan import Plan
+from bench.records import Record, Runs, record
+from bench.services import service
+from bench.stacks import DRAINING, FILLING, Bench
+
+EFFICIENCY = 0.9
+_SECONDS = 0.025
+"""Of the detector for an image: 40 images/s for each consumer, so that eight of them leave the cores at rest."""
+_SETTINGS = {"TRAPSTREAM_SLABS": "1"}
+"""One request at a time for each consumer: its rate is then the detector's time, and not how far it runs ahead."""
+
+
+def scaleout(plan: Plan, bench: Bench) -> list[Record]:
+    """The rate of n consumers, divided by n times that of one. `bench` has no consumer of its own."""
+    counts = plan.pick([1, 2, 4], [1, 2, 4, 8])
+    model = bench.load_model("steady", _SECONDS, instances=counts[-1])
+    uris = load.uris(Images(size=(128, 96), count=8), plan.say)
+    found: list[Record] = []
+    single, started = 0.0, 0
+    with contextlib.ExitStack() as running:
+        for count in counts:
+            for number in range(started, count):
+                running.enter_context(service(bench, "consumer", number, _SETTINGS))
+            started = count
+            warm = load.write_manifest(plan.work / "warm.jsonl", uris, count * (FILLING + DRAINING))
+            bench.run(warm, model, count * FILLING, count * DRAINING)  # those that came join the group meanwhile
+            images = count * (FILLING + DRAINING + int(plan.seconds / _SECONDS))
+            manifest = load.write_manifest(plan.work / "scaleout.jsonl", uris, images)
+
+            def once(manifest: Path = manifest, count: int = count) -> float:
+                return bench.run(manifest, model, count * FILLING, count * DRAINING).rate
+
+            runs = plan.repeat(f"{count} consumers", once, most=plan.pick(1, 4))
+            single = single or runs.value
+            what = f"{count} consumer{'s' * (count > 1)}"
+            found.append(record("scaleout", what, runs, "images/s"))
+            if count > 1:
+                shares = Runs(tuple(value / count / single for value in runs.values))
+                found.append(record("scaleout", f"{what} / {count} x 1 consumer", shares, "x", at_least=EFFICIENCY))
+    return found

@@ -1,0 +1,74 @@
+"""Each stage slowed in turn on a real stack: does the verdict name it, and does what it says come true?"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from bench import load
+from bench.stacks import Bench, Ran
+from trapstream.core import kafka, messages, topics
+from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo
+
+
+@contextlib.contextmanager
+def slow_server(photo: str, seconds: float) -> Iterator[str]:
+    """A server of the file at the URI `photo` that takes `seconds` for each answer, however many at once it is asked
+    for. Yields a URL."""
+    data = load.local(photo).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # the name is the library's
+            time.sleep(seconds)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/photo.jpg"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+async def sampled(bench: Bench, manifest: Path, model: ModelInfo, seconds: float, filling: int = 16) -> Ran:
+    """Some seconds of a job over the manifest."""
+    return await bench.sample(await bench.submit(manifest, model), seconds, filling)
+
+
+@contextlib.asynccontextmanager
+async def trickle(bench: Bench, uri: str, model: ModelInfo, rate: float) -> AsyncIterator[JobSpec]:
+    """A job whose references come at `rate` a second: an open loop, which waits for nobody."""
+    spec = JobSpec(
+        job=messages.new_job_id("trickle"), name="trickle", lane=Lane.BULK, model=model, threshold=0.005,
+        images=1_000_000, manifest_sha256="0" * 64, created=time.time(), total=1_000_000,
+    )  # fmt: skip
+    producer = await kafka.start_producer(bench.kafka)
+
+    async def send() -> None:
+        began = time.monotonic()
+        for seq in range(spec.images):
+            await asyncio.sleep(max(0.0, began + seq / rate - time.monotonic()))
+            ref = ImageRef(job=spec.job, seq=seq, file=f"{seq}.jpg", uri=uri)
+            await producer.send(topics.lane_topic(spec.lane).name, messages.encode(ref))
+
+    await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())
+    sending = asyncio.create_task(send())
+    try:
+        yield spec
+    finally:
+        sending.cancel()
+        await producer.stop()

@@ -1,0 +1,225 @@
+"""A stack of the benchmark's own, the jobs that it is given, and what they cost."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import tritonclient.grpc as triton
+
+from bench import timed
+from producer.submit import cancel, submit
+from trapstream.core import status as statuses
+from trapstream.core import verdict
+from trapstream.core.errors import TrapstreamError
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.states import ENDED
+from trapstream.core.verdict import Load, Totals
+from trapstream.local import control, loads, processes
+from trapstream.local.plan import SERVICES
+from trapstream.local.state import Stack
+
+_STALL_SECONDS = 120.0
+FILLING = 64
+"""Images done before a rate is taken: the first batches fill the stages."""
+DRAINING = 150
+"""Images still open when it has been taken: the stages hold about a hundred, and none of them may be empty."""
+
+
+class BenchError(TrapstreamError):
+    """A benchmark could not be run. The text says why."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a job was, and what its stack had used."""
+
+    at: float
+    done: int
+    cpu: dict[str, float]
+    """Seconds of processor time by process."""
+    totals: dict[str, Totals]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One job's steady part: every stage has work from its beginning to its end, so that what was done ahead at the
+    beginning is done ahead at the end too."""
+
+    spec: JobSpec
+    status: JobStatus
+    begin: Moment
+    end: Moment
+    memory: dict[str, float] = field(default_factory=dict)
+    """MB by process, at the end."""
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return (self.end.done - self.begin.done) / max(self.end.at - self.begin.at, 1e-6)
+
+    @property
+    def cpu(self) -> dict[str, float]:
+        """Milliseconds of processor time an image, by process."""
+        images = max(1, self.end.done - self.begin.done)
+        return {name: 1000 * (used - self.begin.cpu.get(name, 0.0)) / images for name, used in self.end.cpu.items()}
+
+    @property
+    def load(self) -> Load | None:
+        """How busy the stages were."""
+        begin, end = self.begin.totals, self.end.totals
+        found = [verdict.between(begin[name], end[name]) for name in end if name in begin]
+        return verdict.merged(load for load in found if load is not None)
+
+    @property
+    def verdict(self) -> verdict.Verdict | None:
+        """What limited it."""
+        return verdict.judge(self.load)
+
+
+@contextlib.contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """`settings` and no other TRAPSTREAM_ variable of the caller's, but where downloads lie."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
+        del os.environ[name]
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Bench:
+    """A stack that is up."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.home = Path(stack.home)
+        self.kafka, self.triton = stack.endpoints["kafka"], stack.endpoints["triton-grpc"]
+
+    def load_model(self, name: str, seconds: float, instances: int = 1) -> ModelInfo:
+        """Has Triton serve a model of chosen cost beside the others."""
+        info = timed.write_entry(self.home / "triton" / "repository", name, seconds, instances)
+        with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
+            client.load_model(timed.entry_of(info))
+        return info
+
+    def drop_model(self, info: ModelInfo) -> None:
+        """Has Triton forget such a model, also when it starts again."""
+        with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
+            client.unload_model(timed.entry_of(info))
+        shutil.rmtree(self.home / "triton" / "repository" / timed.entry_of(info))
+
+    def run(self, manifest: Path, model: ModelInfo, filling: int = FILLING, draining: int = DRAINING) -> Ran:
+        """A job from submission to its end."""
+        return asyncio.run(self._run(manifest, model, filling, draining))
+
+    async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
+        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then."""
+        begin: Moment | None = None
+        async with _within(spec):
+            async for status in statuses.watch(self.kafka, spec.job):
+                if begin is None and status.counts.done >= filling:
+                    begin = await self.moment(status.counts.done)
+                elif begin is not None and time.perf_counter() >= begin.at + seconds:
+                    after = await self.moment(status.counts.done)
+                    break
+        assert begin is not None
+        if end:
+            await cancel(self.kafka, spec.job)
+        return Ran(spec, status, begin, after)
+
+    async def cancelled(self, spec: JobSpec) -> None:
+        """Cancels a job and waits for its end, so that what is left of it does not disturb what comes next."""
+        await cancel(self.kafka, spec.job)
+        async for status in statuses.watch(self.kafka, spec.job):
+            if status.state in ENDED:
+                return
+
+    async def submit(self, manifest: Path, model: ModelInfo) -> JobSpec:
+        """A job on the bulk lane."""
+        return await submit(
+            self.kafka, self.home / "results", [str(manifest)], name="bench", lane=Lane.BULK, model=model,
+            threshold=0.005,
+        )  # fmt: skip
+
+    async def _run(self, manifest: Path, model: ModelInfo, filling: int, draining: int) -> Ran:
+        spec = await self.submit(manifest, model)
+        begin: Moment | None = None
+        end: Moment | None = None
+        async with _within(spec) as stall:
+            async for status in statuses.watch(self.kafka, spec.job):
+                stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
+                done = status.counts.done
+                if begin is None and done >= min(filling, 0.1 * spec.images):
+                    begin = await self.moment(done)
+                elif begin is not None and end is None and done >= max(spec.images - draining, 0.6 * spec.images):
+                    end = await self.moment(done)
+                if status.state in ENDED:
+                    break
+        if status.state is not JobState.COMPLETED:
+            raise BenchError(f"the job ended as {status.state}: {status.message}")
+        if begin is None or end is None:
+            raise BenchError(f"a job of {spec.images} images is too short to be measured")
+        return Ran(spec, status, begin, end, {name: used / 1e6 for name, used in self.memory().items()})
+
+    async def moment(self, done: int) -> Moment:
+        """Now."""
+        return Moment(time.perf_counter(), done, self.cpu(), await loads.totals(self.stack))
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of processor time by process; Triton's with its instances."""
+        return {name: sum(map(_seconds, whole)) for name, whole in self._processes().items()}
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes by process."""
+        return {name: sum(map(_resident, whole)) for name, whole in self._processes().items()}
+
+    def _processes(self) -> dict[str, list[psutil.Process]]:
+        found = {process.name: processes.find(process) for process in self.stack.processes}
+        return {name: [one, *one.children(recursive=True)] for name, one in found.items() if one is not None}
+
+
+@contextlib.contextmanager
+def bench_stack(
+    home: Path, settings: Mapping[str, str] | None = None, services: tuple[str, ...] = SERVICES
+) -> Iterator[Bench]:
+    """A stack of its own, with these settings and the usual ones for the rest; gone afterwards."""
+    home.mkdir(parents=True, exist_ok=True)
+    with environment({"TRAPSTREAM_STATUS_SECONDS": "0.1", **(settings or {})}):
+        stack = control.up(home, lambda _: None, services, passing=True)
+    try:
+        yield Bench(stack)
+    finally:
+        control.down(home, lambda _: None)
+
+
+@contextlib.asynccontextmanager
+async def _within(spec: JobSpec) -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout(_STALL_SECONDS) as stall:
+            yield stall
+    except TimeoutError:
+        raise BenchError(f"{spec.job} got no further for {_STALL_SECONDS:.0f} s; a longer run may do") from None
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -1,0 +1,40 @@
+"""Models of chosen cost. One that costs nothing shows what all around a model costs; one that only takes time is a
+detector that does not need the cores."""
+
+from pathlib import Path
+
+from bench import timed_model
+from trapstream.core.entries import entry_name
+from trapstream.core.messages import ModelInfo
+
+_CONFIG = """name: "{entry}"
+backend: "python"
+max_batch_size: 8
+input [ {{ name: "images" data_type: TYPE_UINT8 dims: [-1, -1, 3] }} ]
+output [
+  {{ name: "detections" data_type: TYPE_FP32 dims: [300, 6] }},
+  {{ name: "count" data_type: TYPE_INT32 dims: [1] reshape {{ shape: [] }} }}
+]
+dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
+parameters {{ key: "seconds" value {{ string_value: "{seconds}" }} }}
+"""
+
+
+def write_entry(repository: Path, name: str, seconds: float, instances: int = 1) -> ModelInfo:
+    """Writes an entry that takes `seconds` for each image; Triton still has to load it."""
+    info = ModelInfo(
+        name=name, version="1", sha256="0" * 64, image_size=640, stride=32, classes={"1": "animal"},
+        typical_threshold=0.2, conservative_threshold=0.1,
+    )  # fmt: skip
+    folder = repository / entry_of(info)
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "1" / "model.py").write_text(Path(timed_model.__file__).read_text())
+    config = _CONFIG.format(entry=entry_of(info), instances=instances, seconds=seconds)
+    (folder / "config.pbtxt").write_text(config)
+    return info
+
+
+def entry_of(info: ModelInfo) -> str:
+    """The name that Triton serves the model by."""
+    return entry_name(info.name, info.version)

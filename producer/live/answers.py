@@ -1,0 +1,143 @@
+"""Answers for those who wait for them: the log of results, followed from its end, and looked through for older ones."""
+
+import asyncio
+import contextlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from trapstream.core import kafka, messages, retry, topics
+from trapstream.core.errors import BadMessage, Retryable
+from trapstream.core.messages import ResultHead
+
+Image = tuple[str, int]
+"""Job and seq."""
+
+_KEPT = 10_000
+"""Answers remembered."""
+_LOOKS = 2
+"""Looks into the past at once: each reads a partition."""
+_PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(topics.DETECTIONS.partitions)]
+
+
+class Answers:
+    """The entries of live images as they come. `run` keeps it; `wait` may be called many times at once."""
+
+    def __init__(self, servers: str, wanted: Callable[[str], bool]) -> None:
+        """`wanted`: whether a job is live; the results of others are passed over unread."""
+        self._servers, self._wanted = servers, wanted
+        self._known: OrderedDict[Image, bytes] = OrderedDict()
+        self._waiting: defaultdict[Image, list[asyncio.Future[bytes]]] = defaultdict(list)
+        self._looks = asyncio.Semaphore(_LOOKS)
+
+    async def run(self) -> None:
+        """Follows the log, until cancelled."""
+        consumer = await retry.until_back(lambda: self._consumer(None), "kafka")
+        try:
+            while True:
+                for record in await retry.until_back(lambda: _some(consumer), "kafka"):
+                    self._take(record)
+        finally:
+            await consumer.stop()
+
+    async def wait(self, image: Image, seconds: float, since: float | None) -> msgspec.Raw | None:
+        """The image's entry, once it is there; None after `seconds`.
+
+        `since`: where the image was there before, and may have been answered long ago: seconds since 1970 from which
+        on its answer is looked for.
+        """
+        if (known := self._known.get(image)) is not None:
+            return msgspec.Raw(known)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[image].append(answer)
+        look = asyncio.create_task(self._look(image, since)) if since is not None else None
+        try:
+            async with asyncio.timeout(seconds):
+                return msgspec.Raw(await answer)
+        except TimeoutError:
+            return None
+        finally:
+            if look is not None:
+                look.cancel()
+            self._waiting[image].remove(answer)
+            if not self._waiting[image]:
+                del self._waiting[image]
+
+    def _take(self, record: ConsumerRecord) -> None:
+        if record.key is None or not self._wanted(record.key.decode(errors="replace")):
+            return
+        with contextlib.suppress(BadMessage):  # the aggregator parks it
+            head = messages.decode(record.value, ResultHead)
+            self._keep((head.job, head.seq), bytes(head.entry))
+
+    def _keep(self, image: Image, entry: bytes) -> None:
+        first = self._known.setdefault(image, entry)  # the first one counts, here as in the file
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        for answer in self._waiting.get(image, ()):
+            if not answer.done():
+                answer.set_result(first)
+
+    async def _look(self, image: Image, since: float) -> None:
+        """Reads the job's partition from `since` on, until the image's first answer."""
+        async with self._looks:
+            part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
+            with contextlib.suppress(KafkaError, Retryable):  # whoever waits is told to ask again
+                consumer = await self._consumer((part, since))
+                try:
+                    end = (await consumer.end_offsets([part]))[part]
+                    while await consumer.position(part) < end:
+                        for record in await _some(consumer):
+                            if record.key == image[0].encode() and self._is(record, image):
+                                return
+                finally:
+                    await consumer.stop()
+
+    def _is(self, record: ConsumerRecord, image: Image) -> bool:
+        with contextlib.suppress(BadMessage):
+            head = messages.decode(record.value, ResultHead)
+            if (head.job, head.seq) == image:
+                self._keep(image, bytes(head.entry))
+                return True
+        return False
+
+    async def _consumer(self, past: tuple[TopicPartition, float] | None) -> AIOKafkaConsumer:
+        """One at the log's end, or at a moment of one partition's past. Retryable."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+        )
+        try:
+            await consumer.start()
+            if past is None:
+                consumer.assign(_PARTS)
+                await consumer.seek_to_end(*_PARTS)
+                for part in _PARTS:
+                    await consumer.position(part)  # a seek is made good when the place is asked for
+            else:
+                part, since = past
+                consumer.assign([part])
+                found = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
+                if found is None:
+                    await consumer.seek_to_end(part)
+                else:
+                    consumer.seek(part, found.offset)
+        except KafkaError as error:
+            await consumer.stop()
+            raise Retryable(f"{self._servers}: {error!r}") from error
+        return consumer
+
+
+async def _some(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+    try:
+        batches = await consumer.getmany(timeout_ms=200)
+    except KafkaError as error:
+        raise Retryable(repr(error)) from error
+    return [record for records in batches.values() for record in records]

@@ -1,0 +1,227 @@
+"""The HTTP door: `POST /v1/images`. What it answers with 2xx is on disk for good."""
+
+import asyncio
+import contextlib
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from producer.live import incoming, names
+from producer.live.answers import Answers
+from producer.live.backlog import Backlog
+from producer.live.body import BadRequest, Body, receive
+from producer.live.books import Books, Refused
+from producer.live.connections import timed
+from producer.live.keys import BadKeys, Key, Keys, Quotas
+from producer.live.series import Arrival, Placed
+from trapstream.core import faults, log, metrics
+from trapstream.core.settings import ProducerSettings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_BUSY_SECONDS = 5.0
+"""After which one who met a backlog may come again."""
+_ENCODER = msgspec.json.Encoder()
+
+
+class Door:
+    """What the routes need; closed until this producer takes live images, and while it stops."""
+
+    def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
+        self._settings, self._keys, self._quotas = settings, keys, Quotas()
+        self._inside: tuple[Books, Answers, Backlog] | None = None
+        self._asked = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self, books: Books, answers: Answers, backlog: Backlog) -> None:
+        """Begins to take images."""
+        self._inside = books, answers, backlog
+
+    def close(self) -> None:
+        """From here on whoever comes is told to come back."""
+        self._inside = None
+
+    async def idle(self, seconds: float) -> None:
+        """Returns once every request is answered, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    def app(self) -> web.Application:
+        """The routes."""
+        app = web.Application(middlewares=[timed, _explained, self._guarded])
+        app.add_routes([web.post("/v1/images", self._post), web.get("/healthz", self._healthz)])
+        return app
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        taking = self._inside is not None
+        return _json({"ready": taking}, 200 if taking else 503)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Without keys only programs of this machine may ask, and no web page that a browser shows on it."""
+        if self._keys is None:
+            origin = request.headers.get("Origin")
+            if not _is_loopback(request.host) or (origin is not None and urlsplit(origin).netloc != request.host):
+                raise BadRequest(403, "without API keys uploads are taken from programs of this machine only")
+        return await handler(request)
+
+    async def _post(self, request: web.Request) -> web.Response:
+        self._asked += 1
+        self._idle.clear()
+        try:
+            return await self._take(request)
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._idle.set()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        began = round(time.time(), 3)
+        key = self._authorised(request)
+        if self._inside is None:
+            raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
+        books, answers, backlog = self._inside
+        wait = self._wait(request.query)
+        self._check_room(backlog, key)
+        with ExitStack() as held:
+            body = await receive(request, self._settings, held)
+            if key is not None:
+                self._quotas.spend(key, len(body.images))
+            arrivals = await _arrivals(body, {**request.query, **body.fields}, began)
+            placed = await books.accept(arrivals)
+        for place in placed:
+            metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
+        images = [_shown(place) for place in placed]
+        answered = True
+        if wait:
+            until = time.monotonic() + wait
+            for place, image in zip(placed, images, strict=True):
+                left = until - time.monotonic()
+                entry = await answers.wait((place.job, place.seq), max(left, 0.01), books.since(place))
+                answered = answered and entry is not None
+                if entry is not None:
+                    image["result"] = entry
+        faults.reach("arrive.4")
+        return _json({"images": images}, 200 if wait and answered else 202)
+
+    def _authorised(self, request: web.Request) -> Key | None:
+        if self._keys is None:
+            return None
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        key = self._keys.find(given.strip()) if kind.lower() == "bearer" else None
+        if key is None or key.revoked:
+            # One answer for both: whether a key was ever one is nobody's business.
+            raise BadRequest(401, "a valid API key is needed: send it as `Authorization: Bearer KEY`")
+        return key
+
+    def _wait(self, query: Mapping[str, str]) -> float:
+        text = query.get("wait", "0")
+        most = self._settings.upload_wait_seconds
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= most:
+            raise BadRequest(400, f"wait is a number of seconds from 0 to {most:g}")
+        return seconds
+
+    def _check_room(self, backlog: Backlog, key: Key | None) -> None:
+        """Before the body is read: whoever is told to come back shall not have sent it for nothing."""
+        if key is not None and (seconds := self._quotas.wait(key)) > 0:
+            raise BadRequest(429, f"the key's quota of {key.per_minute} images a minute is used up", seconds)
+        if backlog.images >= self._settings.upload_backlog:
+            raise BadRequest(429, f"{backlog.images:,} live images wait for their answer already", _BUSY_SECONDS)
+        if incoming.is_full(self._settings.results):
+            raise BadRequest(507, "the disk of the result store is full", 60.0)
+
+
+async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list[Arrival]:
+    """What the images are, and their bytes for good. BadName; BadRequest; OSError."""
+    camera = names.series_name(fields["camera"]) if "camera" in fields else None
+    if "job" not in fields and camera is None:
+        raise BadRequest(400, "whose image is it? Say job=NAME or camera=NAME")
+    series = names.series_name(fields["job"]) if "job" in fields else camera or ""
+    taken = names.captured(fields["captured"]) if "captured" in fields else None
+    meta = facts(camera, names.note(fields["meta"]) if "meta" in fields else None)
+    arrivals = []
+    for given, spool in body.images:
+        kept = await spool.keep()
+        own = given or (fields.get("file", "") if len(body.images) == 1 else "")
+        file = names.harmless(own) or f"{kept.sha256[:16]}.{kept.uri.rpartition('.')[2]}"
+        if camera is not None and "job" in fields:
+            file = f"{camera}/{file}"
+        arrivals.append(Arrival(series, file, kept.uri, f"sha256:{kept.sha256}", meta, taken, began))
+    return arrivals
+
+
+def facts(camera: str | None, note: str | None) -> str | None:
+    """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
+    known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
+    return msgspec.json.encode(known).decode() if known else None
+
+
+def _shown(place: Placed) -> dict[str, Any]:
+    return {
+        "id": f"{place.job}/{place.seq}",
+        "job": place.job,
+        "seq": place.seq,
+        "file": place.file,
+        "repeated": place.repeated,
+    }
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error as one line of JSON, and never a traceback."""
+    try:
+        return await handler(request)
+    except BadRequest as error:
+        return _refusal(request, error.status, str(error), error.retry_after)
+    except names.BadName as error:
+        return _refusal(request, 400, str(error), None)
+    except Refused as error:
+        return _refusal(request, 503, str(error), _BUSY_SECONDS)
+    except BadKeys as error:
+        log.get_logger().error("API keys unusable", error=str(error))
+        return _refusal(request, 503, "the API keys cannot be read; the operator's log says why", 60.0)
+    except OSError as error:
+        log.get_logger().error("upload not kept", error=str(error))
+        return _refusal(request, 507, f"the result store cannot be written ({error.strerror})", 60.0)
+    except web.HTTPException as error:
+        text = "POST /v1/images takes images" if error.status in (404, 405) else error.reason
+        return _refusal(request, error.status, text, None)
+    except Exception as error:  # a client gets a line, whatever went wrong; the log gets the rest
+        log.get_logger().error("upload failed unexpectedly", error=repr(error), exc_info=True)
+        return _refusal(request, 500, "unexpected error; the operator's log says more", None)
+
+
+def _refusal(request: web.Request, status: int, text: str, retry_after: float | None) -> web.Response:
+    metrics.ARRIVALS.labels("http", "refused").inc()
+    answer = _json({"error": text}, status)
+    if retry_after is not None:
+        answer.headers["Retry-After"] = str(max(1, round(retry_after)))
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if request.can_read_body:
+        answer.force_close()  # what is left of a body is not read
+    return answer
+
+
+def _json(value: object, status: int) -> web.Response:
+    return web.Response(body=_ENCODER.encode(value), status=status, content_type="application/json")
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

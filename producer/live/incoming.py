@@ -1,0 +1,126 @@
+"""The incoming area of the result store: uploaded bytes, whole or absent, named by their content."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from producer.manifest import file_uri
+from trapstream.core import faults, sniff
+from trapstream.core.errors import TrapstreamError
+from trapstream.core.store import incoming_folder, sync_folder
+
+SPARE = 500_000_000
+"""Bytes of the disk that must stay free: logs, stores and results live there too."""
+_PIECE = 1 << 20
+_HEAD = 4096
+"""Bytes from which the format is told."""
+
+
+class NoImage(TrapstreamError):
+    """The content is no image. The text says what it looks like."""
+
+
+class TooLarge(TrapstreamError):
+    """The content has more bytes than one image may have."""
+
+
+class Kept(NamedTuple):
+    """An image that lies in the incoming area for good."""
+
+    uri: str
+    sha256: str
+
+
+def spool_folder(results: Path) -> Path:
+    """Where uploads lie that are not whole yet."""
+    return incoming_folder(results) / "spool"
+
+
+def prepare(results: Path) -> None:
+    """Makes the area, and removes what a death left half-way. Only for its owner. OSError."""
+    spool = spool_folder(results)
+    spool.mkdir(parents=True, exist_ok=True)
+    for stale in spool.iterdir():
+        stale.unlink()
+
+
+def is_full(results: Path) -> bool:
+    """Whether the disk has no room for uploads."""
+    return shutil.disk_usage(results).free < SPARE
+
+
+class Spool:
+    """One image that is being received. Nothing of it stays unless it is kept. A context."""
+
+    def __init__(self, results: Path, most: int) -> None:
+        """`most`: bytes that it may have."""
+        self._results, self._most = results, most
+        self._path = spool_folder(results) / secrets.token_hex(16)
+        self._digest = hashlib.sha256()
+        self._held = bytearray()
+        self._head = b""
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    async def add(self, data: bytes) -> None:
+        """More of its content. TooLarge; OSError."""
+        self.size += len(data)
+        if self.size > self._most:
+            raise TooLarge(f"an image may have {self._most:,} bytes at most")
+        self._digest.update(data)
+        if len(self._head) < _HEAD:
+            self._head += data[:_HEAD]
+        self._held += data
+        if len(self._held) >= _PIECE:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Lets its memory go. OSError."""
+        piece, self._held = bytes(self._held), bytearray()
+        await asyncio.to_thread(self._write, piece)
+
+    def check(self) -> None:
+        """NoImage unless it begins as an image does, whatever its name and its declared type say."""
+        if not self.size:
+            raise NoImage("it is empty")
+        if sniff.format_of(self._head) is None:
+            raise NoImage(f"it is no image: {sniff.looks_like(self._head)}")
+
+    async def keep(self) -> Kept:
+        """Puts it in its place, for good. OSError."""
+        return await asyncio.to_thread(self._keep)
+
+    def _write(self, data: bytes) -> None:
+        if is_full(self._results):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with self._path.open("ab") as file:
+            file.write(data)
+
+    def _keep(self) -> Kept:
+        name = self._digest.hexdigest()
+        form = sniff.format_of(self._head)
+        folder = incoming_folder(self._results) / name[:2]
+        path = folder / f"{name}.{str(form).lower()}"
+        # 1. The content, synced, under a name that is made of it. Killed after it: nobody refers to it yet; who sends
+        #    it again finds it there.
+        if not (path.exists() and path.stat().st_size == self.size):
+            with self._path.open("ab") as file:
+                file.write(self._held)
+                file.flush()
+                os.fsync(file.fileno())
+            folder.mkdir(exist_ok=True)
+            self._path.rename(path)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+        faults.reach("arrive.1")
+        return Kept(file_uri(os.fsencode(path.absolute())), name)

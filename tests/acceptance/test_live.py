@@ -1,0 +1,125 @@
+"""Live images as a user sends them, on a stack that the command brought up."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import images
+from tests.acceptance.command import Command, Ran
+from tests.waiting import wait_for
+
+
+def api(trapstream: Command) -> str:
+    """Where the stack takes uploads."""
+    return f"http://{json.loads(trapstream('ps', '--json').out)['endpoints']['api']}/v1/images"
+
+
+def post(url: str, data: bytes) -> tuple[int, dict[str, Any]]:
+    """The status and the answer of an upload."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=data, method="POST"), timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_an_upload_is_answered_and_in_the_partial_result(trapstream: Command, scenes: Path) -> None:
+    """With `wait` it has its detections; the open job gives a partial file; cancelling ends it, with what was done."""
+    first, second = sorted(scenes.glob("*.jpg"))[:2]
+    status, answer = post(f"{api(trapstream)}?job=upload&file={first.name}&wait=50", first.read_bytes())
+    assert status == 200 and answer["images"][0]["result"]["file"] == first.name
+    job = answer["images"][0]["job"]
+    status, answer = post(f"{api(trapstream)}?job=upload&wait=50", second.read_bytes())
+    assert (status, answer["images"][0]["seq"]) == (200, 1)
+    assert trapstream.status(job)["state"] == "open"
+    wait_for("the account", lambda: sum_done(trapstream.status(job)) == 2)
+    refused = trapstream("results", job)
+    assert refused.status == 4 and "--partial" in refused.err
+    partial = trapstream("results", job, "--partial")
+    found = json.loads(partial.out)
+    assert found["images"][0]["file"] == first.name and len(found["images"]) == 2
+    account = found["info"]["custom_metadata"]["trapstream"]
+    assert (account["state"], account["complete"], account["images"]) == ("partial", False, 2)
+    assert trapstream("cancel", job).status == 0
+    assert len(json.loads(trapstream("results", job).out)["images"]) == 2
+    wait_for(
+        "another job of the day",
+        lambda: post(f"{api(trapstream)}?job=upload", first.read_bytes())[1]["images"][0]["job"] == f"{job}-2",
+    )
+
+
+def sum_done(status: dict[str, Any]) -> int:
+    """Images with an entry."""
+    counts = status["counts"]
+    return int(counts["detected"] + counts["empty"] + sum(counts["failed"].values()))
+
+
+def test_what_is_no_upload_is_told_so(trapstream: Command) -> None:
+    """One line of JSON each, with what to do."""
+    url = api(trapstream)
+    assert post(f"{url}?job=bad", b"hello")[0] == 415
+    jpeg = images.jpeg(64, 48)
+    assert post(url, jpeg) == (400, {"error": "whose image is it? Say job=NAME or camera=NAME"})
+    status, answer = post(url.replace("/v1/images", "/"), b"hello")
+    assert status == 404 and "POST /v1/images" in answer["error"]
+
+
+def test_a_handful_of_files_in_the_live_lane(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
+    """`submit --lane live` is a job as any other: complete, and proved so."""
+    few, output = sorted(scenes.glob("*.jpg"))[:3], tmp_path / "live.json"
+    submitted = trapstream("submit", *few, "--lane", "live", "--wait", "-o", output)
+    assert submitted.status == 0, submitted.err
+    assert trapstream("verify", output, "--job", submitted.out.strip()).status == 0
+
+
+def test_watch(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
+    """What is dropped into a folder is in the job; a second watcher of it is refused; Ctrl-C ends the first with 0."""
+    folder = tmp_path / "ftp"
+    folder.mkdir()
+    watching = trapstream.start("watch", folder, "--job", "dropped", "--settle", "0.2")
+    try:
+        first, second = sorted(scenes.glob("*.jpg"))[2:4]
+        (folder / "a.jpg.part").write_bytes(first.read_bytes())
+        (folder / "a.jpg.part").rename(folder / "a.jpg")
+        (folder / "b.jpg").write_bytes(second.read_bytes())
+        wait_for("two images", lambda: dropped(trapstream) == 2)
+        twice = trapstream("watch", folder, "--job", "dropped")
+        assert twice.status == 1 and "already" in twice.err
+    finally:
+        watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 0 and "watching" in err
+
+
+def dropped(trapstream: Command) -> int:
+    """Images with an entry in the series' jobs."""
+    lines = trapstream("status", "--json").out.splitlines()
+    return sum(sum_done(status) for status in map(json.loads, lines) if status["job"].startswith("dropped-"))
+
+
+def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> None:
+    """A bad name, a file for a folder: one line each."""
+    wrong: list[tuple[tuple[Any, ...], int, str]] = [
+        (("watch", tmp_path), 2, "--job"),
+        (("watch", tmp_path, "--job", "a/b"), 2, "letters"),
+        (("watch", __file__, "--job", "a"), 1, "no folder"),
+    ]
+    for arguments, status, text in wrong:
+        ran: Ran = trapstream(*arguments)
+        assert ran.status == status and text in ran.err
+
+
+@pytest.mark.timeout(300)
+def test_uploads_while_processes_are_killed() -> None:
+    """The short form of `make chaos-live`: of 200 images each one that was answered with 2xx is in one file, once."""
+    command = [sys.executable, "-m", "bench.arrivals", "--uploads", "200", "--kills", "4"]
+    more = ["--seconds", "5", "--period", "6", "--seed", "2"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

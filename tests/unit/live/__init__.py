@@ -1,0 +1,1 @@
+"""Rules of the ways in for live images."""

@@ -1,0 +1,134 @@
+"""How long each stage of this process is at work: sums that only grow, and their differences over the last seconds."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from trapstream.core import log, metrics, processor
+from trapstream.core.verdict import Load, StageTotals, Totals, Verdict, between, judge
+
+WINDOW_SECONDS = 20.0
+"""What `load` looks back on: long enough for a model that takes a second for an image."""
+_LOOK_SECONDS = 1.0
+_SAY_SECONDS = 30.0
+"""The verdict is logged as often as this while there is work."""
+
+
+class Span:
+    """Seconds, summed over all who are inside at once; `most` of them count. A context manager for one loop."""
+
+    __slots__ = ("_clock", "_inside", "_most", "_since", "_sum")
+
+    def __init__(self, most: int = 1, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._most = clock, most
+        self._inside, self._sum, self._since = 0, 0.0, clock()
+
+    def __enter__(self) -> None:
+        self._count(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._count(-1)
+
+    def begin(self) -> None:
+        """One more is inside, until an `end`: for what begins and ends in different places."""
+        self._count(1)
+
+    def end(self) -> None:
+        """One less is inside."""
+        self._count(-1)
+
+    def set(self, inside: bool) -> None:
+        """One is inside, or none."""
+        self._count(int(inside) - self._inside)
+
+    def seconds(self) -> float:
+        """The sum up to now, with those who are inside."""
+        self._count(0)
+        return self._sum
+
+    def _count(self, change: int) -> None:
+        now = self._clock()
+        self._sum += min(self._inside, self._most) * (now - self._since)
+        self._since = now
+        self._inside += change
+
+
+class Meter:
+    """One stage's work: `with meter.work:` around it, `meter.images` counted up."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.work = Span(workers)
+        self.held = Span()
+        self.images = 0
+
+    def totals(self) -> StageTotals:
+        """Since the start."""
+        return StageTotals(workers=self.workers, busy=self.work.seconds(), images=self.images, held=self.held.seconds())
+
+
+class Meters:
+    """The stages of one process, and what they did in the last seconds."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Callable[[], StageTotals]] = {}
+        self.starved: Callable[[], float] = lambda: 0.0
+        """Seconds in which fetch waited for references."""
+        self._seen: deque[Totals] = deque()
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any stage."""
+        return bool(self._sources)
+
+    def stage(self, name: str, workers: int = 1) -> Meter:
+        """The meter of a new stage; `name` is one of `verdict.KINDS`."""
+        meter = Meter(workers)
+        self.add(name, meter.totals)
+        return meter
+
+    def add(self, name: str, totals: Callable[[], StageTotals]) -> None:
+        """A stage that is measured elsewhere."""
+        self._sources[name] = totals
+
+    def totals(self) -> Totals:
+        """Since the start."""
+        cores, busy = processor.busy_seconds()
+        return Totals(
+            at=time.monotonic(),
+            stages={name: source() for name, source in self._sources.items()},
+            starved=self.starved(),
+            cores=cores,
+            processor=busy,
+        )
+
+    async def watch(self) -> None:
+        """Says by metric, and now and then by log, what limits: for ever, until cancelled."""
+        said = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            verdict = self.look()
+            named = verdict is not None and verdict.limits != "nothing"
+            if verdict is not None and named and time.monotonic() >= said + _SAY_SECONDS:
+                said = time.monotonic()
+                log.get_logger().info("verdict", limits=verdict.limits, text=verdict.sentence)
+
+    def look(self) -> Verdict | None:
+        """The verdict on the last seconds, which becomes a metric too."""
+        now = self.totals()
+        self._seen.append(now)
+        while len(self._seen) > 2 and self._seen[1].at <= now.at - WINDOW_SECONDS:
+            self._seen.popleft()
+        load = self.load()
+        verdict = judge(load)
+        for stage in load.stages if load is not None else ():
+            metrics.STAGE_BUSY.labels(stage.name).set(stage.busy)
+            metrics.STAGE_WORKERS.labels(stage.name).set(stage.workers)
+        for name in (*self._sources, "publish", "processor"):
+            metrics.LIMITS.labels(name).set(1 if verdict is not None and verdict.limits == name else 0)
+        return verdict
+
+    def load(self) -> Load | None:
+        """The last seconds, up to the last look."""
+        return between(self._seen[0], self._seen[-1]) if self._seen else None

@@ -1,0 +1,42 @@
+"""How busy the services of a local stack are, asked of each where it tells its health."""
+
+import asyncio
+
+import aiohttp
+import msgspec
+
+from trapstream.core.verdict import Load, Totals, merged
+from trapstream.local.plan import SERVICES
+from trapstream.local.state import Stack
+
+_SECONDS = aiohttp.ClientTimeout(total=2)
+
+
+class _Told(msgspec.Struct):
+    load: Load | None = None
+    totals: Totals | None = None
+
+
+async def load(stack: Stack) -> Load | None:
+    """The last seconds of all services together; None where none tells."""
+    return merged(told.load for told in (await _ask(stack)).values() if told.load is not None)
+
+
+async def totals(stack: Stack) -> dict[str, Totals]:
+    """What each service did since its start, by the name of its process. One that does not answer is left out."""
+    return {name: told.totals for name, told in (await _ask(stack)).items() if told.totals is not None}
+
+
+async def _ask(stack: Stack) -> dict[str, _Told]:
+    places = {name: place for name, place in stack.endpoints.items() if name.partition("-")[0] in SERVICES}
+    async with aiohttp.ClientSession(timeout=_SECONDS) as session:
+        answers = await asyncio.gather(*(_one(session, place) for place in places.values()))
+    return {name: told for name, told in zip(places, answers, strict=True) if told is not None}
+
+
+async def _one(session: aiohttp.ClientSession, place: str) -> _Told | None:
+    try:
+        async with session.get(f"http://{place}/healthz") as answer:
+            return msgspec.json.decode(await answer.read(), type=_Told)
+    except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError):
+        return None  # it starts, or dies: the others tell
