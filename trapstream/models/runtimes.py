@@ -54,8 +54,13 @@ class Choice:
 
     @property
     def why(self) -> str:
-        """One line for the user."""
-        return f"{self.runtime}: " + "; ".join(map(_words, self.trials))
+        """One line for the user: which, by how much, and how all of them did."""
+        first = self.trials[0]
+        chosen = next(trial for trial in self.trials if trial.runtime == self.runtime)
+        faster = ""
+        if chosen is not first and first.images_per_second:
+            faster = f", {chosen.images_per_second / first.images_per_second:.2f} times as fast as {first.runtime}"
+        return f"{self.runtime} runs it{faster}: " + "; ".join(map(_words, self.trials))
 
 
 def choose(bundle: Bundle, threads: int, among: Sequence[Runtime] = ALL, seconds: float = SECONDS) -> Choice:

@@ -123,7 +123,7 @@ def test_the_sizes_that_came_before_change_no_bit(random: Bundle, runtime: Runti
     assert [len(answers) for answers in seen.values()] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("runtime", HERE)
+@pytest.mark.parametrize("runtime", [runtime for runtime in HERE if runtime.startswith("openvino")])
 def test_a_size_that_the_graph_cannot_take_leaves_no_trace(detector: Bundle, runtime: Runtime) -> None:
     """It is an error, never the answer for the image before it; the next image of that one's size is answered anew."""
     session, fresh = (
@@ -132,7 +132,7 @@ def test_a_size_that_the_graph_cannot_take_leaves_no_trace(detector: Bundle, run
     place = session.outputs.index("detections")
     session.run(pictures(0, 1, 128, 96, 3))
     for number, shape in enumerate([(33, 47, 3), (0, 64, 3), (128, 96, 4), (1, 1, 3)]):
-        with pytest.raises(Exception, match=r"33|shape|nothing"):
+        with pytest.raises((ValueError, RuntimeError), match="an image of shape"):
             session.run(pictures(1, 1, *shape))
         image = pictures(2 + number, 1, 128, 96, 3)
         assert session.run(image)[place].tobytes() == fresh.run(image)[place].tobytes()
