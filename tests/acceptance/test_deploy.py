@@ -179,7 +179,7 @@ def test_a_version_that_does_not_work_changes_nothing(versions: Command, scenes:
 
 def test_the_runtime_is_chosen_and_what_is_served_is_checked(versions: Command, scenes: Path, tmp_path: Path) -> None:
     """auto says which runtime it took; the check asks Triton too, and fails where a version answers otherwise."""
-    for path in sorted(scenes.glob("*.jpg"))[:6]:
+    for path in sorted(scenes.glob("*.jpg"))[:12]:
         (tmp_path / path.name).symlink_to(path)
     try:
         chosen = versions("model", "deploy", f"{NAME}@1", "--runtime", "auto")
