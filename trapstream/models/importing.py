@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+
+import onnx
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import classes, known, store
@@ -12,6 +15,7 @@ from trapstream.models.card import Card
 from trapstream.models.check import check_bundle
 from trapstream.models.complete import PREFIX, complete
 from trapstream.models.exports import Hints, read_export
+from trapstream.models.half import to_half
 from trapstream.models.known import Recognised
 from trapstream.models.onnx_file import ExportError
 from trapstream.models.original import pack
@@ -50,6 +54,8 @@ class Options:
     image_size: int | None = None
     stride: int | None = None
     threshold: float | None = None
+    precision: Literal["float32", "float16"] = "float32"
+    """What the network computes in; boxes are decoded in float32 always."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def import_model(
     card = Card(
         name=name, version=version, family=raw.family, classes=chosen.categories, image_size=size, stride=stride,
         fixed=raw.fixed, stretch=raw.stretch, typical_detection_threshold=typical,
-        conservative_detection_threshold=conservative, precision="float32", sha256="", file_sha256=sha256,
+        conservative_detection_threshold=conservative, precision=options.precision, sha256="", file_sha256=sha256,
         source=found.known.source if found and found.certain else file.name,
         licence=found.known.licence if found else "unknown: ask the makers of the file",
     )  # fmt: skip
@@ -105,6 +111,9 @@ def import_model(
         detector = parts.pop()
         shell = replace(detector, graph=hollow(detector.graph))
         write_graph(draft / store.RAW, pack(shell, chosen.members), large(detector.graph))
+        if options.precision == "float16":
+            detector = replace(detector, graph=_halved(file, detector))
+            shell = replace(detector, graph=hollow(detector.graph))
         completed = complete(shell, members=chosen.members)
         write_graph(draft / store.GRAPH, completed, large(detector.graph, PREFIX))
 
@@ -131,6 +140,13 @@ def _checked(bundle: Bundle) -> list[str]:
         "nothing was found in the scenes that are drawn for the check, so no answers were compared; `trapstream model "
         f"check {bundle.label} --images DIR` does it with photographs"
     ]
+
+
+def _halved(file: Path, detector: RawModel) -> onnx.ModelProto:
+    try:
+        return to_half(detector.graph)
+    except ValueError as error:
+        raise ModelImportError(f"{file} cannot be had in float16: {error}") from error
 
 
 def _read(file: Path, options: Options, found: Recognised | None, progress: Progress) -> RawModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from trapstream.core.errors import Permanent
 from trapstream.models.card import Card
 from trapstream.models.check import Picture
 
-SCENES = ((5_000_000, (1280, 960)), (5_000_001, (960, 1280)), (5_000_002, (1280, 720)), (5_000_003, (1280, 960)))
-"""Seeds and sizes of the drawn scenes: none that the demonstration model was trained or measured on."""
+SEEDS = tuple(5_000_000 + number for number in (0, 2, 4, 5, 6, 7, 8, 10, 11, 12, 18, 19))
+"""The first drawn scenes with something in them that the demonstration model was neither trained nor measured on."""
+SIZES = ((640, 480), (480, 640), (640, 360))
+"""Width and height, by turns: each is another shape for the network."""
 _MAX_PIXELS = 200_000_000
 _QUALITY = 88
 
 
-def drawn(card: Card, count: int = len(SCENES)) -> Iterator[Picture]:
+def drawn(card: Card, count: int = len(SEEDS)) -> Iterator[Picture]:
     """The first `count` drawn scenes, always the same."""
-    yield from letterboxed(card, ((f"drawn scene {seed}", _scene(seed, size)) for seed, size in SCENES[:count]))
+    chosen = zip(SEEDS[:count], itertools.cycle(SIZES), strict=False)
+    yield from letterboxed(card, ((f"drawn scene {seed}", _scene(seed, size)) for seed, size in chosen))
 
 
 def in_folder(card: Card, folder: Path, skipped: list[str]) -> Iterator[Picture]:

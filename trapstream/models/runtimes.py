@@ -21,9 +21,10 @@ from trapstream.models.store import Bundle
 ALL: tuple[Runtime, ...] = ("onnxruntime", "openvino", "openvino-bfloat16")
 """A later one is chosen only where it is faster by MARGIN: the choice must not depend on the load of the moment."""
 MARGIN = 1.1
-_SCENES = 3
-_SECONDS = 4.0
+SECONDS = 4.0
 """For timing, of all runtimes together; each picture runs twice through each, however long it takes."""
+_TIMED = 3
+"""So many of the pictures are timed; all of them are compared."""
 _PATIENCE = 900.0
 """Seconds for everything: a large model on few cores takes ten for an image."""
 
@@ -53,31 +54,42 @@ class Choice:
 
     @property
     def why(self) -> str:
-        """One line for the user."""
-        return f"{self.runtime}: " + "; ".join(map(_words, self.trials))
+        """One line for the user: which, by how much, and how all of them did."""
+        first = self.trials[0]
+        chosen = next(trial for trial in self.trials if trial.runtime == self.runtime)
+        faster = ""
+        if chosen is not first and first.images_per_second:
+            faster = f", {chosen.images_per_second / first.images_per_second:.2f} times as fast as {first.runtime}"
+        return f"{self.runtime} runs it{faster}: " + "; ".join(map(_words, self.trials))
 
 
-def choose(bundle: Bundle, threads: int, among: Sequence[Runtime] = ALL) -> Choice:
+def choose(bundle: Bundle, threads: int, among: Sequence[Runtime] = ALL, seconds: float = SECONDS) -> Choice:
     """Times the runtimes on a few drawn scenes, with `threads` threads, and holds each against the bundle's original.
 
     They run in a process of their own, by turns, so that the load of the machine is the same for all. Blocks for some
     seconds, longer for large models. Raises NoRuntime where none passes, NoOriginal where there is nothing to hold them
     against.
     """
-    pictures = list(drawn(bundle.card, _SCENES))
-    tried = _in_a_process(bundle.graph, tuple(among), threads, [picture.pixels for picture in pictures])
+    pictures = list(drawn(bundle.card))
+    tried = _in_a_process(bundle.graph, tuple(among), threads, [each.pixels for each in pictures], seconds)
     sides = [_replaying(runtime, bundle, outcome, pictures_of=len(pictures)) for runtime, outcome in tried.items()]
     report = check(open_original(bundle.folder), sides, pictures)
     trials = tuple(
         _judged(runtime, outcome, row) for (runtime, outcome), row in zip(tried.items(), report.rows, strict=True)
     )
+    best = fastest(trials)
+    if best is None:
+        raise NoRuntime(f"no runtime can serve {bundle.label}: {'; '.join(map(_words, trials))}")
+    return Choice(best.runtime, trials)
+
+
+def fastest(trials: Sequence[Trial]) -> Trial | None:
+    """The one to use of those that agree with the original; None where none does."""
     best: Trial | None = None
     for trial in trials:
         if trial.agrees and (best is None or trial.images_per_second > best.images_per_second * MARGIN):
             best = trial
-    if best is None:
-        raise NoRuntime(f"no runtime can serve {bundle.label}: {'; '.join(map(_words, trials))}")
-    return Choice(best.runtime, trials)
+    return best
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class _Outcome:
     """What the process says of one runtime."""
 
     seconds: float = 0.0
-    """For one round over all pictures."""
+    """For one image."""
     answers: tuple[Rows, ...] = ()
     error: str = ""
 
@@ -104,7 +116,7 @@ def _replaying(runtime: Runtime, bundle: Bundle, outcome: _Outcome, pictures_of:
 
 
 def _judged(runtime: Runtime, outcome: _Outcome, row: Row) -> Trial:
-    speed = len(outcome.answers) / outcome.seconds if outcome.seconds else 0.0
+    speed = 1 / outcome.seconds if outcome.seconds else 0.0
     image, fault = row.offending or ("", "")
     return Trial(runtime, speed, row.agrees, outcome.error or (f"{image}: {fault}" if fault else ""))
 
@@ -115,12 +127,12 @@ def _words(trial: Trial) -> str:
 
 
 def _in_a_process(
-    graph: Path, runtimes: tuple[Runtime, ...], threads: int, pictures: list[Pixels]
+    graph: Path, runtimes: tuple[Runtime, ...], threads: int, pictures: list[Pixels], seconds: float
 ) -> dict[Runtime, _Outcome]:
     """What a process of its own says of each runtime; where it dies or hangs, that is what is said of all."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of whoever asks, half alive
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_try, args=(theirs, graph, runtimes, threads, pictures), daemon=True)
+    process = context.Process(target=_try, args=(theirs, graph, runtimes, threads, pictures, seconds), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -139,14 +151,19 @@ def _in_a_process(
 
 
 def _try(
-    connection: Connection, graph: Path, runtimes: tuple[Runtime, ...], threads: int, pictures: list[Pixels]
+    connection: Connection,
+    graph: Path,
+    runtimes: tuple[Runtime, ...],
+    threads: int,
+    pictures: list[Pixels],
+    seconds: float,
 ) -> None:
     """Runs in the process: opens all, takes their answers, then times them by turns."""
     outcomes: dict[Runtime, _Outcome] = {}
     runs: dict[Runtime, Callable[[Pixels], object]] = {}
     for runtime in runtimes:
         try:
-            if PRECISION[runtime] == "bfloat16" and not _has_bfloat16():
+            if PRECISION[runtime] == "bfloat16" and not has_bfloat16():
                 raise RuntimeError("this CPU has no bfloat16")
             session = served.open_session(graph, threads, runtime.partition("-")[0], PRECISION[runtime])
             places = [session.outputs.index(name) for name in ("detections", "count")]
@@ -154,17 +171,18 @@ def _try(
             runs[runtime] = session.run
         except Exception as error:  # whatever it raises, this runtime cannot be used
             outcomes[runtime] = _Outcome(error=" ".join(str(error).split()) or type(error).__name__)
-    fastest = {runtime: [float("inf")] * len(pictures) for runtime in runs}
+    timed = pictures[:_TIMED]
+    best = {runtime: [float("inf")] * len(timed) for runtime in runs}
     started, rounds = time.perf_counter(), 0
-    while runs and (rounds < 2 or time.perf_counter() < started + _SECONDS):
+    while runs and (rounds < 2 or time.perf_counter() < started + seconds):
         rounds += 1
-        for number, image in enumerate(pictures):
+        for number, image in enumerate(timed):
             for runtime, run in runs.items():
                 before = time.perf_counter()
                 run(image[None])
-                fastest[runtime][number] = min(fastest[runtime][number], time.perf_counter() - before)
-    for runtime, seconds in fastest.items():
-        outcomes[runtime] = _Outcome(sum(seconds), outcomes[runtime].answers)
+                best[runtime][number] = min(best[runtime][number], time.perf_counter() - before)
+    for runtime, times in best.items():
+        outcomes[runtime] = _Outcome(sum(times) / len(times), outcomes[runtime].answers)
     connection.send(outcomes)
     connection.close()
 
@@ -174,7 +192,8 @@ def _answer(session: served.Session, places: list[int], image: Pixels) -> Rows:
     return rows_of(arrays[places[0]], arrays[places[1]])
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU, and not only emulates it."""
     import openvino  # noqa: PLC0415 - in the process that may die of it
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
