@@ -11,6 +11,8 @@ from bench import chaos_model
 from producer.submit import submit
 from tests.integration.aggregator.harness import wait_status
 from tests.integration.service import Service
+from tests.losing import lose
+from trapstream.core import kafka
 from trapstream.core.entries import entry_name
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
@@ -68,12 +70,19 @@ class Whole:
         return result_path(self.home / "results", job).read_bytes()
 
 
+async def _empty_lanes(servers: str) -> None:
+    """What other tests left unread on the shared broker wants models that are not there any more."""
+    await kafka.create_topics(servers)
+    await lose(servers)
+
+
 @contextlib.contextmanager
 def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str, str] | None = None) -> Iterator[Whole]:
     """One of each service at work on the stack, and a manifest of so many images. All are gone afterwards.
 
     `settings`: variables of all three.
     """
+    asyncio.run(_empty_lanes(stack.kafka))
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
     name = entry_name(model.name, model.version)
