@@ -4,8 +4,8 @@ import functools
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from trapstream.models import deployed, store
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "demonstration"
-SECONDS = 0.6
-"""The camera's for an image: its consumer asks for 32 at a time."""
+SECONDS = 2.0
+"""The camera's for an image, until it is told to hurry: its consumer asks for 32 at a time."""
 SURE = 0.5
 """Version 2 keeps no detection below this confidence: so its answers tell it apart."""
 
@@ -93,13 +93,22 @@ def default(command: Command) -> str:
     return version
 
 
+@dataclass(frozen=True)
+class Camera:
+    """A web server with the scenes that takes its time: so a job lasts, however fast or slow the machine is."""
+
+    address: str
+    hurry: threading.Event
+
+
 @pytest.fixture
-def camera(scenes: Path) -> Iterator[str]:
-    """A web server with the scenes that takes its time: so a job lasts for a while, however fast the machine is."""
+def camera(scenes: Path) -> Iterator[Camera]:
+    """One that is not told to hurry yet."""
+    hurry = threading.Event()
 
     class Slow(http.server.SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            time.sleep(SECONDS)
+            hurry.wait(SECONDS)
             super().do_GET()
 
         def log_message(self, *_: object) -> None:
@@ -108,15 +117,16 @@ def camera(scenes: Path) -> Iterator[str]:
     handler = functools.partial(Slow, directory=str(scenes))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
+    yield Camera(f"http://127.0.0.1:{server.server_address[1]}", hurry)
+    hurry.set()
     server.shutdown()
     server.server_close()
 
 
-def photos(camera: str, scenes: Path, target: Path, times: int) -> Path:
+def photos(camera: Camera, scenes: Path, target: Path, times: int) -> Path:
     """A list that names each scene several times over."""
     names = [path.name for path in sorted(scenes.glob("*.jpg"))]
-    lines = [{"file": f"{n}/{name}", "uri": f"{camera}/{name}?{n}"} for n in range(times) for name in names]
+    lines = [{"file": f"{n}/{name}", "uri": f"{camera.address}/{name}?{n}"} for n in range(times) for name in names]
     target.write_text("\n".join(map(json.dumps, lines)))
     return target
 
@@ -130,7 +140,7 @@ def finished(command: Command, job: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_another_version_under_load(versions: Command, camera: str, scenes: Path, tmp_path: Path) -> None:
+def test_another_version_under_load(versions: Command, camera: Camera, scenes: Path, tmp_path: Path) -> None:
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
     first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 4)).out.strip()
@@ -144,6 +154,7 @@ def test_another_version_under_load(versions: Command, camera: str, scenes: Path
     back = versions("model", "rollback", NAME)
     assert back.status == 0, back.err
     third = versions("submit", scenes).out.strip()
+    camera.hurry.set()
 
     for job, version, count in ((first, "1", 480), (second, "2", 120), (third, "1", 120)):
         result = finished(versions, job, tmp_path)
