@@ -84,7 +84,7 @@ async def running(
         yield
     finally:
         if not task.done():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         await asyncio.wait([task])
         assert processes.leftovers(shm_prefix(home), state.read(home)) == []
         assert shm.regions(shm_prefix(home)) == []
@@ -173,9 +173,9 @@ async def test_a_second_signal_forces(tmp_path: Path) -> None:
     lines: list[str] = []
     made = recipe(lambda home, _: python("stubborn", STUBBORN, health=ready_file(home), stop_seconds=600))
     async with running(tmp_path, (), made, lines):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         await until(lambda: "stopping" in lines)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         await until(lambda: "the stack is down" in lines)
     assert "stubborn: killed, it did not stop" in lines
 
