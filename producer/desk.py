@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from producer import cursor
+from producer.pace import Pace
 from producer.publish import counted, publish
 from producer.sender import Sender
-from trapstream.core import log, retry, states
+from trapstream.core import log, retry, states, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import manifest_path
@@ -31,6 +32,7 @@ class Desk:
         self._written: dict[str, JobSpec] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._checking = asyncio.Semaphore(_CHECKS)
+        self._pace = Pace(settings)
         self.published: dict[str, int] = {}
         """Open jobs and how many of their references are acknowledged."""
 
@@ -55,6 +57,14 @@ class Desk:
             task.cancel()
         cursor.remove(self._cursor(job))
 
+    async def run(self) -> None:
+        """Paces the jobs, until cancelled."""
+        await self._pace.run()
+
+    def hold(self, partitions: int) -> None:
+        """This producer has so many of the partitions of `jobs`: that is its part of the lane's room."""
+        self._pace.share = partitions / topics.JOBS.partitions
+
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
         for known in self._specs.values():
@@ -76,6 +86,7 @@ class Desk:
 
     async def drain(self) -> None:
         """Waits for the tasks to end at a chunk, which they do once the service stops."""
+        self._pace.wake()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -103,6 +114,7 @@ class Desk:
                 manifest_path(self._settings.results, spec.job),
                 self._cursor(spec.job),
                 self._sender,
+                self._pace,
                 checkpoint=self._settings.publish_checkpoint,
                 checking=self._checking,
                 stop=self._stop,

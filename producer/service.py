@@ -36,7 +36,9 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
         started.set()
         desk = Desk(settings, sender, group, stop)
         health.details["published"] = desk.published
+        pacing = group.create_task(desk.run())
         await _follow(settings, desk, stop, health)
+        pacing.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -52,6 +54,7 @@ class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
+        self._desk.hold(len(assigned))
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 

@@ -46,7 +46,13 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 async def make_job(
-    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
+    target: Target,
+    sources: tuple[str, ...],
+    name: str | None,
+    model: str,
+    threshold: float,
+    lane: Lane,
+    weight: int = 1,
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     info = bundles.find(model)
@@ -59,6 +65,7 @@ async def make_job(
             lane=lane,
             model=info,
             threshold=threshold,
+            weight=weight,
             progress=lambda read: report(read, None),
             note=say,
             lacking=target.lacking,
@@ -89,6 +96,13 @@ def _name_of(source: str) -> str:
     show_default=True,
     help="live overtakes bulk.",
 )
+@click.option(
+    "--weight",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Its part of the bulk lane: 3 gets three times the rate of 1.",
+)
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options
@@ -99,6 +113,7 @@ def submit(
     model: str,
     threshold: float,
     lane: str,
+    weight: int,
     wait: bool,
     output: Path | None,
 ) -> None:
@@ -107,7 +122,7 @@ def submit(
         raise click.UsageError("-o needs --wait")
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane))
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 
@@ -167,7 +182,7 @@ def _table(rows: list[JobStatus]) -> Table:
             row.job,
             row.state,
             f"{row.counts.done:,}",
-            "?" if row.total is None else f"{row.total:,}",
+            "?" if row.images is None else f"{row.images:,}",
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",

@@ -25,6 +25,9 @@ JobId = Annotated[str, msgspec.Meta(pattern=JOB_PATTERN)]
 Seq = Annotated[int, msgspec.Meta(ge=0, lt=MOST_IMAGES)]
 
 
+Weight = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
 class Lane(StrEnum):
     """How an image travels."""
 
@@ -147,6 +150,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     cancelled: bool = False
     failed: str | None = None
     """Why it cannot be published, in one line."""
+    weight: Weight = 1
+    """Its part of the bulk lane, beside the other jobs that are published."""
 
 
 class JobState(StrEnum):
@@ -180,6 +185,9 @@ class JobStatus(Message, frozen=True, kw_only=True):
     job: JobId
     state: JobState
     total: int | None
+    """Known once all references are published."""
+    images: int | None = None
+    """Entries in the manifest."""
     counts: Counts
     repeated: int = 0
     """Results that came a second time and were not counted."""

@@ -48,4 +48,6 @@ def _decoded(value: bytes, kind: type[M]) -> M | None:
 
 def _first_status(spec: JobSpec) -> JobStatus:
     state = JobState.FAILED if spec.failed else JobState.SEALED if spec.total is not None else JobState.OPEN
-    return JobStatus(job=spec.job, state=state, total=spec.total, counts=Counts(), message=spec.failed)
+    return JobStatus(
+        job=spec.job, state=state, total=spec.total, images=spec.images, counts=Counts(), message=spec.failed
+    )
