@@ -1,13 +1,11 @@
 """How far the lanes are read and the log of results has come: Kafka's own figures, asked once."""
 
-from collections.abc import Mapping
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from aggregator.lost import Figures, Offsets
-from trapstream.core import topics
+from trapstream.core import lag, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import Lane
 
@@ -20,8 +18,8 @@ async def figures(servers: str) -> Figures:
         await admin.start()
         await client.start()
         read = {lane: await _read(admin, client, lane) for lane in Lane}
-        results = _by_number(await client.end_offsets(_parts(topics.DETECTIONS)))
-        ends = {lane: _by_number(await client.end_offsets(_parts(topics.lane_topic(lane)))) for lane in Lane}
+        results = await lag.ends(client, topics.DETECTIONS)
+        ends = {lane: await lag.ends(client, topics.lane_topic(lane)) for lane in Lane}
     except (KafkaError, OSError) as error:
         raise Retryable(f"{servers}: {error!r}") from error
     finally:
@@ -31,15 +29,4 @@ async def figures(servers: str) -> Figures:
 
 
 async def _read(admin: AIOKafkaAdminClient, client: AIOKafkaConsumer, lane: Lane) -> Offsets:
-    parts = _parts(topics.lane_topic(lane))
-    committed = await admin.list_consumer_group_offsets(topics.lane_group(lane), partitions=parts)
-    begins = await client.beginning_offsets(parts)
-    return {part.partition: max(committed[part].offset if part in committed else -1, begins[part]) for part in parts}
-
-
-def _parts(topic: topics.Topic) -> list[TopicPartition]:
-    return [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-
-
-def _by_number(offsets: Mapping[TopicPartition, int]) -> Offsets:
-    return {part.partition: offset for part, offset in offsets.items()}
+    return {number: part.offset for number, part in (await lag.answered(admin, client, lane)).items()}

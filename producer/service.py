@@ -39,9 +39,10 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
         started.set()
         desk = Desk(settings, sender, group, stop, health.meters.stage("publish"))
         health.details["published"] = desk.published
-        watching = group.create_task(health.meters.watch())
+        background = [group.create_task(health.meters.watch()), group.create_task(desk.run())]
         await _follow(settings, desk, stop, health)
-        watching.cancel()
+        for task in background:
+            task.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -57,6 +58,7 @@ class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
+        self._desk.hold(len(assigned))
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 
