@@ -1,15 +1,17 @@
 """Emit: an answer becomes a message, and only then is its reference done."""
 
 import asyncio
+import functools
 
 import msgspec
 from aiokafka.errors import KafkaError
+from prometheus_client import Histogram
 
 from consumer.work import Answer
 from trapstream.core import faults, kafka, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
-from trapstream.core.messages import ImageResult, Outcome, StageTimes
+from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
 
 _MOST = 256
@@ -43,7 +45,7 @@ async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -
 
 
 async def _send(producer: kafka.Outbox, answer: Answer) -> None:
-    ref, times = answer.task.ref, answer.task.times
+    ref, spent = answer.task.ref, answer.task.times.spent
     value = messages.encode(
         ImageResult(
             job=ref.job,
@@ -52,7 +54,7 @@ async def _send(producer: kafka.Outbox, answer: Answer) -> None:
             reason=answer.reason,
             entry=msgspec.Raw(answer.entry),
             model=answer.task.spec.model.label,
-            ms=StageTimes(fetch=round(times.fetch, 2), decode=round(times.decode, 2), detect=round(times.detect, 2)),
+            ms=StageTimes(**{stage: round(milliseconds, 2) for stage, milliseconds in spent.items()}),
         )
     )
 
@@ -68,10 +70,21 @@ async def _send(producer: kafka.Outbox, answer: Answer) -> None:
 
 
 def _count(answer: Answer) -> None:
-    metrics.IMAGES.labels(answer.task.lane, answer.outcome).inc()
+    lane, times = answer.task.lane, answer.task.times
+    metrics.IMAGES.labels(lane, answer.outcome).inc()
     if answer.outcome is Outcome.FAILED and answer.reason is not None:
         metrics.FAILURES.labels(answer.reason).inc()
-    times = answer.task.times
-    for stage, spent in (("fetch", times.fetch), ("decode", times.decode), ("detect", times.detect)):
-        if spent:
-            metrics.STAGE_SECONDS.labels(stage).observe(spent / 1000)
+    times.end("emit")
+    for stage, spent in times.spent.items():
+        _stage(lane, stage).observe(spent / 1000)
+    _answered(lane).observe(sum(times.spent.values()) / 1000)
+
+
+@functools.cache
+def _stage(lane: Lane, stage: str) -> Histogram:
+    return metrics.STAGE_SECONDS.labels(lane, stage)
+
+
+@functools.cache
+def _answered(lane: Lane) -> Histogram:
+    return metrics.ANSWER_SECONDS.labels(lane)

@@ -75,11 +75,17 @@ class ImageRef(Message, frozen=True, kw_only=True):
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one image spent in each stage, in milliseconds."""
+    """How long one image spent in each stage, in milliseconds: together all until its answer was sent."""
 
+    wait: float = 0.0
+    """From its arrival to its fetch. A live image arrives at the door, another one in Kafka."""
     fetch: float = 0.0
+    queue: float = 0.0
+    """In the consumer, for a decoder and for its turn at the detector."""
     decode: float = 0.0
+    """Of the images that are decoded together."""
     detect: float = 0.0
+    """From the request to its answer, with the time that it waits in the server."""
 
 
 class ImageResult(Message, frozen=True, kw_only=True):
