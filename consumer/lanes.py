@@ -61,4 +61,5 @@ def depth(instances: int, max_batch: int, batch: int, seconds: float, live: bool
     time = LIVE_SECONDS if live else QUIET_SECONDS
     most = 2 * max_batch
     each = most if seconds * most <= time else max(1, round(time / seconds))
-    return Depth(request=min(batch, max_batch, (each + 1) // 2), in_flight=instances * each)
+    request = (each + 1) // 2 if live else each  # of short work the next request must be there when one ends
+    return Depth(request=min(batch, max_batch, request), in_flight=instances * each)

@@ -116,6 +116,13 @@ class ResultHead(msgspec.Struct, frozen=True, gc=False):
     entry: msgspec.Raw
 
 
+class TimedHead(ResultHead, frozen=True, gc=False):
+    """The same for who also wants to know how long it took."""
+
+    ms: msgspec.Raw
+    """StageTimes."""
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a job must know of its model, so that consumer and aggregator need no model store."""
 
@@ -236,11 +243,12 @@ class DeadLetter(Message, frozen=True, kw_only=True):
     """Bytes of the whole message."""
 
 
-M = TypeVar("M", ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+M = TypeVar("M", ImageRef, ImageResult, ResultHead, TimedHead, JobSpec, JobStatus, DeadLetter)
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type, msgspec.json.Decoder[object]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (ImageRef, ImageResult, ResultHead, TimedHead, JobSpec, JobStatus, DeadLetter)
 }
 
 
