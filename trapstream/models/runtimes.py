@@ -11,8 +11,8 @@ from pathlib import Path
 
 from model_repository.templates.cpu import model as served
 from trapstream.core.errors import TrapstreamError
-from trapstream.models.agreement import Rows
-from trapstream.models.check import Row, Side, check, rows_of
+from trapstream.models.agreement import ENOUGH, FLOOR, Rows
+from trapstream.models.check import Picture, Row, Side, check, rows_of
 from trapstream.models.original import Pixels, open_original
 from trapstream.models.pictures import drawn
 from trapstream.models.runtime import PRECISION, Runtime
@@ -30,7 +30,7 @@ _PATIENCE = 900.0
 
 
 class NoRuntime(TrapstreamError):
-    """None of the runtimes passes the check. One line that says what is wrong with each."""
+    """None of those that were tried passes the check. One line that says what is wrong with each."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,30 @@ class Choice:
         return f"{self.runtime} runs it{faster}: " + "; ".join(map(_words, self.trials))
 
 
-def choose(bundle: Bundle, threads: int, among: Sequence[Runtime] = ALL, seconds: float = SECONDS) -> Choice:
-    """Times the runtimes on a few drawn scenes, with `threads` threads, and holds each against the bundle's original.
+def choose(
+    bundle: Bundle,
+    threads: int,
+    among: Sequence[Runtime] = ALL,
+    seconds: float = SECONDS,
+    pictures: Sequence[Picture] = (),
+) -> Choice:
+    """Times the runtimes, with `threads` threads, and holds each against the bundle's original.
 
-    They run in a process of their own, by turns, so that the load of the machine is the same for all. Blocks for some
-    seconds, longer for large models. Raises NoRuntime where none passes, NoOriginal where there is nothing to hold them
-    against.
+    On `pictures`, else on a few drawn scenes. They run in a process of their own, by turns, so that the load of the
+    machine is the same for all. Blocks for some seconds, longer for large models. Raises NoRuntime where none passes,
+    NoOriginal where there is nothing to hold them against.
     """
-    pictures = list(drawn(bundle.card))
+    pictures = pictures or list(drawn(bundle.card))
     tried = _in_a_process(bundle.graph, tuple(among), threads, [each.pixels for each in pictures], seconds)
     sides = [_replaying(runtime, bundle, outcome, pictures_of=len(pictures)) for runtime, outcome in tried.items()]
     report = check(open_original(bundle.folder), sides, pictures)
     trials = tuple(
-        _judged(runtime, outcome, row) for (runtime, outcome), row in zip(tried.items(), report.rows, strict=True)
+        judged(runtime, 1 / outcome.seconds if outcome.seconds else 0.0, row, outcome.error)
+        for (runtime, outcome), row in zip(tried.items(), report.rows, strict=True)
     )
     best = fastest(trials)
     if best is None:
-        raise NoRuntime(f"no runtime can serve {bundle.label}: {'; '.join(map(_words, trials))}")
+        raise NoRuntime(f"{bundle.label} fails the check: {'; '.join(map(_words, trials))}")
     return Choice(best.runtime, trials)
 
 
@@ -90,6 +97,15 @@ def fastest(trials: Sequence[Trial]) -> Trial | None:
         if trial.agrees and (best is None or trial.images_per_second > best.images_per_second * MARGIN):
             best = trial
     return best
+
+
+def judged(runtime: Runtime, images_per_second: float, row: Row, error: str = "") -> Trial:
+    """What a check's row says of a runtime. One of lower precision agrees only where there was enough to see."""
+    image, fault = row.offending or ("", "")
+    fault = error or (f"{image}: {fault}" if fault else "")
+    if not fault and PRECISION[runtime] != "float32" and row.sure < ENOUGH:
+        fault = f"{row.sure} detections above {FLOOR} in all images, fewer than {ENOUGH}: too few to show it"
+    return Trial(runtime, images_per_second, not fault, fault)
 
 
 @dataclass(frozen=True)
@@ -113,12 +129,6 @@ def _replaying(runtime: Runtime, bundle: Bundle, outcome: _Outcome, pictures_of:
 
     precision = PRECISION[runtime] if bundle.card.precision == "float32" else bundle.card.precision
     return Side(runtime, precision, answer)
-
-
-def _judged(runtime: Runtime, outcome: _Outcome, row: Row) -> Trial:
-    speed = 1 / outcome.seconds if outcome.seconds else 0.0
-    image, fault = row.offending or ("", "")
-    return Trial(runtime, speed, row.agrees, outcome.error or (f"{image}: {fault}" if fault else ""))
 
 
 def _words(trial: Trial) -> str:
