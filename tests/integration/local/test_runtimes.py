@@ -16,6 +16,7 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferReques
 from tritonclient.utils import InferenceServerException
 
 import model_repository.demonstration
+from bench import tensorrt_table
 from model_repository.templates.cpu import model as served
 from tests.unit import bundles
 from trapstream.core.entries import entry_name
@@ -104,6 +105,13 @@ async def test_the_company_in_a_batch_changes_no_bit(stack: RunningStack, detect
         assert isinstance(whole, np.ndarray), whole
         assert whole.tobytes() == np.concatenate(parts).tobytes()
     assert isinstance(together[-1], InferenceServerException)
+
+
+def test_a_plan_is_measured_through_whatever_serves_it(stack: RunningStack, detector: Bundle, runtime: Runtime) -> None:
+    """What bench/tensorrt_table.py asks of Triton it can ask of any: the rate, and how far the answers are."""
+    assert tensorrt_table.through(detector, stack.triton, (2, 96, 128, 3), seconds=0.2) > 0
+    if runtime == "onnxruntime":
+        assert "detections compared" in tensorrt_table.agreement(detector, stack.triton)
 
 
 def test_a_bundle_that_is_not_loaded_is_told(stack: RunningStack, random: Bundle) -> None:
