@@ -82,6 +82,7 @@ def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -
     """
     if not np.isfinite(found).all():
         return Difference(compared=0, expected=0, faults=("it answers with values that are not numbers",))
+    compared, expected = (int((rows[:, 4] > floor).sum()) for rows in (found, given.kept))
     if len(found) >= given.most:
         floor = max(floor, float(found[-1, 4]))  # what is less sure than the last one had no room
     judge = _Judge(given, found, tolerance, floor)
@@ -90,8 +91,8 @@ def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -
     if given.suppressed:
         faults += _overlaps(found[found[:, 4] > floor])
     return Difference(
-        compared=int((found[:, 4] > floor).sum()),
-        expected=int((given.kept[:, 4] > floor).sum()),
+        compared=compared,
+        expected=expected,
         box=judge.box,
         confidence=judge.confidence,
         ties=judge.ties,

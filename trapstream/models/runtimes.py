@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ SECONDS = 4.0
 """For timing, of all runtimes together; each picture runs twice through each, however long it takes."""
 _TIMED = 3
 """So many of the pictures are timed; all of them are compared."""
+_MOST_SAID = 300
+"""Characters of what a runtime says: some tell their whole stack."""
 _PATIENCE = 900.0
 """Seconds for everything: a large model on few cores takes ten for an image."""
 
@@ -180,7 +183,8 @@ def _try(
             outcomes[runtime] = _Outcome(answers=tuple(_answer(session, places, image) for image in pictures))
             runs[runtime] = session.run
         except Exception as error:  # whatever it raises, this runtime cannot be used
-            outcomes[runtime] = _Outcome(error=" ".join(str(error).split()) or type(error).__name__)
+            text = " ".join(str(error).split()) or type(error).__name__
+            outcomes[runtime] = _Outcome(error=textwrap.shorten(text, _MOST_SAID, placeholder=" ..."))
     timed = pictures[:_TIMED]
     best = {runtime: [float("inf")] * len(timed) for runtime in runs}
     started, rounds = time.perf_counter(), 0
