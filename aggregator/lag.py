@@ -1,11 +1,10 @@
 """How far the lanes are read and the log of results has come: Kafka's own figures, asked once."""
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from aggregator.lost import Figures, Offsets
-from trapstream.core import lag, topics
+from trapstream.core import kafka, lag, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import Lane
 
@@ -13,7 +12,7 @@ from trapstream.core.messages import Lane
 async def figures(servers: str) -> Figures:
     """Asks Kafka. Retryable if it does not answer."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    client = AIOKafkaConsumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
+    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
     try:
         await admin.start()
         await client.start()
@@ -28,5 +27,5 @@ async def figures(servers: str) -> Figures:
     return Figures(read=read, results=results, ends=ends)
 
 
-async def _read(admin: AIOKafkaAdminClient, client: AIOKafkaConsumer, lane: Lane) -> Offsets:
+async def _read(admin: AIOKafkaAdminClient, client: kafka.Consumer, lane: Lane) -> Offsets:
     return {number: part.offset for number, part in (await lag.answered(admin, client, lane)).items()}

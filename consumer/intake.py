@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -32,9 +32,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: AIOKafkaConsumer = kafka.group_consumer(
-            settings.kafka, topics.lane_group(lane), settings.member
-        )
+        self._consumer: kafka.Consumer = kafka.group_consumer(settings.kafka, topics.lane_group(lane), settings.member)
         self._marks: dict[TopicPartition, Watermark] = {}
         self._begins: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, tuple[int, str]] = {}

@@ -11,12 +11,11 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from producer.ahead import Ahead, divided
-from trapstream.core import lag, log, metrics, retry, topics
+from trapstream.core import kafka, lag, log, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.lag import Answered
 from trapstream.core.messages import JobSpec, Lane
@@ -28,7 +27,7 @@ _SAY_SECONDS = 10.0
 """Consumers that take nothing for so long are said to be away, as often as this."""
 _ON = "consumers"
 
-_Clients = tuple[AIOKafkaAdminClient, AIOKafkaConsumer]
+_Clients = tuple[AIOKafkaAdminClient, kafka.Consumer]
 
 
 class Place:
@@ -116,7 +115,7 @@ class Pace:
                     log.get_logger().warning("waiting", on="kafka", error=repr(error))
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _run(self, admin: AIOKafkaAdminClient, client: AIOKafkaConsumer) -> None:
+    async def _run(self, admin: AIOKafkaAdminClient, client: kafka.Consumer) -> None:
         while True:
             if not self._places:
                 self._say(-1, 0, held=False)
@@ -162,7 +161,7 @@ async def _figures(servers: str) -> AsyncIterator[_Clients]:
 
         async def start() -> _Clients:
             admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-            client = AIOKafkaConsumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
+            client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
             try:
                 await admin.start()
                 await client.start()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -92,7 +92,7 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
         await consumer.stop()
 
 
-async def _joined(settings: ProducerSettings, partitions: _Partitions) -> AIOKafkaConsumer:
+async def _joined(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
     consumer.subscribe([topics.JOBS.name], listener=partitions)
     try:

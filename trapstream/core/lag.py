@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from trapstream.core import topics
+from trapstream.core import kafka, topics
 from trapstream.core.messages import Lane
 
 _ASIDE = "aside="
@@ -26,7 +26,7 @@ def aside_note(aside: int) -> str:
     return f"{_ASIDE}{aside}"
 
 
-async def answered(admin: AIOKafkaAdminClient, client: AIOKafkaConsumer, lane: Lane) -> dict[int, Answered]:
+async def answered(admin: AIOKafkaAdminClient, client: kafka.Consumer, lane: Lane) -> dict[int, Answered]:
     """Asks for every partition of the lane. KafkaError if the broker does not answer."""
     parts = _parts(topics.lane_topic(lane))
     committed = await admin.list_consumer_group_offsets(topics.lane_group(lane), partitions=parts)
@@ -39,7 +39,7 @@ async def answered(admin: AIOKafkaAdminClient, client: AIOKafkaConsumer, lane: L
     return found
 
 
-async def ends(client: AIOKafkaConsumer, topic: topics.Topic) -> dict[int, int]:
+async def ends(client: kafka.Consumer, topic: topics.Topic) -> dict[int, int]:
     """The offset after the last message, by partition. KafkaError if the broker does not answer."""
     return {part.partition: offset for part, offset in (await client.end_offsets(_parts(topic))).items()}
 
