@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from producer import cursor
 from producer.live.books import Books, Refused
-from producer.live.owner import owned
 from producer.live.series import Arrival, Placed, Stage
 from tests.waiting import eventually
+from trapstream.core.owner import owned
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import manifest_path, read_manifest
 
@@ -185,7 +185,7 @@ async def test_one_process_owns_the_series_of_a_store(tmp_path: Path) -> None:
     order: list[str] = []
 
     async def own(name: str, until: asyncio.Event) -> None:
-        async with owned(tmp_path / "results"):
+        async with owned(tmp_path / "live", "test does this"):
             order.append(name)
             await until.wait()
 

@@ -19,12 +19,12 @@ from producer.live.answers import Answers
 from producer.live.api import Door
 from producer.live.backlog import Backlog
 from producer.live.books import Books
-from producer.live.keys import Keys
 from producer.live.service import check, listening
 from tests import images
 from tests.unit.live.test_books import books
-from tests.unit.live.test_keys import entry, written
+from tests.unit.test_keys import entry, written
 from trapstream.core.errors import Fatal
+from trapstream.core.keys import Keys
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import incoming_folder, manifest_path, read_manifest

@@ -140,7 +140,7 @@ def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
     monkeypatch.setenv("TRAPSTREAM_CONSUMERS", "11")
     names = plan.copies(plan.SERVICES)
     assert names[:3] == ("producer", "consumer", "consumer-1")
-    assert names[-2:] == ("consumer-10", "aggregator")
+    assert names[-3:] == ("consumer-10", "aggregator", "notifier")
     ports = {name: 21_000 + number for number, name in enumerate(plan.port_names(names))}
     children = [plan.service(name, tmp_path, ports) for name in names]
     assert len({child.env["TRAPSTREAM_MEMBER"] for child in children}) == len(children)
@@ -161,5 +161,6 @@ def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_the_controllers_port_is_no_endpoint() -> None:
     assert set(plan.endpoints(PORTS)) == {
-        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "producer", "consumer", "aggregator",
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "events",
+        "producer", "consumer", "aggregator", "notifier",
     }  # fmt: skip
