@@ -1,6 +1,7 @@
 """The HTTP door: `GET /v1/jobs/JOB/events`, a stream of server-sent events."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
@@ -25,6 +26,7 @@ _SPARE_CONNECTIONS = 20
 _FIND_SECONDS = 2.0
 """A job of which a 202 was said just now may be on its way still."""
 _FULL_SECONDS = 5.0
+_UNREAD_BYTES = 128 * 1024
 
 
 class Door:
@@ -70,6 +72,7 @@ class Door:
             stream = Stream(
                 self._settings, self._hub, spec, Listening(wish, spec.model), response, lambda: self._may(request)
             )
+            _keep_little(request)
             await response.prepare(request)
             await self._run(request, stream, begin, from_now == "now" and not begin.told)
             return response
@@ -132,6 +135,14 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
         log.get_logger().info("events", port=health.details["events"], keys=settings.api_keys is not None)
         held.callback(hub.stop)
         yield made
+
+
+def _keep_little(request: web.Request) -> None:
+    """Has the system keep little of what a client does not read: it would take megabytes of each."""
+    transport = request.transport
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
 
 
 @web.middleware

@@ -30,6 +30,7 @@ class Reader:
     async def __aenter__(self) -> Self:
         self._until = await self._tail.join(self._ear)
         self.place = self._until if self._start is None else self._start
+        self._check()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -37,9 +38,6 @@ class Reader:
 
     async def some(self, seconds: float) -> list[Record]:
         """The next results, as soon as there are any; none after `seconds` at the latest, or when woken."""
-        if self.place > self._until:
-            self.gap = f"the log ends before offset {self.place}: Kafka has lost results"
-            self.place = self._until
         if self.place < self._until:
             return await self._from_the_log()
         ear = self._ear
@@ -52,9 +50,15 @@ class Reader:
         self._until = self._tail.places[ear.part]
         if ear.lost:
             ear.again()
+            self._check()
         else:
             self.place = self._until
         return records
+
+    def _check(self) -> None:
+        if self.place > self._until:
+            self.gap = f"the log ends before offset {self.place}: Kafka has lost results"
+            self.place = self._until
 
     async def _from_the_log(self) -> list[Record]:
         piece = await self._past.read(self._job, self.place, self._until)

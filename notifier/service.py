@@ -6,7 +6,7 @@ from notifier import secret
 from notifier.deliveries import Deliveries
 from notifier.door import opened
 from notifier.hub import Hub
-from trapstream.core import kafka
+from trapstream.core import kafka, log
 from trapstream.core.owner import owned
 from trapstream.core.service import Health
 from trapstream.core.settings import NotifierSettings
@@ -27,6 +27,7 @@ async def main(settings: NotifierSettings, stop: asyncio.Event, health: Health) 
         stopped = tasks.create_task(stop.wait())
         if await _first(ready, stopped):
             door.ready = health.ready = True
+            log.get_logger().info("ready")
             await stopped
         hub.stop()
         if health.ready:

@@ -53,6 +53,9 @@ class Stream:
     async def _follow(self, reader: Reader, told: int) -> None:
         beat, checked = self._settings.events_heartbeat_seconds, time.monotonic()
         while not self._hub.stopping.is_set():
+            if reader.gap is not None:
+                await self._send(frames.gap(self._spec.job, reader.gap))
+                reader.gap = None
             end = await self._hub.end(self._spec.job)
             if end is not None and reader.place >= end:
                 status = self._hub.status(self._spec.job)
@@ -60,9 +63,6 @@ class Stream:
                     await self._send(frames.end(status))
                 return
             records = await reader.some(beat)
-            if reader.gap is not None:
-                await self._send(frames.gap(self._spec.job, reader.gap))
-                reader.gap = None
             if events := [event for record in records if (event := self._event(record, told, end)) is not None]:
                 await self._send(b"".join(events))
                 metrics.EVENTS.labels("stream").inc(len(events))

@@ -16,10 +16,11 @@ from producer.live.backlog import Backlog
 from producer.live.body import Body, receive
 from producer.live.books import Books, Refused
 from producer.live.series import Arrival, Placed
-from trapstream.core import door, faults, log, metrics
+from trapstream.core import door, faults, log, metrics, wishes
 from trapstream.core.connections import timed
 from trapstream.core.door import BadRequest, Handler, as_json
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
+from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings
 
 _BUSY_SECONDS = 5.0
@@ -101,8 +102,8 @@ class Door:
             body = await receive(request, self._settings, held)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
-            arrivals = await _arrivals(body, {**request.query, **body.fields}, began)
-            placed = await books.accept(arrivals)
+            fields = {**request.query, **body.fields}
+            placed = await books.accept(await _arrivals(body, fields, began), _webhook(fields))
         for place in placed:
             metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
         images = [_shown(place) for place in placed]
@@ -158,6 +159,12 @@ async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list
     return arrivals
 
 
+def _webhook(fields: Mapping[str, str]) -> Webhook | None:
+    if "webhook" not in fields:
+        return None
+    return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
+
+
 def facts(camera: str | None, note: str | None) -> str | None:
     """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
     known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
@@ -181,7 +188,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except BadRequest as error:
         return _refusal(request, error.status, str(error), error.retry_after)
-    except names.BadName as error:
+    except (names.BadName, wishes.BadWish) as error:
         return _refusal(request, 400, str(error), None)
     except Refused as error:
         return _refusal(request, 503, str(error), _BUSY_SECONDS)

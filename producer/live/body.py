@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 LEAST_RATE = 1024
 """Bytes a second that a sender must keep up, beside its patience."""
-FIELDS = frozenset({"job", "camera", "captured", "meta", "file"})
+FIELDS = frozenset({"job", "camera", "captured", "meta", "file", "webhook", "webhook_filter"})
 _PIECE = 64 * 1024
 _MOST_PARTS = 32
 """Parts of a form that are no images."""

@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,11 +19,12 @@ from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
+from trapstream.cli.webhooks import read_webhook, webhook_options
 from trapstream.core import status as statuses
-from trapstream.core import store, verdict
+from trapstream.core import store, verdict, wishes
 from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
 from trapstream.local import loading
 from trapstream.models import bundles
@@ -48,10 +50,19 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 async def make_job(
-    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
+    target: Target,
+    sources: tuple[str, ...],
+    name: str | None,
+    model: str,
+    threshold: float,
+    lane: Lane,
+    hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     info = bundles.find(target.models, model)
+    webhooks: tuple[Webhook, ...] = ()
+    for hook in hooks:
+        webhooks = wishes.added(webhooks, hook, info.classes)
     await require_served(target, info)
     with progress("reading") as report:
         return await submitting.submit(
@@ -62,6 +73,7 @@ async def make_job(
             lane=lane,
             model=info,
             threshold=threshold,
+            webhooks=webhooks,
             progress=lambda read: report(read, None),
             note=say,
             lacking=target.lacking,
@@ -100,6 +112,7 @@ def _name_of(source: str) -> str:
     show_default=True,
     help="live overtakes bulk.",
 )
+@webhook_options(multiple=True)
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options
@@ -110,15 +123,18 @@ def submit(
     model: str,
     threshold: float,
     lane: str,
+    webhook: tuple[str, ...],
+    webhook_filter: str,
     wait: bool,
     output: Path | None,
 ) -> None:
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
         raise click.UsageError("-o needs --wait")
+    hooks = [read_webhook(url, webhook_filter) for url in webhook]
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane))
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane), hooks)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 

@@ -55,8 +55,8 @@ def category_ids(wanted: Wish, classes: Mapping[str, str]) -> frozenset[str]:
     return frozenset(ids[name] for name in wanted.categories) or frozenset(classes)
 
 
-def webhook(url: str, words: str, classes: Mapping[str, str]) -> Webhook:
-    """A webhook of a job whose model has these classes. `words`: its wish, as a query. BadWish."""
+def webhook(url: str, words: str) -> Webhook:
+    """A webhook. `words`: its wish, as a query. BadWish."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
@@ -73,13 +73,15 @@ def webhook(url: str, words: str, classes: Mapping[str, str]) -> Webhook:
             "a webhook's filter is written as category=animal&confidence=0.6&camera=C7&cooldown=300; "
             f"{strange[0]!r} is none of these"
         )
-    made = Webhook(url=url, wish=wish(pairs))
-    category_ids(made.wish, classes)
-    return made
+    return Webhook(url=url, wish=wish(pairs))
 
 
-def added(known: tuple[Webhook, ...], new: Webhook) -> tuple[Webhook, ...]:
-    """A job's webhooks with another one; one of the same address takes the other's place. BadWish for too many."""
+def added(known: tuple[Webhook, ...], new: Webhook, classes: Mapping[str, str]) -> tuple[Webhook, ...]:
+    """A job's webhooks with another one; one of the same address takes the other's place.
+
+    `classes`: of the job's model. BadWish for too many, and for a category that the model does not have.
+    """
+    category_ids(new.wish, classes)
     kept = tuple(each for each in known if each.url != new.url)
     if len(kept) >= MOST_WEBHOOKS:
         raise BadWish(f"a job has {MOST_WEBHOOKS} webhooks at most")

@@ -32,8 +32,11 @@ class Listener:
     async def run(self) -> None:
         """Until the `end` event, or a refusal."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-            while not await self._once(session):
+            for _ in range(1_000):
+                if await self._once(session):
+                    return
                 await asyncio.sleep(0.05)  # as a browser waits before it comes again
+        raise AssertionError("came again a thousand times")
 
     async def _once(self, session: aiohttp.ClientSession) -> bool:
         headers = {"Last-Event-ID": self.last} if self.last is not None else {}

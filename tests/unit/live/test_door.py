@@ -327,3 +327,17 @@ async def test_nobody_answers_in_time(tmp_path: Path) -> None:
     async with door(tmp_path) as at:
         status, answer = await at.post("job=ridge&wait=0.2")
         assert status == 202 and "result" not in answer["images"][0]
+
+
+@as_served
+async def test_who_asks_for_events_is_sent_to_the_notifier(tmp_path: Path) -> None:
+    """With all that was asked; where no notifier is named, one line says so."""
+    path = "/v1/jobs/ridge-2026-11-23/events?category=animal&from=now"
+    async with door(tmp_path, events_url="http://127.0.0.1:7/") as at:
+        async with at.session.get(f"http://127.0.0.1:{at.port}{path}", allow_redirects=False) as answer:
+            assert answer.status == 307 and answer.headers["Location"] == f"http://127.0.0.1:7{path}"
+        assert (await at.post("job=ridge&webhook=ftp://x"))[0] == 400
+        assert (await at.post("job=ridge&webhook=http://x&webhook_filter=a%3Db"))[0] == 400
+        assert (await at.post("job=ridge&webhook=http://x&webhook_filter=camera%3DC7"))[0] == 202
+    async with door(tmp_path) as at, at.session.get(f"http://127.0.0.1:{at.port}{path}") as answer:
+        assert answer.status == 404 and "notifier" in (await answer.json())["error"]
