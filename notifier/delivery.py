@@ -54,7 +54,7 @@ class Delivery:
         if place is None:
             # What is older than that would be given up.
             since = max(self._spec.created, time.time() - self._settings.webhook_age_seconds)
-            place = Place((await self._hub.past.since(self._spec.job, since))[0], {})
+            place = Place(await self._hub.past.since(self._spec.job, since), {})
         if place.done:
             return
         self._listening.rang = dict(place.rang)

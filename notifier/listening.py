@@ -18,14 +18,17 @@ class Seen:
 
     def __init__(self) -> None:
         self._pieces: dict[int, bytearray] = {}
+        self.count = 0
 
     def first(self, seq: int) -> bool:
         """Whether the image comes for the first time; from here on it was there."""
         piece = self._pieces.setdefault(seq >> _PIECE_BITS, bytearray(_PIECE // 8))
         place, bit = divmod(seq & (_PIECE - 1), 8)
-        known = piece[place] >> bit & 1
+        if piece[place] >> bit & 1:
+            return False
         piece[place] |= 1 << bit
-        return not known
+        self.count += 1
+        return True
 
 
 class Listening:
@@ -39,7 +42,7 @@ class Listening:
         self._categories = category_ids(wish, model.classes)
         self._all = not wish.categories and wish.confidence is None and not wish.cooldown
         """Also images without a detection."""
-        self._seen = Seen()
+        self.seen = Seen()
         self.rang: dict[str | None, float] = {}
         """Camera to when it was told last, of those that are cooling down."""
 
@@ -48,7 +51,7 @@ class Listening:
 
         The first result of an image counts, here as in the file.
         """
-        if not self._seen.first(result.seq):
+        if not self.seen.first(result.seq):
             return False
         if self._cameras and result.camera not in self._cameras:
             return False

@@ -46,11 +46,8 @@ class Past:
         """The job's results from offset `start` up to `stop`, or the first of them."""
         return await retry.until_back(lambda: self._read(job, start, stop), "kafka")
 
-    async def since(self, job: str, moment: float) -> tuple[int, bool]:
-        """The offset from which on results of `moment` (seconds since 1970) and later stand, or an earlier one.
-
-        True beside it where the log begins later, so that some may be gone.
-        """
+    async def since(self, job: str, moment: float) -> int:
+        """The offset from which on results of `moment` (seconds since 1970) and later stand, or an earlier one."""
         return await retry.until_back(lambda: self._since(job, moment), "kafka")
 
     async def close(self) -> None:
@@ -91,13 +88,13 @@ class Past:
             raise
         return client
 
-    async def _since(self, job: str, moment: float) -> tuple[int, bool]:
+    async def _since(self, job: str, moment: float) -> int:
         part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(job))
         async with self._client() as client:
+            # The end first: what comes between two questions must not be passed over.
+            end: int = (await client.end_offsets([part]))[part]
             found = (await client.offsets_for_times({part: max(0, int((moment - _SKEW_SECONDS) * 1000))}))[part]
-            begin: int = (await client.beginning_offsets([part]))[part]
-            offset: int = found.offset if found is not None else (await client.end_offsets([part]))[part]
-            return offset, offset == begin > 0
+            return end if found is None else int(found.offset)
 
     async def _read(self, job: str, start: int, stop: int) -> Piece:
         part, key = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(job)), job.encode()

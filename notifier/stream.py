@@ -35,6 +35,8 @@ class Stream:
         self._listening, self._response = listening, response
         self._part = kafka.job_partition(spec.job)
         self._said = time.monotonic()
+        self._whole = False
+        """It reads the job from its beginning."""
 
     async def run(self, begin: Start, from_now: bool) -> None:
         """Sends events until the job's end, or until the process stops.
@@ -42,12 +44,11 @@ class Stream:
         TimeoutError for a client that does not read; ConnectionError for one that is gone.
         """
         await self._send(frames.HELLO)
-        place, gone = begin.place, False
-        if place is None and not from_now:
-            place, gone = await self._hub.past.since(self._spec.job, self._spec.created)
+        place = begin.place
+        self._whole = place is None and not from_now
+        if self._whole:
+            place = await self._hub.past.since(self._spec.job, self._spec.created)
         async with self._hub.reader(self._spec.job, place) as reader:
-            if gone or (begin.told and place is not None and place > begin.told):
-                reader.gap = f"results before offset {place} may be gone: they are no longer kept"
             await self._follow(reader, begin.told)
 
     async def _follow(self, reader: Reader, told: int) -> None:
@@ -58,9 +59,7 @@ class Stream:
                 reader.gap = None
             end = await self._hub.end(self._spec.job)
             if end is not None and reader.place >= end:
-                status = self._hub.status(self._spec.job)
-                if status is not None:
-                    await self._send(frames.end(status))
+                await self._end()
                 return
             records = await reader.some(beat)
             if events := [event for record in records if (event := self._event(record, told, end)) is not None]:
@@ -73,6 +72,15 @@ class Stream:
                 if not self._may():
                     await self._send(frames.error("the API key is no longer valid"))
                     return
+
+    async def _end(self) -> None:
+        status = self._hub.status(self._spec.job)
+        if status is None:
+            return
+        gone = status.counts.done - self._listening.seen.count
+        if self._whole and gone > 0:
+            await self._send(frames.gap(self._spec.job, f"{gone:,} results of the job are no longer kept"))
+        await self._send(frames.end(status))
 
     def _event(self, record: Record, told: int, end: int | None) -> bytes | None:
         if end is not None and record.offset >= end:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,9 @@ from trapstream.local.testing import RunningStack
 IMAGES = 600
 
 
-def status(job: str, state: JobState = JobState.COMPLETED, cut: int | None = None) -> JobStatus:
-    """A job's last status."""
-    return JobStatus(job=job, state=state, total=IMAGES, counts=Counts(empty=IMAGES), cut=cut)
+def status(job: str, images: int) -> JobStatus:
+    """The last status of a job of so many images."""
+    return JobStatus(job=job, state=JobState.COMPLETED, total=images, counts=Counts(empty=images))
 
 
 async def test_a_stream_goes_on_after_a_kill(stack: RunningStack, member: str, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ async def test_a_stream_goes_on_after_a_kill(stack: RunningStack, member: str, t
                     await eventually("more events", more, pause=0.001)
                     notifier.kill()
                     notifier.start()
-            await harness.send_status(stack.kafka, status(member))
+            await harness.send_status(stack.kafka, status(member, IMAGES))
             await asyncio.wait_for(over, 30)
         first = list(dict.fromkeys(f"{member}/{answer.seq}" for answer in log))
         assert len(listener.statuses) >= 3
@@ -101,13 +102,13 @@ async def test_who_does_not_read_is_cut_off_and_others_are_not(
         deaf.sendall(f"GET /v1/jobs/{member}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         async with listening(port, member) as (listener, over):
             await harness.send_results(stack.kafka, [fat(member, seq) for seq in range(600)])
-            await harness.send_status(stack.kafka, status(member))
+            await harness.send_status(stack.kafka, status(member, 600))
             await asyncio.wait_for(over, 30)
             assert listener.images == [f"{member}/{seq}" for seq in range(600)]
         await process.says("it does not read")
-        heard = deaf.recv(1 << 20).decode(errors="replace").splitlines()
-    last = next(line.removeprefix("id: ") for line in heard if line.startswith("id: "))
-    async with listening(port, member, "?camera=C7", last=last) as (again, over):
+        heard = re.search(r"event: result\nid: (\S+)", deaf.recv(1 << 20).decode(errors="replace"))
+    assert heard is not None
+    async with listening(port, member, "?camera=C7", last=heard[1]) as (again, over):
         await asyncio.wait_for(over, 30)
     assert again.images == listener.images[1:]
 
@@ -126,7 +127,7 @@ async def test_a_cool_down_holds_across_a_reconnection(
 
         await eventually("heartbeats", quiet)
     await harness.send_results(stack.kafka, [fat(member, seq, f"C{seq % 3}") for seq in range(20, 40)])
-    await harness.send_status(stack.kafka, status(member))
+    await harness.send_status(stack.kafka, status(member, 40))
     async with listening(port, member, "?cooldown=3600", last=listener.last) as (again, over):
         await asyncio.wait_for(over, 30)
     assert [event["data"].get("camera") for event in [*listener.events, *again.events]] == ["C0", "C1", "C2", None]
@@ -174,12 +175,15 @@ async def test_what_the_log_has_no_more_is_said(
     await harness.send_results(stack.kafka, harness.results(member, 5))
     await lose(stack.kafka, [TopicPartition(topics.DETECTIONS.name, part)])
     await harness.send_results(stack.kafka, harness.results(member, 10)[5:])
-    await harness.send_status(stack.kafka, status(member))
-    for last in (f"{part}:0", None):
-        async with listening(port, member, last=last) as (listener, over):
-            await asyncio.wait_for(over, 30)
-        assert [event["event"] for event in listener.events] == ["gap", *["result"] * 5, "end"]
-        assert "no longer kept" in listener.events[0]["data"]["error"]
+    await harness.send_status(stack.kafka, status(member, 10))
+    async with listening(port, member, last=f"{part}:0") as (listener, over):
+        await asyncio.wait_for(over, 30)
+    assert [event["event"] for event in listener.events] == ["gap", *["result"] * 5, "end"]
+    assert "no longer kept" in listener.events[0]["data"]["error"]
+    async with listening(port, member) as (listener, over):
+        await asyncio.wait_for(over, 30)
+    assert [event["event"] for event in listener.events] == [*["result"] * 5, "gap", "end"]
+    assert "5 results of the job" in listener.events[5]["data"]["error"]
     async with listening(port, member, last=f"{part}:999999999") as (listener, over):
         await asyncio.wait_for(over, 30)
     assert [event["event"] for event in listener.events] == ["gap", "end"]

@@ -94,7 +94,7 @@ async def test_a_death_at_each_step_loses_nothing(stack: RunningStack, member: s
     wanted = [f"{member}/{seq}" for seq in range(0, IMAGES, 3)]
     async with receiver({}) as server, told(stack.kafka, member, server, "/good", wish=wish):
         await harness.send_results(stack.kafka, harness.results(member, IMAGES))
-        await harness.send_status(stack.kafka, status(member))
+        await harness.send_status(stack.kafka, status(member, IMAGES))
         fault: dict[str, Any] = {faults.VARIABLE.removeprefix("TRAPSTREAM_"): "deliver.1:5,deliver.2:8"}
         with service("notifier", tmp_path, stack.kafka, member, allow_private_networks="true", **fault) as notifier:
             for _ in range(2):
