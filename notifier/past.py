@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from notifier.results import Record
@@ -40,7 +40,7 @@ class Past:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self._room = asyncio.Semaphore(_CLIENTS)
-        self._idle: list[AIOKafkaConsumer] = []
+        self._idle: list[kafka.Consumer] = []
 
     async def read(self, job: str, start: int, stop: int) -> Piece:
         """The job's results from offset `start` up to `stop`, or the first of them."""
@@ -56,7 +56,7 @@ class Past:
             await self._idle.pop().stop()
 
     @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
+    async def _client(self) -> AsyncIterator[kafka.Consumer]:
         """A client for this caller alone; one that failed is not used again. Retryable."""
         async with self._room:
             try:
@@ -72,8 +72,8 @@ class Past:
                 raise
             self._idle.append(client)
 
-    async def _made(self) -> AIOKafkaConsumer:
-        client = AIOKafkaConsumer(
+    async def _made(self) -> kafka.Consumer:
+        client = kafka.Consumer(
             bootstrap_servers=self._servers,
             group_id=None,
             enable_auto_commit=False,

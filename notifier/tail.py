@@ -6,7 +6,7 @@ What nobody listens to costs a look at its key: no JSON is parsed here.
 import asyncio
 from collections import defaultdict, deque
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -68,7 +68,8 @@ class Tail:
 
     def __init__(self, servers: str) -> None:
         self._servers = servers
-        self._consumer: AIOKafkaConsumer = None  # until it is started
+        self._consumer: kafka.Consumer
+        """From `start` on."""
         self._ears: defaultdict[bytes, set[Ear]] = defaultdict(set)
         self._listeners = [0] * len(_PARTS)
         self._joining = asyncio.Lock()
@@ -80,9 +81,9 @@ class Tail:
     async def start(self) -> None:
         """Waits for a broker that is away."""
 
-        async def begin() -> AIOKafkaConsumer:
+        async def begin() -> kafka.Consumer:
             # Offsets out of range are told, not mended: whoever listens then reads on from the log.
-            consumer = AIOKafkaConsumer(
+            consumer = kafka.Consumer(
                 bootstrap_servers=self._servers,
                 group_id=None,
                 enable_auto_commit=False,

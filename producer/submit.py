@@ -107,6 +107,7 @@ async def submit(
     model: ModelInfo,
     threshold: float,
     webhooks: tuple[Webhook, ...] = (),
+    weight: int = 1,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
@@ -133,6 +134,7 @@ async def submit(
             manifest_sha256=manifest.sha256,
             created=time.time(),
             webhooks=webhooks,
+            weight=weight,
         )
         await _announce(producer, results, spec, lacking)
     return spec

@@ -70,10 +70,8 @@ async def test_an_attempt_at_each_kind_of_receiver() -> None:
             "/302": "HTTP 302, and redirects are not followed",
         }  # fmt: skip
         assert "/private" not in server.got
-        refused = [
-            await public.post(url, {}, b"{}") for url in (server.url, server.url.replace("127.0.0.1", "localhost"))
-        ]
-        assert all(text is not None and "not in the public internet" in text for text in refused)
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            assert "not in the public internet" in (await public.post(url, {}, b"{}") or "")
         assert len(server.got["/"]) == 1
         assert await private.post("http://127.0.0.1:1/", {}, b"{}") == "no connection"
         await private.close()
