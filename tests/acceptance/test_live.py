@@ -80,9 +80,10 @@ def test_an_upload_becomes_an_event_and_a_webhook(trapstream: Command, scenes: P
     threading.Thread(target=server.serve_forever, daemon=True).start()
     hook = urllib.parse.urlencode({"webhook": f"http://127.0.0.1:{server.server_port}/", "webhook_filter": "camera=C7"})
     first, second = sorted(scenes.glob("*.jpg"))[4:6]
-    uploads, images = f"{api(trapstream)}?job=told&camera=C7&{hook}", []
+    place = api(trapstream)
+    uploads, images = f"{place}?job=told&camera=C7&{hook}", []
     job = post(uploads, first.read_bytes())[1]["images"][0]["job"]
-    with urllib.request.urlopen(api(trapstream).replace("images", f"jobs/{job}/events"), timeout=60) as stream:
+    with urllib.request.urlopen(place.replace("images", f"jobs/{job}/events"), timeout=60) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
         for line in stream:
             if line.startswith(b"data: "):
