@@ -188,3 +188,26 @@ async def test_what_the_log_has_no_more_is_said(
         await asyncio.wait_for(over, 30)
     assert [event["event"] for event in listener.events] == ["gap", "end"]
     assert "Kafka has lost results" in listener.events[0]["data"]["error"]
+
+
+async def test_a_job_that_was_stopped(stack: RunningStack, member: str, notifier: tuple[Service, int]) -> None:
+    """A stream has what its file has: results after the place where the job was cut do not count."""
+    _, port = notifier
+    await harness.send_spec(stack.kafka, harness.sealed(member, 10, cancelled=True))
+    await harness.send_results(stack.kafka, harness.results(member, 6))
+    async with listening(port, member) as (first, _):
+
+        async def six() -> bool:
+            return len(first.images) == 6
+
+        await eventually("what was done", six)
+    cut = int(first.events[-1]["id"].split(":")[1]) + 1
+    await harness.send_results(stack.kafka, harness.results(member, 10)[6:])
+    stopped = msgspec.structs.replace(status(member, 6), state=JobState.CANCELLED, cut=cut)
+    await harness.send_status(stack.kafka, stopped)
+    async with listening(port, member) as (listener, over):
+        await asyncio.wait_for(over, 30)
+    assert listener.images == first.images and listener.events[-1]["data"]["state"] == "cancelled"
+    async with listening(port, member, last=listener.events[2]["id"]) as (again, over):
+        await asyncio.wait_for(over, 30)
+    assert again.images == first.images[3:] and len(again.events) == 4
