@@ -161,6 +161,8 @@ async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list
 
 def _webhook(fields: Mapping[str, str]) -> Webhook | None:
     if "webhook" not in fields:
+        if "webhook_filter" in fields:
+            raise BadRequest(400, "webhook_filter needs webhook=URL")
         return None
     return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
 

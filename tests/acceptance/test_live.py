@@ -153,6 +153,8 @@ def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> Non
         (("watch", tmp_path), 2, "--job"),
         (("watch", tmp_path, "--job", "a/b"), 2, "letters"),
         (("watch", __file__, "--job", "a"), 1, "no folder"),
+        (("watch", tmp_path, "--job", "a", "--webhook", "ftp://x"), 2, "http://"),
+        (("submit", tmp_path, "--webhook-filter", "cooldown=5"), 2, "needs --webhook"),
     ]
     for arguments, status, text in wrong:
         ran: Ran = trapstream(*arguments)

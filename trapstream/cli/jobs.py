@@ -19,7 +19,7 @@ from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
-from trapstream.cli.webhooks import read_webhook, webhook_options
+from trapstream.cli.webhooks import read_webhooks, webhook_options
 from trapstream.core import status as statuses
 from trapstream.core import store, verdict, wishes
 from trapstream.core.entries import entry_name
@@ -141,7 +141,7 @@ def submit(
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
         raise click.UsageError("-o needs --wait")
-    hooks = [read_webhook(url, webhook_filter) for url in webhook]
+    hooks = read_webhooks(webhook, webhook_filter)
 
     async def work() -> JobStatus | None:
         spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight, hooks)

@@ -13,7 +13,7 @@ from producer.watch import Watched, WatchError
 from producer.watch import watch as watching
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
-from trapstream.cli.webhooks import read_webhook, webhook_options
+from trapstream.cli.webhooks import read_webhooks, webhook_options
 from trapstream.local import control
 
 
@@ -48,8 +48,7 @@ def watch(
         series_name(series)
     except BadName as error:
         raise click.UsageError(str(error)) from None
-    if webhook is not None:
-        read_webhook(webhook, webhook_filter)
+    read_webhooks([webhook] if webhook is not None else [], webhook_filter)
     place = folder.expanduser().resolve()
     if place.exists() and not place.is_dir():
         raise exits.CommandError(f"{place} is no folder")

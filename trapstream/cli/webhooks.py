@@ -1,6 +1,6 @@
 """--webhook and --webhook-filter, for the verbs that make jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -27,9 +27,11 @@ def webhook_options(multiple: bool) -> Callable[[click.decorators.FC], click.dec
     return add
 
 
-def read_webhook(url: str, words: str) -> Webhook:
-    """The webhook that the options name. UsageError."""
+def read_webhooks(urls: Sequence[str], words: str) -> list[Webhook]:
+    """The webhooks that the options name. UsageError."""
+    if words and not urls:
+        raise click.UsageError("--webhook-filter needs --webhook")
     try:
-        return wishes.webhook(url, words)
+        return [wishes.webhook(url, words) for url in urls]
     except wishes.BadWish as error:
         raise click.UsageError(str(error)) from None

@@ -337,6 +337,7 @@ async def test_who_asks_for_events_is_sent_to_the_notifier(tmp_path: Path) -> No
         async with at.session.get(f"http://127.0.0.1:{at.port}{path}", allow_redirects=False) as answer:
             assert answer.status == 307 and answer.headers["Location"] == f"http://127.0.0.1:7{path}"
         assert (await at.post("job=ridge&webhook=ftp://x"))[0] == 400
+        assert (await at.post("job=ridge&webhook_filter=camera%3DC7"))[0] == 400
         assert (await at.post("job=ridge&webhook=http://x&webhook_filter=a%3Db"))[0] == 400
         assert (await at.post("job=ridge&webhook=http://x&webhook_filter=camera%3DC7"))[0] == 202
     async with door(tmp_path) as at, at.session.get(f"http://127.0.0.1:{at.port}{path}") as answer:
