@@ -11,7 +11,6 @@ import asyncio
 import io
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -29,12 +28,11 @@ from aggregator.read_result import open_result
 from aggregator.verify import disagreements
 from aggregator.verify import verify as verified
 from bench import chaos_model
-from bench.chaos import ChaosError, Stack
+from bench.chaos import ChaosError, Stack, concluded
 from trapstream.core import log, status, store
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
 from trapstream.local import control
-from trapstream.local.state import StackError
 
 WEIGHTS = {"producer": 40, "consumer": 30, "aggregator": 30}
 """How often each kind is killed, in a hundred."""
@@ -254,21 +252,7 @@ def main() -> int:
     plan = Plan(**vars(arguments))
     home = Path(tempfile.mkdtemp(prefix="trapstream-arrivals-"))
     print(f"seed {plan.seed}: {plan.uploads:,} uploads, {plan.kills} kills, home {home}", flush=True)
-    account = None
-    try:
-        account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
-    except* (ChaosError, StackError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        print(f"FAILED: {error}", flush=True)
-    if account is not None:
-        print("\n".join(account.lines()), flush=True)
-    if account is None or not account.well:
-        print(f"logs         {home / 'logs'}", flush=True)
-        return 1
-    shutil.rmtree(home, ignore_errors=True)
-    return 0
+    return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -62,6 +62,17 @@ class Plan:
     """Mean seconds between two kills."""
     consumers: int = 2
     aggregators: int = 2
+
+
+class Outcome(Protocol):
+    """What is left of a run."""
+
+    def lines(self) -> list[str]:
+        """The account for people."""
+
+    @property
+    def well(self) -> bool:
+        """Whether every promise held."""
 
 
 @dataclass
@@ -299,19 +310,23 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
     log.setup(level="error")  # a broker that is away is what this is about
     print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
+    return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
+
+
+def concluded(work: Coroutine[None, None, Outcome], home: Path) -> int:
+    """Does the work and prints its account. Returns the exit status; the home stays where something was wrong."""
     account = None
     try:
-        account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
+        account = asyncio.run(work)
     except* (ChaosError, StackError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         print(f"FAILED: {error}", flush=True)
-    print(f"seed             {plan.seed}")
     if account is not None:
         print("\n".join(account.lines()), flush=True)
     if account is None or not account.well:
-        print(f"logs             {home / 'logs'}", flush=True)
+        print(f"logs: {home / 'logs'}", flush=True)
         return 1
     shutil.rmtree(home, ignore_errors=True)
     return 0
