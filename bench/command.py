@@ -128,7 +128,7 @@ def _scaleout(plan: Plan) -> Steps:
 
 def _verdict(plan: Plan) -> Steps:
     """Slows each stage in turn: is it named, and does what the verdict says come true?"""
-    with bench_stack(plan.work / "verdict", services=("producer", "aggregator")) as stack:
+    with bench_stack(plan.work / "verdict", services=("producer",)) as stack:
         yield predictions.predictions(plan, stack)
 
 
