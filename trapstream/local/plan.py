@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import model_repository
-from trapstream.local import jars, kafka, processes, repository, triton
+from trapstream.local import jars, kafka, processes, repository, triton, tuned
 from trapstream.local.child import Child
 from trapstream.local.health import http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -50,6 +50,8 @@ def recipe(wanted: Wanted) -> Recipe:
     """Kafka, Triton with its models, and the services."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
+        if line := tuned.said(home):
+            progress(line)
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
         server = await asyncio.to_thread(_triton, home, ports, progress)
         services = [service(name, home, ports) for name in wanted.services]
@@ -81,7 +83,7 @@ def _wanted_copies(service: str) -> int:
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, or a copy of one (`consumer-1`), with all it is told."""
     package, _, number = name.partition("-")
-    own = decoding(len(os.sched_getaffinity(0)), _wanted_copies(package)) if package == "consumer" else {}
+    own = _consuming(home) if package == "consumer" else {}
     member = f"{package}-{number or 0}"
     regions = f"{shm_prefix(home)}{package}"
     api = {"TRAPSTREAM_API_PORT": str(ports["api"])} if package == "producer" else {}
@@ -106,6 +108,14 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         ports=(ports[name], *(int(port) for port in api.values())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
+
+
+def _consuming(home: Path) -> dict[str, str]:
+    """What a consumer is told of this machine. What was tuned holds for one consumer alone."""
+    consumers = _wanted_copies("consumer")
+    found = tuned.defaults(home) if consumers == 1 else {}
+    mine = {name: value for name, value in found.items() if name != tuned.INSTANCES}
+    return decoding(len(os.sched_getaffinity(0)), consumers) | mine
 
 
 def decoding(cores: int, consumers: int) -> dict[str, str]:
