@@ -34,7 +34,9 @@ class Alone:
 def decoded(encoded: Sequence[bytes], model: ModelInfo, images: int = REQUEST_IMAGES) -> NDArray[np.uint8]:
     """A request's pixels [n, h, w, 3]: the first images of one shape, as the consumer lays them out."""
     decoder = Decoder(images, 1, "cpu", 200_000_000)
-    found = decoder.decode([Encoded(data, model.image_size, model.stride) for data in encoded[: 4 * images]])
+    found = decoder.decode(
+        [Encoded(data, model.image_size, model.stride, model.fixed, model.stretch) for data in encoded[: 4 * images]]
+    )
     whole = [one.pixels for one in found if not isinstance(one, Permanent)]
     alike = [pixels for pixels in whole if pixels.shape == whole[0].shape]
     return np.stack([alike[number % len(alike)] for number in range(images)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -30,7 +31,7 @@ def overhead(plan: Plan, bench: Bench) -> list[Record]:
     What the decoding costs is measured by itself, on the same images, and taken off.
     """
     model = bench.load_model("free", 0.0)
-    small = Plan(work=plan.work, quick=plan.quick, images=_SIZE, say=plan.say, tell=plan.tell)
+    small = replace(plan, images=_SIZE)
     decoding = stages.decode(small, model)[1]
     sized = Sized(small, bench, model, load.uris(_SIZE, plan.say), "overhead")
     jobs: list[Ran] = []

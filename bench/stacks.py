@@ -13,6 +13,7 @@ import psutil
 import tritonclient.grpc as triton
 
 from bench import timed
+from bench.models import Model
 from producer.submit import cancel, submit
 from trapstream.core import status as statuses
 from trapstream.core import verdict
@@ -189,11 +190,11 @@ class Bench:
 
 @contextlib.contextmanager
 def bench_stack(
-    home: Path, settings: Mapping[str, str] | None = None, services: tuple[str, ...] = SERVICES
+    home: Path, model: Model, settings: Mapping[str, str] | None = None, services: tuple[str, ...] = SERVICES
 ) -> Iterator[Bench]:
-    """A stack of its own, with these settings and the usual ones for the rest; gone afterwards."""
+    """A stack of its own that serves `model`, with these settings and the usual ones for the rest; gone afterwards."""
     home.mkdir(parents=True, exist_ok=True)
-    with environment({"TRAPSTREAM_STATUS_SECONDS": "0.1", **(settings or {})}):
+    with environment({"TRAPSTREAM_STATUS_SECONDS": "0.1", **model.deploy(home), **(settings or {})}):
         stack = control.up(home, lambda _: None, services, passing=True)
     try:
         yield Bench(stack)
