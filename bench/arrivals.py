@@ -28,7 +28,7 @@ from aggregator.read_result import open_result
 from aggregator.verify import disagreements
 from aggregator.verify import verify as verified
 from bench import chaos_model
-from bench.chaos import ChaosError, Stack, concluded
+from bench.chaos import ChaosError, Stack, concluded, set_up
 from trapstream.core import log, status, store
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
@@ -102,7 +102,10 @@ class Account:
 async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Account:
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
-    _set_up(plan, home)
+    chaos_model.write_bundle(home / "bundle")
+    set_up(home, COPIES["consumer"], COPIES["aggregator"])
+    os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
+    os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -121,21 +124,6 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
         await asyncio.to_thread(control.down, home, lambda _: None)
         account.seconds = time.monotonic() - began
     return account
-
-
-def _set_up(plan: Plan, home: Path) -> None:
-    """The environment of the stack: none of the caller's settings."""
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    chaos_model.write_bundle(home / "bundle")
-    os.environ |= {
-        "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
-        "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
-        "TRAPSTREAM_TRITON_INSTANCES": "1",
-        "TRAPSTREAM_LIVE_MODEL": chaos_model.NAME,
-        "TRAPSTREAM_LIVE_PERIOD_SECONDS": str(plan.period),
-    }
 
 
 async def _kill(

@@ -164,7 +164,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     began = time.monotonic()
     model = chaos_model.write_bundle(home / "bundle")
     manifest = chaos_model.write_images(home / "images", plan.images)
-    _set_up(plan, home)
+    set_up(home, plan.consumers, plan.aggregators)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -187,14 +187,14 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     return account
 
 
-def _set_up(plan: Plan, home: Path) -> None:
-    """The environment of the stack: none of the caller's settings."""
+def set_up(home: Path, consumers: int, aggregators: int) -> None:
+    """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
     for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ |= {
         "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(plan.consumers),
-        "TRAPSTREAM_AGGREGATORS": str(plan.aggregators),
+        "TRAPSTREAM_CONSUMERS": str(consumers),
+        "TRAPSTREAM_AGGREGATORS": str(aggregators),
         "TRAPSTREAM_TRITON_INSTANCES": "1",
     }
 
