@@ -19,6 +19,8 @@ from trapstream.models.weights import write_graph
 _DEMONSTRATION = Path(model_repository.__path__[0]) / "demonstration"
 SIZED: tuple[Runtime, ...] = ("onnxruntime", "openvino-bfloat16")
 """What a detector of a usual size is measured with."""
+_SEES_NOTHING = -1e4
+"""Random weights see 300 things or none. None is what most photographs hold."""
 _CLASSES = ("animal", "person", "vehicle")
 
 
@@ -63,7 +65,9 @@ def chosen(home: Path, label: str | None, runtime: Runtime | None) -> Model:
 
 def yolov5s(home: Path) -> Bundle:
     """A YOLOv5s of three classes with random weights for images of 640, kept in the models of `home`."""
-    raw = RawModel(graph=yolov5(width=0.5), family="yolov5", classes=_CLASSES, image_size=640, stride=32)
+    raw = RawModel(
+        graph=yolov5(width=0.5, shift=_SEES_NOTHING), family="yolov5", classes=_CLASSES, image_size=640, stride=32
+    )
     card = Card(
         name="yolov5s-random", version="1", family=raw.family, image_size=640, stride=32, sha256="",
         classes={str(number): name for number, name in enumerate(_CLASSES, start=1)}, source="random weights",

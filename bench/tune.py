@@ -20,8 +20,9 @@ from trapstream.local.plan import decoding
 INSTANCES, DECODERS, THREADS, SLABS, BATCH, FETCHES = tuned.NAMES
 _IMAGES = 50_000
 """In the job of each run: more than a run does."""
-_FILLING = 48
-"""Images done before a rate is taken."""
+_FILLING = 150
+"""Images done before a rate is taken: with large batches the stages hold a hundred, and while they fill up, time goes
+into what is not done yet."""
 _ENOUGH = 150
 """Images that a rate is taken over, if they do not take longer than _MOST_SECONDS: batches end together, so that few
 of them tell little."""

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.search import MARGIN, Found, Setting, rounds, search
@@ -64,7 +64,6 @@ def test_it_does_not_measure_more_often_than_it_may(given: Problem, noise: list[
     assert set(found.best) == set(default)
 
 
-@settings(max_examples=300)
 @given(separable(), noises)
 def test_noise_does_not_choose_what_is_worse_by_more_than_the_noise(given: Problem, noise: list[float]) -> None:
     """What is chosen is, in truth, not slower than the default by more than two measurements may differ."""
