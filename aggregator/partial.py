@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from aggregator import entries, store
@@ -58,7 +58,7 @@ class _Another(Exception):
 
 async def _fold_log(servers: str, spec: JobSpec, opened: store.Store, batch: int, cut: int | None) -> None:
     part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(spec.job))
-    consumer = AIOKafkaConsumer(
+    consumer = kafka.Consumer(
         bootstrap_servers=servers,
         group_id=None,
         enable_auto_commit=False,

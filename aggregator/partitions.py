@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
@@ -26,7 +26,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         """Set once the group has answered for the first time."""
         self.taken: asyncio.Queue[Lease] = asyncio.Queue()
         """Leases that begin."""
-        self.consumer: AIOKafkaConsumer = None
+        self.consumer: kafka.Consumer = None  # type: ignore[assignment]  # until it is started
         self._settings = settings
         self._thread = thread
         self._tasks = tasks
@@ -117,7 +117,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             await patiently(lease, STORE, lambda: lease.with_store(mark), lease.tell_all)
 
 
-async def bounds(consumer: AIOKafkaConsumer, part: TopicPartition) -> tuple[int, int]:
+async def bounds(consumer: kafka.Consumer, part: TopicPartition) -> tuple[int, int]:
     """The first offset of a partition and the one after its last; waits for a broker that is away."""
 
     async def ask() -> tuple[int, int]:

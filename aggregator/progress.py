@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from aggregator.fold import counts
 from trapstream.core.messages import Counts, JobSpec, JobStatus
-from trapstream.core.states import state_of
+from trapstream.core.states import expected, images_of, state_of
 
 WINDOW = 10.0
 """Seconds that the rate looks back."""
@@ -47,11 +47,12 @@ def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
     """The report of a job that has not ended. `now`: seconds since 1970."""
     account = counts(progress.tally)
     rate = progress.rate(now)
-    left = (spec.total if spec.total is not None else spec.images) - account.done
+    left = images_of(spec, account.done) - account.done
     return JobStatus(
         job=spec.job,
         state=state_of(spec, account.done, written=False),
         total=spec.total,
+        images=expected(spec),
         counts=account,
         repeated=progress.repeated,
         rate=round(rate, 1),
@@ -76,6 +77,7 @@ def final_status(
         job=spec.job,
         state=state_of(spec, account.done, written=True),
         total=spec.total,
+        images=expected(spec),
         counts=account,
         repeated=repeated,
         updated=round(now, 3),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from aggregator.lease import Lease
@@ -64,7 +64,7 @@ class Reports:
             future: asyncio.Future[object] = await self._producer.send(topics.STATUS.name, status, job.encode())
             return future
 
-    async def commit(self, consumer: AIOKafkaConsumer) -> None:
+    async def commit(self, consumer: kafka.Consumer) -> None:
         """Tells the group how far we are, for those who measure lag. The stores do not read it."""
         while True:
             await asyncio.sleep(self._settings.commit_seconds)

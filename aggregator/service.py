@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -105,8 +105,8 @@ class Aggregator:
                 self._folding.cancel()
             await _stop(consumer, self._settings.drain_seconds)
 
-    async def _start_consumer(self) -> AIOKafkaConsumer:
-        async def start() -> AIOKafkaConsumer:
+    async def _start_consumer(self) -> kafka.Consumer:
+        async def start() -> kafka.Consumer:
             consumer = kafka.group_consumer(self._settings.kafka, GROUP, self._settings.member)
             self._partitions.consumer = consumer
             consumer.subscribe([topics.DETECTIONS.name], listener=self._partitions)
@@ -121,7 +121,7 @@ class Aggregator:
 
     # From the log into the stores
 
-    async def _intake(self, consumer: AIOKafkaConsumer, stop: asyncio.Event, health: Health) -> None:
+    async def _intake(self, consumer: kafka.Consumer, stop: asyncio.Event, health: Health) -> None:
         most = self._settings.fold_batch
         while not stop.is_set():
             try:
@@ -161,7 +161,7 @@ class Aggregator:
         lease.place = max(lease.place, records[-1].offset + 1)
         return True
 
-    async def _keep_alive(self, consumer: AIOKafkaConsumer, folding: asyncio.Task[None], stop: asyncio.Event) -> None:
+    async def _keep_alive(self, consumer: kafka.Consumer, folding: asyncio.Task[None], stop: asyncio.Event) -> None:
         """Waits for a fold. One that lasts, since its disk refuses, must not cost us our place in the group."""
         while not folding.done() and not stop.is_set():
             await asyncio.wait({folding}, timeout=_ALIVE)
@@ -282,7 +282,7 @@ class Aggregator:
             await asyncio.sleep(self._settings.quiet_seconds / 8)
 
 
-async def _stop(client: kafka.Outbox | AIOKafkaConsumer, seconds: float) -> None:
+async def _stop(client: kafka.Outbox | kafka.Consumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import psutil
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from bench import chaos_model
@@ -288,7 +288,7 @@ def _repaired(home: Path) -> int:
 
 
 async def _dead_letters(servers: str) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+    consumer = kafka.Consumer(bootstrap_servers=servers)
     await consumer.start()
     try:
         part = TopicPartition(topics.DEAD_LETTERS.name, 0)

@@ -39,6 +39,8 @@ from trapstream.models.runtimes import ALL, has_bfloat16
 Steps = Iterator[list[Record]]
 Body = Callable[..., Steps]
 LARGE = (2048, 1536)
+_UNPACED = {"TRAPSTREAM_PUBLISH_AHEAD": "0"}
+"""For publishing alone: nobody takes the references."""
 
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -116,7 +118,7 @@ def measured(body: Body) -> click.Command:
 
 def _publish(plan: Plan) -> Steps:
     """References a second into Kafka."""
-    with bench_stack(plan.work / "publish", plan.model, services=("producer",)) as stack:
+    with bench_stack(plan.work / "publish", plan.model, _UNPACED, services=("producer",)) as stack:
         yield stages.publish(plan, stack)
 
 
@@ -209,7 +211,7 @@ def _all(plan: Plan) -> Steps:
             else [plan.images, replace(plan.images, size=LARGE, count=16)]
         )
         yield from _whole(plan, sizes, stack)
-    with bench_stack(plan.work / "rest", plan.model, services=("producer",)) as stack:
+    with bench_stack(plan.work / "rest", plan.model, _UNPACED, services=("producer",)) as stack:
         yield scaleout.scaleout(plan, stack)
         yield stages.publish(plan, stack)
         yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, stack.kafka, in_process=False)

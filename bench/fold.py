@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from aggregator import entries, store
 from aggregator.finalise import write_result
@@ -220,7 +220,7 @@ async def _aggregator(servers: str, home: Path) -> AsyncIterator[asyncio.subproc
 async def _caught_up(servers: str, child: asyncio.subprocess.Process) -> None:
     """Waits until the aggregator's group has committed the end of every partition."""
     parts = [TopicPartition(topics.DETECTIONS.name, number) for number in range(topics.DETECTIONS.partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=GROUP, enable_auto_commit=False)
+    consumer = kafka.Consumer(bootstrap_servers=servers, group_id=GROUP, enable_auto_commit=False)
     await consumer.start()
     try:
         consumer.assign(parts)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from bench import load
 from bench.plan import Plan
@@ -87,9 +87,9 @@ class _Answer(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def _reading(servers: str, job: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _reading(servers: str, job: str) -> AsyncIterator[kafka.Consumer]:
     """A reader of the results that come from now on, of the partition that the job's go to."""
-    reader = AIOKafkaConsumer(bootstrap_servers=servers, fetch_max_wait_ms=100)
+    reader = kafka.Consumer(bootstrap_servers=servers, fetch_max_wait_ms=100)
     await reader.start()
     try:
         part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(job))

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from bench import load, stages
@@ -14,8 +14,8 @@ from bench.pipeline import Sized
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import Bench, Ran
+from trapstream.core import kafka, topics
 from trapstream.core import status as statuses
-from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
 from trapstream.core.states import ENDED
 
@@ -102,7 +102,7 @@ async def _first(bench: Bench, manifest: Path, model: ModelInfo) -> float:
         topics.DETECTIONS.name: topics.DETECTIONS.partitions,
     }
     parts = [TopicPartition(name, number) for name, count in names.items() for number in range(count)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bench.kafka, fetch_max_wait_ms=50)
+    consumer = kafka.Consumer(bootstrap_servers=bench.kafka, fetch_max_wait_ms=50)
     await consumer.start()
     try:
         consumer.assign(parts)

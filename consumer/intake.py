@@ -4,12 +4,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumer.work import Task
-from trapstream.core import faults, kafka, log, messages, metrics, topics
+from trapstream.core import faults, kafka, lag, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
 from trapstream.core.jobs import JobTable
@@ -32,11 +32,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: AIOKafkaConsumer = kafka.group_consumer(
-            settings.kafka, topics.lane_group(lane), settings.member
-        )
+        self._consumer: kafka.Consumer = kafka.group_consumer(settings.kafka, topics.lane_group(lane), settings.member)
         self._marks: dict[TopicPartition, Watermark] = {}
-        self._committed: dict[TopicPartition, int] = {}
+        self._begins: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, tuple[int, str]] = {}
         self._held: Counter[TopicPartition] = Counter()
         self._generation = 0
         self._progress = asyncio.Event()
@@ -70,9 +69,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def commit(self) -> None:
         """Commits the watermarks that moved. A rebalance in between is no error: the work is done again."""
         moved = {
-            part: mark.position
-            for part, mark in self._marks.items()
-            if mark.position is not None and mark.position != self._committed.get(part)
+            part: place
+            for part in self._marks
+            if (place := self._place(part)) is not None and place != self._committed.get(part)
         }
         metrics.IN_FLIGHT.labels(self.lane).set(self.in_flight)
         if not moved:
@@ -84,6 +83,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             self._committed.update(moved)
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))
+
+    def _place(self, part: TopicPartition) -> tuple[int, str] | None:
+        """What to commit: the watermark, and beside it how many references above it keep nobody busy."""
+        mark = self._marks[part]
+        position = mark.position if mark.position is not None else self._begins.get(part)
+        if position is None:
+            return None
+        return position, lag.aside_note(mark.in_flight - mark.open + self._held[part])
 
     @property
     def in_flight(self) -> int:
@@ -98,6 +105,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._drain(revoked, self._drain_seconds)
         for part in revoked:
             self._marks.pop(part, None)
+            self._begins.pop(part, None)
             self._committed.pop(part, None)
             self._held.pop(part, None)
 
@@ -105,6 +113,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Begins fresh watermarks; reading begins at the committed offsets."""
         self._generation += 1
         self._marks = {part: Watermark() for part in assigned}
+        self._begins.clear()
         self._committed.clear()
         self._held.clear()
         log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
@@ -114,6 +123,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         if mark is None:
             return
         mark.fetched(record.offset)
+        self._begins.setdefault(part, record.offset)
 
         def done() -> None:
             mark.done(record.offset)

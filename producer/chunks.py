@@ -45,8 +45,9 @@ def check(path: Path, spec: JobSpec) -> None:
         raise DamagedManifest("the stored manifest is damaged (its digest is not the job's): submit the job again")
 
 
-def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
-    """The chunk that begins at `cursor`. DamagedManifest if the file is not what was checked."""
+def read(path: Path, spec: JobSpec, cursor: Cursor, most: int = MOST_REFS) -> Chunk:
+    """The chunk of at most `most` references that begins at `cursor`. DamagedManifest if the file is not what was
+    checked."""
     refs: list[bytes] = []
     size, seq = 0, cursor.seq
     try:
@@ -57,7 +58,7 @@ def read(path: Path, spec: JobSpec, cursor: Cursor) -> Chunk:
                 refs.append(messages.encode(reference(spec.job, seq, entry)))
                 seq += 1
                 size += len(line)
-                if len(refs) == MOST_REFS or size >= MOST_BYTES:
+                if len(refs) >= most or size >= MOST_BYTES:
                     break
     except OSError as error:
         raise DamagedManifest(_unreadable(error)) from None

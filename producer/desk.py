@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from producer import cursor
+from producer.pace import Pace
 from producer.publish import counted, publish
 from producer.sender import Sender
-from trapstream.core import log, retry, states
+from trapstream.core import log, retry, states, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
 from trapstream.core.settings import ProducerSettings
@@ -34,11 +35,12 @@ class Desk:
     ) -> None:
         self._settings, self._sender, self._group, self._stop = settings, sender, group, stop
         self._meter = meter
-        meter.held = meter.work  # the rest of the manifest always waits
+        meter.held = meter.work  # while it sends, the rest of the manifest waits; the pace is no work
         self._specs: dict[int, dict[str, JobSpec]] = {}
         self._written: dict[str, JobSpec] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._checking = asyncio.Semaphore(_CHECKS)
+        self._pace = Pace(settings)
         self.published: dict[str, int] = {}
         """Open jobs and how many of their references are acknowledged."""
 
@@ -63,6 +65,14 @@ class Desk:
             task.cancel()
         cursor.remove(self._cursor(job))
 
+    async def run(self) -> None:
+        """Paces the jobs, until cancelled."""
+        await self._pace.run()
+
+    def hold(self, partitions: int) -> None:
+        """This producer has so many of the partitions of `jobs`: that is its part of the lane's room."""
+        self._pace.share = partitions / topics.JOBS.partitions
+
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
         for known in self._specs.values():
@@ -84,6 +94,7 @@ class Desk:
 
     async def drain(self) -> None:
         """Waits for the tasks to end at a chunk, which they do once the service stops."""
+        self._pace.wake()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -112,11 +123,12 @@ class Desk:
                 manifest_path(self._settings.results, spec.job),
                 self._cursor(spec.job),
                 self._sender,
+                self._pace,
                 checkpoint=self._settings.publish_checkpoint,
                 checking=self._checking,
                 stop=self._stop,
                 progress=progress,
+                work=self._meter.work,
             )
 
-        with self._meter.work:
-            await retry.until_back(once, "kafka")
+        await retry.until_back(once, "kafka")

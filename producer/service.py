@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -39,9 +39,10 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
         started.set()
         desk = Desk(settings, sender, group, stop, health.meters.stage("publish"))
         health.details["published"] = desk.published
-        watching = group.create_task(health.meters.watch())
+        background = [group.create_task(health.meters.watch()), group.create_task(desk.run())]
         await _follow(settings, desk, stop, health)
-        watching.cancel()
+        for task in background:
+            task.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -57,6 +58,7 @@ class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
+        self._desk.hold(len(assigned))
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 
@@ -89,7 +91,7 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
         await consumer.stop()
 
 
-async def _joined(settings: ProducerSettings, partitions: _Partitions) -> AIOKafkaConsumer:
+async def _joined(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
     consumer.subscribe([topics.JOBS.name], listener=partitions)
     try:

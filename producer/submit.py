@@ -106,6 +106,7 @@ async def submit(
     lane: Lane,
     model: ModelInfo,
     threshold: float,
+    weight: int = 1,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
@@ -131,6 +132,7 @@ async def submit(
             images=manifest.images,
             manifest_sha256=manifest.sha256,
             created=time.time(),
+            weight=weight,
         )
         await _announce(producer, results, spec, lacking)
     return spec

@@ -6,7 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -105,9 +105,9 @@ class Answers:
                 return True
         return False
 
-    async def _consumer(self, past: tuple[TopicPartition, float] | None) -> AIOKafkaConsumer:
+    async def _consumer(self, past: tuple[TopicPartition, float] | None) -> kafka.Consumer:
         """One at the log's end, or at a moment of one partition's past. Retryable."""
-        consumer = AIOKafkaConsumer(
+        consumer = kafka.Consumer(
             bootstrap_servers=self._servers,
             group_id=None,
             enable_auto_commit=False,
@@ -135,7 +135,7 @@ class Answers:
         return consumer
 
 
-async def _some(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+async def _some(consumer: kafka.Consumer) -> list[ConsumerRecord]:
     try:
         batches = await consumer.getmany(timeout_ms=200)
     except KafkaError as error:

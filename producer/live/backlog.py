@@ -2,12 +2,12 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from producer.live.books import Books
-from trapstream.core import log, metrics, topics
+from trapstream.core import kafka, log, metrics, topics
 from trapstream.core.messages import Lane
 
 _EVERY = 1.0
@@ -30,7 +30,7 @@ class Backlog:
         """Until cancelled."""
         while True:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
-            client = AIOKafkaConsumer(bootstrap_servers=self._servers, group_id=None, enable_auto_commit=False)
+            client = kafka.Consumer(bootstrap_servers=self._servers, group_id=None, enable_auto_commit=False)
             try:
                 await admin.start()
                 await client.start()
@@ -46,7 +46,7 @@ class Backlog:
             await asyncio.sleep(_EVERY)
 
 
-async def _lag(admin: AIOKafkaAdminClient, client: AIOKafkaConsumer) -> int:
+async def _lag(admin: AIOKafkaAdminClient, client: kafka.Consumer) -> int:
     """References of the live lane that no consumer has committed."""
     committed = await admin.list_consumer_group_offsets(topics.lane_group(Lane.LIVE), partitions=_PARTS)
     begins, ends = await client.beginning_offsets(_PARTS), await client.end_offsets(_PARTS)

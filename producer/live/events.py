@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -70,7 +70,7 @@ async def _take(
     await retry.until_back(place, "result store")
 
 
-async def _rest(consumer: AIOKafkaConsumer) -> None:
+async def _rest(consumer: kafka.Consumer) -> None:
     """Reads nothing for a while, since Kafka keeps it well, and stays in the group."""
     held = consumer.assignment()
     consumer.pause(*held)
@@ -78,7 +78,7 @@ async def _rest(consumer: AIOKafkaConsumer) -> None:
     consumer.resume(*(held & consumer.assignment()))
 
 
-async def _commit(consumer: AIOKafkaConsumer, part: TopicPartition, offset: int) -> None:
+async def _commit(consumer: kafka.Consumer, part: TopicPartition, offset: int) -> None:
     try:
         async with asyncio.timeout(5.0):  # aiokafka would try for ever
             await consumer.commit({part: offset})

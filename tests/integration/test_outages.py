@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton_client
+from aiokafka import TopicPartition
 from onnx import TensorProto, helper
 
 from tests import images
@@ -17,6 +18,7 @@ from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
+from trapstream.core import topics
 from trapstream.core.entries import entry_name
 from trapstream.core.messages import Outcome
 from trapstream.core.store import result_path
@@ -126,6 +128,21 @@ async def test_kafka_away(
         assert all(process.runs for process in services.values())
     assert set(found.outcomes.values()) == {Outcome.EMPTY}
     assert path.read_bytes() == expected(spec, list(found.first.values()))
+
+
+async def test_consumers_stop_without_kafka(broker: tuple[Server, str]) -> None:
+    """Kafka killed: a consumer that waits to ask again can be stopped, and whoever stops it goes on."""
+    server, servers = broker
+    await core_kafka.create_topics(servers)
+    consumer = core_kafka.Consumer(bootstrap_servers=servers, retry_backoff_ms=10_000)
+    await consumer.start()
+    part = TopicPartition(topics.DETECTIONS.name, 0)
+    consumer.assign([part])
+    assert await consumer.position(part) == 0
+    assert not await consumer.getmany(timeout_ms=100)  # it has asked, and is not answered yet
+    server.kill()
+    assert not await consumer.getmany(timeout_ms=500)
+    await consumer.stop()
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])

@@ -17,9 +17,10 @@ def note(status: JobStatus, now: float) -> str:
     return ", ".join(parts)
 
 
-def equation(status: JobStatus, images: int) -> list[str]:
+def equation(status: JobStatus) -> list[str]:
     """The account of one job at any time, in the words of `verify`: published = detected + empty + failed."""
     counts = status.counts
+    images = counts.done if status.images is None else status.images
     open_yet = images - counts.done
     first = (
         f"published {images:,}"

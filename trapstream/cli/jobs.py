@@ -48,7 +48,13 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 async def make_job(
-    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, lane: Lane
+    target: Target,
+    sources: tuple[str, ...],
+    name: str | None,
+    model: str,
+    threshold: float,
+    lane: Lane,
+    weight: int = 1,
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     info = bundles.find(target.models, model)
@@ -62,6 +68,7 @@ async def make_job(
             lane=lane,
             model=info,
             threshold=threshold,
+            weight=weight,
             progress=lambda read: report(read, None),
             note=say,
             lacking=target.lacking,
@@ -100,6 +107,13 @@ def _name_of(source: str) -> str:
     show_default=True,
     help="live overtakes bulk.",
 )
+@click.option(
+    "--weight",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Its part of the bulk lane: 3 gets three times the rate of 1.",
+)
 @click.option("--wait", is_flag=True, help="Return when the job has ended.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With --wait: write the result file here.")
 @target_options
@@ -110,6 +124,7 @@ def submit(
     model: str,
     threshold: float,
     lane: str,
+    weight: int,
     wait: bool,
     output: Path | None,
 ) -> None:
@@ -118,7 +133,7 @@ def submit(
         raise click.UsageError("-o needs --wait")
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane))
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 
@@ -137,16 +152,10 @@ def submit(
 def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
     """States, counts, rate and predicted finish of JOB, or of all jobs; while they run, what limits the rate."""
 
-    images: dict[str, int] = {}
-
     async def once() -> list[JobStatus]:
         known = await statuses.read_all(target.kafka)
         if job is not None and job not in known:
             raise exits.NoSuchJob(job)
-        if job is not None and not as_json:
-            spec = (await statuses.read_specs(target.kafka)).get(job)
-            done = known[job].counts.done
-            images[job] = done if spec is None else images_of(spec, done)
         return [known[job]] if job is not None else sorted(known.values(), key=lambda each: each.updated)
 
     async def all_along() -> None:
@@ -165,7 +174,7 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
                 print(msgspec.json.encode(msgspec.to_builtins(row) | {"verdict": found}).decode(), flush=True)
         else:
             Console().print(_table(rows))
-            for line in [line for row in rows if job is not None for line in account.equation(row, images[row.job])]:
+            for line in [line for row in rows if job is not None for line in account.equation(row)]:
                 print(line, flush=True)
             if limits is not None:
                 print(limits.sentence, flush=True)
@@ -188,7 +197,7 @@ def _table(rows: list[JobStatus]) -> Table:
             row.job,
             row.state,
             f"{row.counts.done:,}",
-            "?" if row.total is None else f"{row.total:,}",
+            "?" if row.images is None else f"{row.images:,}",
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",

@@ -110,13 +110,29 @@ class Outbox:
             await asyncio.sleep(every)
 
 
-def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's consumer, which can be stopped while its broker is away."""
+
+    async def stop(self) -> None:
+        """Leaves the group and closes the connections."""
+        try:
+            await super().stop()
+        except asyncio.CancelledError:
+            # aiokafka cancels a fetch that waits for its next attempt, and lets that cancellation out: whoever stops
+            # the client would end without a word. One that is meant for us is counted.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            await self._client.close()
+
+
+def group_consumer(servers: str, group: str, member: str) -> Consumer:
     """A member of a group, not yet started: static id, one assignor, no automatic commit.
 
     aiokafka joins once for each configured assignor, so there is exactly one. The rebalance timeout is longer than
     any drain: a member that drains must not be evicted meanwhile.
     """
-    return AIOKafkaConsumer(
+    return Consumer(
         bootstrap_servers=servers,
         group_id=group,
         group_instance_id=f"{group}-{member}",
@@ -172,8 +188,8 @@ async def follow(
 
     parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
 
-    async def start() -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
-        consumer = AIOKafkaConsumer(
+    async def start() -> tuple[Consumer, dict[TopicPartition, int]]:
+        consumer = Consumer(
             bootstrap_servers=servers,
             group_id=None,
             enable_auto_commit=False,

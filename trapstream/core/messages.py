@@ -25,6 +25,9 @@ JobId = Annotated[str, msgspec.Meta(pattern=JOB_PATTERN)]
 Seq = Annotated[int, msgspec.Meta(ge=0, lt=MOST_IMAGES)]
 
 
+Weight = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
 class Lane(StrEnum):
     """How an image travels."""
 
@@ -157,6 +160,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     """Why it cannot be published, in one line."""
     series: str | None = None
     """The live series that it is a part of: images are added until it is sealed, and only then it has a manifest."""
+    weight: Weight = 1
+    """Its part of the bulk lane, beside the other jobs that are published."""
 
 
 class JobState(StrEnum):
@@ -190,6 +195,9 @@ class JobStatus(Message, frozen=True, kw_only=True):
     job: JobId
     state: JobState
     total: int | None
+    """Known once all references are published."""
+    images: int | None = None
+    """How many it will have; None while a live job is open."""
     counts: Counts
     repeated: int = 0
     """Results that came a second time and were not counted."""

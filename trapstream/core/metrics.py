@@ -5,6 +5,8 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 PUBLISHED = Counter("trapstream_published_total", "References acknowledged by Kafka", ["lane"])
+BACKLOG = Gauge("trapstream_backlog", "References published and not yet answered, while jobs are published", ["lane"])
+BACKLOG_MOST = Gauge("trapstream_backlog_most", "References that may wait for the consumers now", ["lane"])
 IMAGES = Counter("trapstream_images_total", "Images answered", ["lane", "outcome"])
 FAILURES = Counter("trapstream_failures_total", "Images failed", ["reason"])
 STAGE_SECONDS = Histogram("trapstream_stage_seconds", "Time in a stage", ["stage"], buckets=_SECONDS)

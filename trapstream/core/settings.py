@@ -38,6 +38,10 @@ class ProducerSettings(CoreSettings):
 
     publish_checkpoint: int = Field(default=10_000, gt=0)
     """References between two writes of the cursor."""
+    publish_ahead: int = Field(default=128, ge=0)
+    """References of the bulk lane that may always wait for the consumers; 0: no bound."""
+    publish_ahead_seconds: float = Field(default=3.0, gt=0)
+    """And as many as the consumers take in so many seconds: some times their commit_seconds."""
 
     api_host: str = "127.0.0.1"
     """Address that uploads are taken at. Any but a loopback address needs `api_keys`."""

@@ -38,11 +38,17 @@ def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
     return JobState.SEALED if spec.total is not None else JobState.OPEN
 
 
-def images_of(spec: JobSpec, done: int) -> int:
-    """How many images a job has. Nobody knows that of a live job before its seal: those that are done, then."""
+def expected(spec: JobSpec) -> int | None:
+    """How many images a job will have; None for a live job before its seal."""
     if spec.total is not None:
         return spec.total
-    return spec.images if spec.series is None else done
+    return spec.images if spec.series is None else None
+
+
+def images_of(spec: JobSpec, done: int) -> int:
+    """How many images a job has: of an open live job, those that are done."""
+    known = expected(spec)
+    return done if known is None else known
 
 
 def merged(old: JobSpec | None, new: JobSpec) -> JobSpec:

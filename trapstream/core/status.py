@@ -6,6 +6,7 @@ from typing import TypeVar
 from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
+from trapstream.core.states import expected
 
 M = TypeVar("M", JobSpec, JobStatus)
 
@@ -48,4 +49,6 @@ def _decoded(value: bytes, kind: type[M]) -> M | None:
 
 def _first_status(spec: JobSpec) -> JobStatus:
     state = JobState.FAILED if spec.failed else JobState.SEALED if spec.total is not None else JobState.OPEN
-    return JobStatus(job=spec.job, state=state, total=spec.total, counts=Counts(), message=spec.failed)
+    return JobStatus(
+        job=spec.job, state=state, total=spec.total, images=expected(spec), counts=Counts(), message=spec.failed
+    )

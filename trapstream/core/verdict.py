@@ -188,7 +188,7 @@ def judge(load: Load | None) -> Verdict | None:
     if load is None or rate <= 0:
         return None
     could = {stage.name: stage.could for stage in stages if not KINDS[stage.name].holds and stage.could is not None}
-    # Nothing holds the producer back, so it is at work all the time while it publishes, whatever limits.
+    # The producer is paced by the rest: it limits where fetch waits for references, however busy it is.
     at_work = [stage for stage in stages if not KINDS[stage.name].holds and stage.name != "publish"]
     top = max(at_work, key=lambda stage: stage.pressure)
     fold = next((stage for stage in stages if stage.name == "fold" and stage.pressure >= BUSY), None)

@@ -42,7 +42,9 @@ def producer(stack: RunningStack, tmp_path: Path) -> Iterator[Service]:
 
 def a_producer(servers: str, home: Path, member: str) -> AbstractContextManager[Service]:
     """One that is yet to be started. The same member is back in its group at once."""
-    return service("producer", home, servers, member, start=False, publish_checkpoint=str(CHECKPOINT))
+    return service(
+        "producer", home, servers, member, start=False, publish_checkpoint=str(CHECKPOINT), publish_ahead="0"
+    )
 
 
 def cursor_of(home: Path, spec: JobSpec) -> Path:
