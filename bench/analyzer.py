@@ -20,7 +20,6 @@ from trapstream.core.messages import ModelInfo
 
 _COMMAND = "perf_analyzer"
 _PATIENCE = 600.0
-"""Seconds: it repeats its windows until they are stable."""
 
 
 def there() -> bool:
@@ -33,7 +32,8 @@ def closed_loop(
 ) -> float:
     """Images a second with `in_flight` requests of `pixels` [n, h, w, 3] at any time, by perf_analyzer's count.
 
-    `seconds` is the length of a window; there are three at least. BenchError where it fails.
+    Three windows of a third of `seconds`, whether they agree or not: how far runs agree is told by repeating them.
+    BenchError where it fails.
     """
     work.mkdir(parents=True, exist_ok=True)
     data, table = work / "pixels.json", work / "perf_analyzer.csv"
@@ -45,7 +45,8 @@ def closed_loop(
     command = [
         _COMMAND, "-m", entry_of(model), "-u", server, "-i", "grpc", "-b", str(len(pixels)), "-f", str(table),
         "--concurrency-range", str(in_flight), "--shared-memory", "system", "--input-data", str(data),
-        "--shape", f"images:{','.join(map(str, pixels.shape[1:]))}", "--measurement-interval", str(int(1000 * seconds)),
+        "--shape", f"images:{','.join(map(str, pixels.shape[1:]))}", "--stability-percentage", "999",
+        "--measurement-interval", str(int(1000 * seconds / 3)),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     if done.returncode or not table.exists():

@@ -78,7 +78,7 @@ def tune(plan: Plan, bench: Bench) -> list[Record]:
         found = search(trying, default, trials.rate, trials.most, plan.pick(3, 5))
     except ValueError as error:
         raise BenchError(f"there is nothing to tune: {error}; see `trapstream bench pipeline`") from error
-    _keep(plan, found, default)
+    keep(plan, found, default)
     if found.tried == default:
         return [record("tune", f"usual settings, {plan.label}", Runs(trials.usual(default)), "images/s", settings={})]
     return [
@@ -91,7 +91,7 @@ def tune(plan: Plan, bench: Bench) -> list[Record]:
     ]  # fmt: skip
 
 
-def _keep(plan: Plan, found: Found, default: Setting) -> None:
+def keep(plan: Plan, found: Found, default: Setting) -> None:
     """Writes the settings down, or removes older ones where the usual are as good; says which."""
     path = tuned.settings_file(plan.home)
     spread = f"{min(found.ratios):.2f} to {max(found.ratios):.2f}" if found.ratios else ""
