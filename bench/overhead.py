@@ -40,7 +40,7 @@ def overhead(plan: Plan, bench: Bench) -> list[Record]:
         jobs.append(sized.run())
         return 1000 * (sum(jobs[-1].cpu.values()) - decoding.value)
 
-    runs = small.repeat("overhead", once)
+    runs = small.repeat("overhead", once, plan.pick(2, None))
     last = jobs[-1]
     return [
         record(

@@ -51,7 +51,7 @@ def with_damage(plan: Plan, bench: Bench) -> list[Record]:
     uris = load.uris(plan.images, plan.say)
     clean = Sized(plan, bench, plan.model.info, uris, "clean")
     spoiled = load.spoiled(uris, plan.work / "spoiled", 0.01)
-    bad = Sized(plan, bench, plan.model.info, spoiled, "spoiled")
+    bad = Sized(plan, bench, plan.model.info, spoiled, "spoiled", clean.count)
     costs: list[float] = []
 
     def once() -> float:
@@ -88,16 +88,22 @@ def _loop(plan: Plan, listed: Path, threads: int) -> dict[str, float]:
 
 
 class Sized:
-    """Jobs that take about as long as a run should: the first, the warm-up, tells how many images those are."""
+    """Jobs that take about as long as a run should: the first, the warm-up, tells how many images those are, where
+    `count` does not."""
 
-    def __init__(self, plan: Plan, bench: Bench, model: ModelInfo, uris: list[str], name: str) -> None:
+    def __init__(
+        self, plan: Plan, bench: Bench, model: ModelInfo, uris: list[str], name: str, count: int | None = None
+    ) -> None:
         def job(count: int) -> Ran:
             return bench.run(load.write_manifest(plan.work / f"{name}.jsonl", uris, count), model)
 
         self._job: Callable[[int], Ran] = job
-        plan.tell(f"warm-up, {name}", 1)
-        self._count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
+        if count is None:
+            plan.tell(f"warm-up, {name}", 1)
+            count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
+        self.count = count
+        """Images of a job."""
 
     def run(self) -> Ran:
         """One job."""
-        return self._job(self._count)
+        return self._job(self.count)

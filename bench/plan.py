@@ -43,7 +43,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """About how long one run takes."""
-        return self.pick(3.0, 10.0)
+        return self.pick(2.5, 10.0)
 
     def pick(self, quick: T, full: T) -> T:
         """What fits the time that there is."""
