@@ -25,6 +25,7 @@ from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _BATCH = 8
 _MOST_PIXELS = 200_000_000
+_WARM_SECONDS = 240.0
 
 
 class _Work:
@@ -69,19 +70,27 @@ def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int,
     opened = [open_session(graph, 1, kind, PRECISION[runtime]) for _ in range(1 if runtime == RUNTIME else threads)]
     sessions = opened * (threads // len(opened))  # several threads may use one of ONNX Runtime's, but not of OpenVINO's
     work = _Work(paths, seconds)
-    ready = threading.Barrier(threads + 1)
+    ready, alone = threading.Barrier(threads + 1), threading.Lock()
 
     def worker(session: Session) -> None:
-        decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
-        _batch(list(paths[:_BATCH]), decoder, session, model)  # the warm-up
+        try:
+            with alone:  # what is made for the first images is made by one after the other
+                decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
+                _batch(list(paths[:_BATCH]), decoder, session, model)  # the warm-up
+        except BaseException:
+            ready.abort()
+            raise
         ready.wait()
         while batch := work.take():
             work.done(_batch(batch, decoder, session, model))
 
-    workers = [threading.Thread(target=worker, args=(session,)) for session in sessions]
+    workers = [threading.Thread(target=worker, args=(session,), daemon=True) for session in sessions]
     for each in workers:
         each.start()
-    ready.wait()
+    try:
+        ready.wait(_WARM_SECONDS)
+    except threading.BrokenBarrierError:
+        raise SystemExit(f"a thread of the loop failed, or was not warm after {_WARM_SECONDS:.0f} s") from None
     work.begin()
     began, cpu = time.perf_counter(), time.process_time()
     for each in workers:
