@@ -34,6 +34,8 @@ class MissingModels:
         self._again = again
         self._absent = Absent()
         self._any = asyncio.Event()
+        self.images: dict[str, int] = {}
+        """How many images wait for each model that is not served, by its label; also told with the health."""
         self.room = WaitingRoom(
             "model", "model", self._absent, key=_label, again=self._let_go, fail=fail,
             # A reference that comes a second time may be of a job that ended, and whose model is gone for good.
@@ -68,8 +70,10 @@ class MissingModels:
                 images = self.room.count(model.label)
                 if not images or await self._is_served(model):
                     self._absent.back(model)
+                    self.images.pop(model.label, None)
                     metrics.WAITING_FOR_MODEL.remove(model.label)
                 else:
+                    self.images[model.label] = images
                     metrics.WAITING_FOR_MODEL.labels(model.label).set(images)
 
     async def _is_served(self, model: ModelInfo) -> bool:

@@ -77,6 +77,7 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
+        health.details["waiting_for_model"] = self._missing.images
         async with contextlib.AsyncExitStack() as held:
             held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
             await held.enter_async_context(self._fetcher)

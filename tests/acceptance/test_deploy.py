@@ -27,6 +27,9 @@ SECONDS = 2.0
 SURE = 0.5
 """Version 2 keeps no detection below this confidence: so its answers tell it apart."""
 
+PLAIN = ("--runtime", "onnxruntime", "--unchecked")
+"""What is deployed here answers otherwise than its original, on purpose."""
+
 
 def place(home: Path, version: str, change: Any) -> None:
     """A changed copy of the demonstration model, as an import leaves one."""
@@ -144,7 +147,7 @@ def test_another_version_under_load(versions: Command, camera: Camera, scenes: P
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
     first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 4)).out.strip()
-    deploy = versions("model", "deploy", f"{NAME}@2", "--runtime", "onnxruntime")
+    deploy = versions("model", "deploy", f"{NAME}@2", *PLAIN)
     assert deploy.status == 0, deploy.err
     assert f"--model {NAME} means it" in deploy.err
     second = versions("submit", photos(camera, scenes, tmp_path / "second.jsonl", 1)).out.strip()
@@ -173,7 +176,7 @@ def test_a_version_that_does_not_work_changes_nothing(versions: Command, scenes:
     """A graph that Triton refuses, or that fails on its first image: one line says why, nothing of it is left, and the
     old version serves on. Nobody can submit a job for it, nor roll back to it."""
     for version, why in (("3", "Conjure"), ("4", "first image")):
-        refused = versions("model", "deploy", f"{NAME}@{version}", "--runtime", "onnxruntime")
+        refused = versions("model", "deploy", f"{NAME}@{version}", *PLAIN)
         assert refused.status == 1
         assert f"{NAME}@{version} does not load: " in refused.line()
         assert why in refused.line()
@@ -210,18 +213,47 @@ def test_the_runtime_is_chosen_and_what_is_served_is_checked(versions: Command, 
     assert f"{NAME}@2 fails the check" in other.line()
 
 
+def test_a_job_says_that_it_waits_for_its_model(versions: Command, scenes: Path) -> None:
+    """A job whose model is not served says so, and what loads it; deployed, it goes on and is done."""
+    kafka = json.loads(versions("ps", "--json").out)["endpoints"]["kafka"]
+    model = f"{NAME}@2"
+    job = versions("submit", scenes, "--model", model, "--kafka", kafka).out.strip()
+    wait_for("word of it", lambda: versions.status(job)["waits_for_model"] == model)
+    said = versions("status", job).out
+    assert f"waits for its model {model}" in said
+    assert f"trapstream model deploy {model}" in said
+    assert versions("model", "deploy", model, *PLAIN).status == 0
+    wait_for("the job's end", lambda: versions.status(job)["state"] == "completed", 60)
+    assert "waits for" not in versions("status", job).out
+
+
+def test_a_runtime_that_is_named_is_tried(tmp_path: Path) -> None:
+    """One that does not answer as the original does is refused, and what is wrong is said; --unchecked takes it."""
+    command = command_for(tmp_path)
+    place(tmp_path, "2", surer)
+    refused = command("model", "deploy", f"{NAME}@2", "--runtime", "openvino")
+    assert refused.status == 1
+    assert f"{NAME}@2 fails the check: openvino " in refused.line()
+    assert "of the original is missing" in refused.line()
+    assert "--unchecked takes openvino all the same" in refused.line()
+    assert not deployed.deployed_file(tmp_path).exists()
+    assert command("model", "deploy", f"{NAME}@2", "--runtime", "openvino", "--unchecked").status == 0
+    assert command("model", "deploy", f"{NAME}@2", "--runtime", "auto", "--unchecked").status == 2
+    assert {model["version"]: model["runtime"] for model in listed(command)}["2"] == "openvino"
+
+
 def test_without_a_stack_it_is_noted(tmp_path: Path) -> None:
     """A deploy is kept for the next start; a graph that is none is refused at once."""
     command = command_for(tmp_path)
     place(tmp_path, "2", surer)
     place(tmp_path, "3", surer)
     (store.folder(tmp_path, NAME, "3") / store.GRAPH).write_bytes(b"nothing of the kind")
-    noted = command("model", "deploy", f"{NAME}@2", "--runtime", "onnxruntime")
+    noted = command("model", "deploy", f"{NAME}@2", *PLAIN)
     assert noted.status == 0, noted.err
     assert "next start" in noted.line()
     rows = {model["version"]: model for model in listed(command)}
     assert (rows["2"]["state"], rows["2"]["default"], rows["1"]["default"]) == ("deployed", True, False)
-    assert command("model", "deploy", f"{NAME}@3", "--runtime", "onnxruntime").status == 1
+    assert command("model", "deploy", f"{NAME}@3", *PLAIN).status == 1
     assert command("model", "deploy", "yeti").status == 1
     assert command("model", "rollback", NAME).status == 0
     assert default(command) == "1"

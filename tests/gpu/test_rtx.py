@@ -1,10 +1,13 @@
 """The graphs that TensorRT gets, compiled ahead of time by TensorRT for RTX: the same API, parser and layers, no GPU.
 
-`make rtx` installs it and runs this. Its compiler has no implementation of one layer, NMS: the
-tests say so, and compile everything around it.
+`make rtx` installs it and runs this. Its compiler has no implementation of one layer, NMS, and its parser takes no
+Scan: the tests say so, and compile everything else.
 """
 
 import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,14 +15,22 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.unit.test_exports import CASES, known
+from tests.unit.yolov5 import checkpoints
+from tests.unit.yolov5.checkpoints import Maker, Obj
 from trapstream.models import store
+from trapstream.models.complete import complete
+from trapstream.models.half import to_half
 from trapstream.models.plan import PlanError
 from trapstream.models.plan_key import Gpu
 from trapstream.models.profiles import profiles
 from trapstream.models.tensorrt import TensorRT
 from trapstream.models.tensorrt_graph import input_dims, prepare
+from trapstream.models.yolov5.read import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"
+LOOPED = "rtdetr, one image"
+"""Its attention was traced for one image: trapstream/models/batches.py runs it in a loop."""
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +45,23 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     return onnx.load(str(store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
 
 
-def compiled(api: ModuleType, graph: onnx.ModelProto) -> tuple[bytes, list[str]]:
-    """The plan with all profiles of the demonstration model, and the phases that were reported."""
+def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: int = 32) -> tuple[bytes, list[str]]:
+    """The plan with all profiles of a model, and the phases that were reported."""
     phases: list[str] = []
-    shapes = profiles(640, 32, input_dims(graph), 8)
+    shapes = profiles(size, stride, input_dims(graph), 8)
     compiler = TensorRT(api, Gpu("none", (8, 6)))
     plan, _ = compiler.compile(graph.SerializeToString(), shapes, b"", lambda phase, *_: phases.append(phase))
     return plan, phases
+
+
+def answered(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as TensorRT gets it, with its suppression, where it has one, answering two fixed cells."""
+    prepared = prepare(graph)
+    for node in prepared.graph.node:
+        if node.op_type == SUPPRESSION:
+            cells = numpy_helper.from_array(np.asarray([[0, 0, 1], [0, 1, 7]], np.int64))
+            node.CopyFrom(helper.make_node("Constant", [], list(node.output), value=cells))
+    return prepared
 
 
 def test_bytes_must_be_cast_first(api: ModuleType, graph: onnx.ModelProto) -> None:
@@ -51,11 +72,7 @@ def test_bytes_must_be_cast_first(api: ModuleType, graph: onnx.ModelProto) -> No
 
 def test_all_but_the_suppression_compiles(api: ModuleType, graph: onnx.ModelProto) -> None:
     """With its suppression answering two fixed cells, the whole completed graph becomes a plan, step by step."""
-    prepared = prepare(graph)
-    (node,) = [node for node in prepared.graph.node if node.op_type == SUPPRESSION]
-    cells = numpy_helper.from_array(np.asarray([[0, 0, 1], [0, 1, 7]], np.int64))
-    node.CopyFrom(helper.make_node("Constant", [], list(node.output), value=cells))
-    plan, phases = compiled(api, prepared)
+    plan, phases = compiled(api, answered(graph))
     assert len(plan) > 100_000
     assert phases
 
@@ -65,3 +82,32 @@ def test_the_suppression_is_understood_and_not_implemented(api: ModuleType, grap
     (node,) = [node for node in graph.graph.node if node.op_type == SUPPRESSION]
     with pytest.raises(PlanError, match=rf"could not build.*{node.output[0]}.*no runners"):
         compiled(api, prepare(graph))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != LOOPED])
+def test_exports_of_every_family_compile(api: ModuleType, tmp_path: Path, name: str) -> None:
+    """Read, completed and prepared, with the suppression as above."""
+    _, raw = known(tmp_path, name)
+    stride = raw.stride or 32
+    size = max(raw.fixed) if raw.fixed else 96
+    plan, _ = compiled(api, answered(complete(raw)), size, stride)
+    assert len(plan) > 10_000
+
+
+def test_a_loop_over_the_images_is_refused_by_name(api: ModuleType, tmp_path: Path) -> None:
+    """An export whose images had to be put into a loop: the parser does not take Scan with a network inside."""
+    _, raw = known(tmp_path, LOOPED)
+    with pytest.raises(PlanError, match=r"does not take the graph.*operation Scan"):
+        compiled(api, prepare(complete(raw)), 64)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("build", [checkpoints.p6, checkpoints.p5])
+def test_checkpoints_compile(api: ModuleType, tmp_path: Path, build: Callable[..., Obj], precision: str) -> None:
+    """MegaDetector's layout and that of the first releases, in both precisions."""
+    path = checkpoints.write(tmp_path / "m.pt", checkpoints.checkpoint(build(Maker(1))))
+    raw = read_checkpoint(path)
+    if precision == "float16":
+        raw = replace(raw, graph=to_half(raw.graph))
+    plan, _ = compiled(api, answered(complete(raw)), 128, raw.stride or 64)
+    assert len(plan) > 10_000

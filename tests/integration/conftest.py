@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import images
 from trapstream.core.entries import entry_name
 from trapstream.local import control, testing
 from trapstream.local.testing import RunningStack
@@ -43,3 +44,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Ru
 def member() -> str:
     """A name that no other test uses, for groups and jobs on the shared broker."""
     return f"test-{os.urandom(4).hex()}"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A dark image."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
+    return path

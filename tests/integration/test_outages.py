@@ -10,7 +10,6 @@ import tritonclient.grpc.aio as triton_client
 from aiokafka import TopicPartition
 from onnx import TensorProto, helper
 
-from tests import images
 from tests.integration import outages
 from tests.integration.aggregator.harness import expected
 from tests.integration.outages import Server
@@ -39,14 +38,6 @@ async def own_lanes(stack: RunningStack) -> None:
     """What other tests left unread on the shared broker is deleted: it wants a model that this Triton has not."""
     async with clean_lanes(stack.kafka):
         pass
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A dark image."""
-    path = tmp_path / "photo.png"
-    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
-    return path
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import compare, load, plots, report
+from bench import compare, load, plots, report, tensorrt_table
 from bench.records import Book, Record, Runs, record, until_stable
+from trapstream.models.plan_key import Gpu, PlanKey
+from trapstream.models.profiles import profiles
 
 values = st.floats(0.1, 1e6)
 
@@ -121,3 +123,38 @@ def test_a_load_names_images_again_and_again(tmp_path: Path) -> None:
     found = load.spoiled([image.as_uri()], tmp_path / "bad", 0.01)
     assert [uri for uri in found if uri != image.as_uri()] == [found[99]]
     assert load.local(found[99]).read_bytes() != image.read_bytes()
+
+
+def test_the_table_of_a_plan_says_where_it_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a GPU, and without the model: one line, and no table."""
+
+    def missing(_: str) -> None:
+        raise OSError
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    for model, said in (("demonstration", "run this where the GPU is"), ("yeti", "no model yeti here")):
+        assert tensorrt_table.main([model, "--home", str(tmp_path)]) == 1
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert said in err
+
+
+def test_what_is_measured_of_a_plan() -> None:
+    """Each usual shape by the number of its profile, with one image, eight and the most; not the open profile."""
+    made = profiles(1280, 64, (None, None, None, 3), 32)
+    key = PlanKey("m@1", "0", "float16", "11", Gpu("a GPU", (9, 0)), made)
+    found = tensorrt_table.shapes(key)
+    assert len(found) == 3 * (len(made) - 1)
+    assert {shape[0] for _, shape in found} == {1, 8, 32}
+    assert all(made[number].smallest[1:] == shape[1:] == made[number].largest[1:] for number, shape in found)
+
+
+@given(st.floats(0.01, 1e6))
+def test_trtexec_is_read(rate: float) -> None:
+    """Its throughput is found among its lines; where there is none the last line is what the user gets."""
+    said = f"[I] === Performance summary ===\n[I] Throughput: {rate:.4f} qps\n[I] Latency: min = 1 ms"
+    assert tensorrt_table.runs_per_second(said) == pytest.approx(rate, abs=1e-4)
+    with pytest.raises(tensorrt_table.NotMeasuredError, match="Engine could not be loaded"):
+        tensorrt_table.runs_per_second("[I] Starting\n[E] Engine could not be loaded\n")

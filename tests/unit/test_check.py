@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -46,17 +45,6 @@ def served_instead(folder: Path, bundle: Bundle, graph: onnx.ModelProto) -> Bund
     return Bundle(folder, bundle.card)
 
 
-def surer(graph: onnx.ModelProto, times: float) -> onnx.ModelProto:
-    """The same raw graph with all its scores multiplied."""
-    made = onnx.ModelProto()
-    made.CopyFrom(graph)
-    [last] = [node for node in made.graph.node if "scores" in node.output]
-    last.output[list(last.output).index("scores")] = "unscaled"
-    made.graph.initializer.append(numpy_helper.from_array(np.float32(times), "times"))
-    made.graph.node.append(onnx.helper.make_node("Mul", ["unscaled", "times"], ["scores"]))
-    return made
-
-
 def test_a_right_bundle_passes(bundle: Bundle, scenes: list[Picture]) -> None:
     """A completed random YOLOv5 gives its original's answers, above 0.1 and in numbers."""
     report = checked(bundle, scenes)
@@ -79,6 +67,16 @@ def test_half_precision_passes(raw: RawModel, scenes: list[Picture], tmp_path: P
     report = checked(bundles.write(tmp_path, raw, precision="float16"), scenes)
     assert report.agrees, report.rows[0].offending
     assert report.rows[0].worst("confidence")[0] > 0
+    assert report.rows[0].shown
+
+
+def test_a_lower_precision_wants_detections(raw: RawModel, scenes: list[Picture], tmp_path: Path) -> None:
+    """Where next to nothing is above 0.1 the surest are compared, and that is enough for float32 only."""
+    unsure = replace(raw, graph=bundles.surer(raw.graph, 0.09))
+    for precision, shown in (("float32", True), ("float16", False)):
+        report = checked(bundles.write(tmp_path / precision, unsure, precision=precision), scenes)
+        assert (report.agrees, report.rows[0].sure, report.rows[0].shown) == (True, 0, shown)
+        assert report.compared > 5
 
 
 def test_merged_classes_pass(raw: RawModel, scenes: list[Picture], tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ def test_a_wrong_suppression_is_found(
 @pytest.mark.parametrize("times", [1.0, 0.09], ids=["above 0.1", "all below 0.1"])
 def test_a_changed_weight_is_found(raw: RawModel, scenes: list[Picture], tmp_path: Path, times: float) -> None:
     """Also where nothing is above 0.1: the surest are compared, and the report says so."""
-    raw = replace(raw, graph=surer(raw.graph, times))
+    raw = replace(raw, graph=bundles.surer(raw.graph, times))
     right = bundles.write(tmp_path / "right", raw)
     report = checked(right, scenes)
     assert report.agrees

@@ -17,6 +17,14 @@ def note(status: JobStatus, now: float) -> str:
     return ", ".join(parts)
 
 
+def waits(job: str, model: str) -> str:
+    """One line about a job whose model is not served: what loads it, and what ends the wait."""
+    return (
+        f"waits for its model {model}, which is not served: `trapstream model deploy {model}` loads it, "
+        f"`trapstream cancel {job}` ends the wait"
+    )
+
+
 def equation(status: JobStatus) -> list[str]:
     """The account of one job at any time, in the words of `verify`: published = detected + empty + failed."""
     counts = status.counts

@@ -165,17 +165,28 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
             if each.state in ENDED:
                 return
 
+    async def waiting(rows: list[JobStatus]) -> dict[str, str]:
+        """The model that a job waits for, of the jobs that wait for one."""
+        away = await target.waiting()
+        specs = await statuses.read_specs(target.kafka) if away else {}
+        wanted = {row.job: specs[row.job].model.label for row in rows if row.state not in ENDED and row.job in specs}
+        return {each: label for each, label in wanted.items() if label in away}
+
     async def show(rows: list[JobStatus]) -> None:
         running = any(row.state not in ENDED for row in rows)
         limits = verdict.judge(await target.load()) if running else None
+        waits = await waiting(rows) if running else {}
         if as_json:
             for row in rows:
                 found = msgspec.to_builtins(limits) if row.state not in ENDED else None
-                print(msgspec.json.encode(msgspec.to_builtins(row) | {"verdict": found}).decode(), flush=True)
+                more = {"waits_for_model": waits.get(row.job), "verdict": found}
+                print(msgspec.json.encode(msgspec.to_builtins(row) | more).decode(), flush=True)
         else:
-            Console().print(_table(rows))
+            Console().print(_table(rows, waits))
             for line in [line for row in rows if job is not None for line in account.equation(row)]:
                 print(line, flush=True)
+            for each, model in waits.items() if job is not None else ():
+                print(account.waits(each, model), flush=True)
             if limits is not None:
                 print(limits.sentence, flush=True)
 
@@ -190,7 +201,7 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
     asyncio.run(work())
 
 
-def _table(rows: list[JobStatus]) -> Table:
+def _table(rows: list[JobStatus], waits: dict[str, str]) -> Table:
     table = Table("job", "state", "done", "of", "with detections", "empty", "failed", "note", box=None)
     for row in rows:
         table.add_row(
@@ -201,9 +212,13 @@ def _table(rows: list[JobStatus]) -> Table:
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",
-            account.note(row, time.time()),
+            ", ".join(filter(None, (account.note(row, time.time()), _waits(waits.get(row.job))))),
         )
     return table
+
+
+def _waits(model: str | None) -> str:
+    return f"waits for {model}" if model else ""
 
 
 @click.command()

@@ -12,7 +12,7 @@ from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
 from trapstream.local import control
 from trapstream.models import pictures, store
-from trapstream.models.agreement import BOX, CONFIDENCE, FLOOR, TOP
+from trapstream.models.agreement import BOX, CONFIDENCE, ENOUGH, FLOOR, TOP
 from trapstream.models.check import Report, Row, Side, check_bundle
 from trapstream.models.served import NotServed, in_triton
 
@@ -50,6 +50,12 @@ def check(context: Context, name: str, images: Path | None, as_json: bool) -> No
             f"nothing was found in any image, so nothing was compared; give {bundle.label} a folder with --images "
             "that holds what it knows"
         )
+    for row in report.rows:
+        if not row.shown:
+            raise CommandError(
+                f"{row.sure} detections above {FLOOR} are too few to show that {row.side} answers as the original in "
+                f"{row.precision}: {ENOUGH} do; give {bundle.label} a folder with --images that holds what it knows"
+            )
 
 
 def table(report: Report) -> Table:
@@ -77,8 +83,10 @@ def notes(report: Report, skipped: list[str]) -> list[str]:
     """What the table does not say."""
     lines = []
     if report.compared and report.floor < FLOOR:
+        sure = min(row.sure for row in report.rows)
         lines.append(
-            f"no image has a detection above {FLOOR}: nothing was compared there, but the {TOP} surest of each image"
+            f"the images have {sure} detections above {FLOOR}, which is few: the {TOP} surest of each image were "
+            "compared, however unsure they are"
         )
     if skipped:
         lines.append(f"{len(skipped)} files are no images that can be decoded, the first one is {skipped[0]}")
@@ -103,6 +111,7 @@ def _row(row: Row) -> dict[str, object]:
         "side": row.side,
         "precision": row.precision,
         "agrees": row.agrees,
+        "sure": row.sure,
         "box": row.worst("box")[0],
         "confidence": row.worst("confidence")[0],
         "images": {name: asdict(each) for name, each in row.differences.items()},

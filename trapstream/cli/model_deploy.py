@@ -1,5 +1,7 @@
 """`model deploy`: another version for the jobs to come, while others run."""
 
+import itertools
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -8,13 +10,17 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.local import control, deploying, entry
 from trapstream.local.state import Stack
-from trapstream.models import deployed, runtimes, store
+from trapstream.models import deployed, pictures, runtimes, store
+from trapstream.models.check import Picture
 from trapstream.models.deployed import Deployment
 from trapstream.models.original import NoOriginal
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
+from trapstream.models.runtimes import NoRuntime
 from trapstream.models.store import Bundle
 
 AUTO: Literal["auto"] = "auto"
+_MOST = 24
+"""Photographs that a runtime is checked with: they are held in memory, and a large model takes seconds for each."""
 
 
 @click.command()
@@ -24,32 +30,60 @@ AUTO: Literal["auto"] = "auto"
     help="What runs it on a CPU; auto tries all, and takes the fastest that answers as the original does.  "
     "[default: as it was deployed before, else auto]",
 )  # fmt: skip
+@click.option(
+    "--images", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help=f"Photographs to try it with, the first {_MOST} of a folder.  [default: a few drawn scenes]",
+)  # fmt: skip
+@click.option("--unchecked", is_flag=True, help="Take the --runtime that is named as it is, without trying it.")
 @click.pass_obj
-def deploy(context: Context, model: str, runtime: Runtime | Literal["auto"] | None) -> None:
+def deploy(
+    context: Context, model: str, runtime: Runtime | Literal["auto"] | None, images: Path | None, unchecked: bool
+) -> None:
     """Serve this version, and make it the one that jobs get with --model NAME. Without a version: the newest import.
 
     Jobs that are open keep theirs. A version that does not load changes nothing.
     """
+    named = None if runtime == AUTO else runtime
+    if unchecked and (named is None or images is not None):
+        raise click.UsageError("--unchecked goes with a --runtime that is named, and without --images")
     bundle = store.newest(context.home, model)
     known = deployed.read(context.home).of(bundle.card.name).versions.get(bundle.card.version)
-    if runtime is None and known is not None:
+    if runtime is None and images is None and known is not None:
         apply(context, bundle, known)
-    elif runtime is None or runtime == AUTO:
-        apply(context, bundle, Deployment(runtime=_chosen(bundle)))
+    elif named is not None and unchecked:
+        apply(context, bundle, Deployment(runtime=named))
     else:
-        apply(context, bundle, Deployment(runtime=runtime))
+        apply(context, bundle, Deployment(runtime=_tried(bundle, named, images)))
 
 
-def _chosen(bundle: Bundle) -> Runtime:
-    """The fastest runtime that gives the original's answers; says how all of them did. NoRuntime."""
-    say(f"trying what runs {bundle.label} fastest on this machine; --runtime tells it")
+def _tried(bundle: Bundle, named: Runtime | None, images: Path | None) -> Runtime:
+    """The runtime that is named, or the fastest, once it gives the original's answers. Says how all did. NoRuntime."""
+    say(f"trying {named or 'what is fastest'} for {bundle.label} on this machine, and holding it against the original")
+    among, seconds = ((named,), 0.0) if named is not None else (runtimes.ALL, runtimes.SECONDS)
+    anyway = "" if named is None else f"; --unchecked takes {named} all the same"
     try:
-        choice = runtimes.choose(bundle, entry.default_serving().threads)
+        chosen = _photographs(bundle, images) if images is not None else ()
+        choice = runtimes.choose(bundle, entry.default_serving().threads, among, seconds, chosen)
     except NoOriginal as error:
-        say(f"{RUNTIME} runs it, since no other can be checked: {error}")
+        if named not in (None, RUNTIME):
+            raise exits.CommandError(f"{named} cannot be checked: {error}{anyway}") from error
+        say(f"{RUNTIME} runs it, unchecked: {error}")
         return RUNTIME
+    except NoRuntime as error:
+        raise exits.CommandError(f"{error}{anyway}") from error
     say(choice.why)
     return choice.runtime
+
+
+def _photographs(bundle: Bundle, folder: Path) -> list[Picture]:
+    skipped: list[str] = []
+    try:
+        found = list(itertools.islice(pictures.in_folder(bundle.card, folder, skipped), _MOST))
+    except OSError as error:
+        raise exits.CommandError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise exits.CommandError(f"no image in {folder} can be decoded")
+    return found
 
 
 def apply(context: Context, bundle: Bundle, deployment: Deployment) -> None:

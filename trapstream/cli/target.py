@@ -42,6 +42,11 @@ class Target:
         stack = control.running(self.home) if self.home is not None else None
         return await loads.load(stack) if stack is not None else None
 
+    async def waiting(self) -> dict[str, int]:
+        """Images that wait for models of the local stack, by label; none known where another broker was named."""
+        stack = control.running(self.home) if self.home is not None else None
+        return await loads.waiting(stack) if stack is not None else {}
+
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
         source = store.result_path(self.results, ended.job)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from trapstream.core.errors import Retryable, TrapstreamError
@@ -44,7 +44,7 @@ def deploy(
         old = before.of(card.name).default
         noted = before.noted(card.name, card.version, wanted)
         if stack is None:
-            _examine(bundle)
+            _examine(bundle)  # the rest is for the next start: starting.py
         else:
             deployed.write(home, noted)  # 1.
             try:
@@ -52,7 +52,7 @@ def deploy(
             except NotDeployedError:
                 deployed.write(home, found)
                 raise
-        deployed.write(home, noted.chosen(card.name, card.version))  # 4.
+        deployed.write(home, noted.chosen(card.name, card.version, untried=stack is None))  # 4.
     return old
 
 
@@ -91,17 +91,24 @@ async def _serve(
     if served and there == wanted:
         return
     try:
-        async with _said(progress, f"loading {bundle.label}"):
-            await asyncio.to_thread(repository.render, home, bundle, wanted)  # 2.
-            await loading.load(http, name)
-        async with _said(progress, f"warming up {bundle.label}"):
-            await warm(stack.endpoints["triton-grpc"], name, bundle)  # 3.
+        await bring(home, bundle, wanted, stack.endpoints, progress)
     except TrapstreamError as error:
-        await _undo(home, bundle, http, there if served else None)
+        await undo(home, bundle, http, there if served else None)
         raise NotDeployedError(f"{bundle.label} does not load: {error}") from error
 
 
-async def _undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
+async def bring(
+    home: Path, bundle: Bundle, wanted: Deployment, endpoints: Mapping[str, str], progress: Progress
+) -> None:
+    """Steps 2 and 3: Triton loads the bundle, and answers an image. TrapstreamError says why it does not."""
+    async with _said(progress, f"loading {bundle.label}"):
+        name = await asyncio.to_thread(repository.render, home, bundle, wanted)
+        await loading.load(endpoints["triton-http"], name)
+    async with _said(progress, f"warming up {bundle.label}"):
+        await warm(endpoints["triton-grpc"], name, bundle)
+
+
+async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
     """The entry as it was: gone, or served as before."""
     name = repository.folder(home, bundle.label).name
     with contextlib.suppress(Retryable):  # Triton is away: it comes back with what it finds

@@ -1,6 +1,7 @@
-"""How busy the services of a local stack are, asked of each where it tells its health."""
+"""How busy the services of a local stack are, and what they wait for, asked of each where it tells its health."""
 
 import asyncio
+from collections import Counter
 
 import aiohttp
 import msgspec
@@ -15,6 +16,7 @@ _SECONDS = aiohttp.ClientTimeout(total=2)
 class _Told(msgspec.Struct):
     load: Load | None = None
     totals: Totals | None = None
+    waiting_for_model: dict[str, int] = {}
 
 
 async def load(stack: Stack) -> Load | None:
@@ -25,6 +27,14 @@ async def load(stack: Stack) -> Load | None:
 async def totals(stack: Stack) -> dict[str, Totals]:
     """What each service did since its start, by the name of its process. One that does not answer is left out."""
     return {name: told.totals for name, told in (await _ask(stack)).items() if told.totals is not None}
+
+
+async def waiting(stack: Stack) -> dict[str, int]:
+    """How many images wait for each model that Triton does not serve, by its label (name@version)."""
+    found: Counter[str] = Counter()
+    for told in (await _ask(stack)).values():
+        found.update(told.waiting_for_model)
+    return dict(found)
 
 
 async def _ask(stack: Stack) -> dict[str, _Told]:

@@ -5,11 +5,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import model_repository
-from trapstream.local import jars, kafka, processes, repository, triton, tuned
+from trapstream.local import jars, kafka, processes, repository, starting, triton, tuned
 from trapstream.local.child import Child
 from trapstream.local.health import http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -53,9 +53,9 @@ def recipe(wanted: Wanted) -> Recipe:
         if line := tuned.said(home):
             progress(line)
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
-        server = await asyncio.to_thread(_triton, home, ports, progress)
+        detector = await asyncio.to_thread(server, home, ports, progress)
         services = [service(name, home, ports) for name in wanted.services]
-        return (broker, server, *services)
+        return (broker, detector, *services)
 
     return make
 
@@ -153,5 +153,7 @@ async def jars_folder(progress: Progress) -> Path:
     return found
 
 
-def _triton(home: Path, ports: Mapping[str, int], progress: Progress) -> Child:
-    return triton.child(home, repository.prepare(home, progress), ports, shm_prefix(home))
+def server(home: Path, ports: Mapping[str, int], progress: Progress) -> Child:
+    """Triton with the models that are deployed: well once each of them is served, or the one before it. Blocks."""
+    child = triton.child(home, repository.prepare(home, progress), ports, shm_prefix(home))
+    return replace(child, health=starting.settled(child.health, home, endpoints(ports), progress))

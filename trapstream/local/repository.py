@@ -54,9 +54,10 @@ def own_bundle() -> Bundle:
 def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[str, ...]:
     """Makes the repository what a starting stack serves: its own model and the default ones. Blocks.
 
-    The own model is left out where another version of it was deployed, unless TRAPSTREAM_BUNDLE asks for it. What open
-    jobs need beside that, the keeper loads. Returns the entries without which the stack cannot be called up; StackError
-    where they cannot be served. Of others that cannot be, a line says why.
+    The own model is left out where another version of it was deployed, unless TRAPSTREAM_BUNDLE asks for it. What was
+    never tried comes later (starting.py), and what open jobs need beside that, the keeper loads. Returns the entries
+    without which the stack cannot be called up; StackError where they cannot be served. Of others that cannot be, a
+    line says why.
     """
     try:
         own, known = own or own_bundle(), deployed.read(home)
@@ -67,7 +68,7 @@ def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[
     if os.environ.get("TRAPSTREAM_BUNDLE") or own.card.name not in known.models:
         needed = (render(home, own, Deployment()),)
     served = set(needed)
-    for name, version in sorted(known.wanted(())):
+    for name, version in sorted(known.tried()):
         label = f"{name}@{version}"
         try:
             served.add(render(home, store.find(home, label), known.how(name, version)))

@@ -17,8 +17,10 @@ Rows = NDArray[np.float32]
 
 FLOOR = 0.1
 """Detections above this confidence are compared."""
+ENOUGH = 10
+"""Fewer detections above FLOOR, in all images together, show little: then TOP of each image are compared too."""
 TOP = 20
-"""Where no image has a detection above FLOOR, so many of the surest of each image are compared instead."""
+"""So many of the surest of each image."""
 LOWEST = 0.00625
 """Of those too, none below this: the threshold of 0.005, and the largest tolerance there."""
 BOX = 0.001
@@ -68,7 +70,7 @@ class Difference:
 
 
 def floor_for(given: Given, found: Rows) -> float:
-    """The confidence from which the TOP surest detections of an image are compared, where all are below FLOOR."""
+    """The confidence from which the TOP surest detections of an image are compared, where few are above FLOOR."""
     confidences = [LOWEST, *(rows[min(TOP, len(rows)) - 1, 4] for rows in (given.kept, found) if len(rows) > TOP)]
     return float(max(confidences))
 
@@ -80,6 +82,7 @@ def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -
     """
     if not np.isfinite(found).all():
         return Difference(compared=0, expected=0, faults=("it answers with values that are not numbers",))
+    compared, expected = (int((rows[:, 4] > floor).sum()) for rows in (found, given.kept))
     if len(found) >= given.most:
         floor = max(floor, float(found[-1, 4]))  # what is less sure than the last one had no room
     judge = _Judge(given, found, tolerance, floor)
@@ -88,8 +91,8 @@ def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -
     if given.suppressed:
         faults += _overlaps(found[found[:, 4] > floor])
     return Difference(
-        compared=int((found[:, 4] > floor).sum()),
-        expected=int((given.kept[:, 4] > floor).sum()),
+        compared=compared,
+        expected=expected,
         box=judge.box,
         confidence=judge.confidence,
         ties=judge.ties,

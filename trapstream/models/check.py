@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trapstream.models.agreement import CONFIDENCE, FLOOR, Difference, Rows, compare, floor_for
+from trapstream.models.agreement import CONFIDENCE, ENOUGH, FLOOR, Difference, Rows, compare, floor_for
 from trapstream.models.original import NoOriginal, Original, Pixels, open_original, open_session
 
 
@@ -43,6 +43,13 @@ class Row:
     precision: str
     differences: dict[str, Difference]
     """By image."""
+    sure: int
+    """Detections above FLOOR among what was compared."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether there was enough to see: a lower precision can go wrong for a few objects in many."""
+        return self.precision == "float32" or self.sure >= ENOUGH
 
     @property
     def compared(self) -> int:
@@ -70,7 +77,7 @@ class Report:
 
     rows: tuple[Row, ...]
     floor: float
-    """The confidence above which detections were compared; 0 where no image had one above FLOOR."""
+    """The confidence above which detections were compared; 0 where fewer than ENOUGH of some side are above FLOOR."""
 
     @property
     def agrees(self) -> bool:
@@ -110,12 +117,12 @@ def check(original: Original, sides: Sequence[Side], pictures: Iterable[Picture]
                 continue
             above[picture.name] = compare(given, found, tolerance)
             below[picture.name] = compare(given, found, tolerance, floor_for(given, found))
-    some = any(each.compared or each.expected for differences in sure for each in differences.values())
+    counts = [sum(max(each.compared, each.expected) for each in differences.values()) for differences in sure]
     rows = [
-        Row(side.name, side.precision, differences)
-        for side, differences in zip(sides, sure if some else unsure, strict=True)
+        Row(side.name, side.precision, above if count >= ENOUGH else below, count)
+        for side, above, below, count in zip(sides, sure, unsure, counts, strict=True)
     ]
-    return Report(tuple(rows), FLOOR if some else 0.0)
+    return Report(tuple(rows), FLOOR if min(counts, default=0) >= ENOUGH else 0.0)
 
 
 def in_onnxruntime(graph: Path, precision: str) -> Side:

@@ -34,6 +34,8 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     """What jobs get that name no version; None while the first one is not known to work yet."""
     previous: str | None = None
     """The default before this one, for a rollback."""
+    untried: bool = False
+    """Whether the default was noted while no stack was up, and has not answered an image since."""
     versions: dict[str, Deployment] = {}
     """All that were deployed. Those that are not the default are served while an open job needs them."""
 
@@ -58,13 +60,21 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         before = self.of(name)
         return self._with(name, msgspec.structs.replace(before, versions={**before.versions, version: deployment}))
 
-    def chosen(self, name: str, version: str) -> "Deployed":
+    def chosen(self, name: str, version: str, untried: bool = False) -> "Deployed":
         """With this version as the default of its name, and the old default as the one before it."""
         before = self.of(name)
         if before.default == version:
-            return self
+            return self._with(name, msgspec.structs.replace(before, untried=untried))
         versions = {version: Deployment(), **before.versions}
-        return self._with(name, Versions(default=version, previous=before.default, versions=versions))
+        return self._with(name, Versions(default=version, previous=before.default, untried=untried, versions=versions))
+
+    def forgotten(self, name: str) -> "Deployed":
+        """With no default of this name: one that was never tried, and does not work."""
+        return self._with(name, msgspec.structs.replace(self.of(name), default=None, untried=False))
+
+    def tried(self) -> set[tuple[str, str]]:
+        """(name, version) of the defaults that are known to work."""
+        return {(name, each.default) for name, each in self.models.items() if each.default and not each.untried}
 
     def wanted(self, in_use: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """(name, version) of all that must be served: the defaults, and what was deployed and is `in_use` by a job."""

@@ -11,6 +11,7 @@ import onnx
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import classes, known, store
+from trapstream.models.agreement import FLOOR
 from trapstream.models.card import Card
 from trapstream.models.check import check_bundle
 from trapstream.models.complete import PREFIX, complete
@@ -134,11 +135,14 @@ def _checked(bundle: Bundle) -> list[str]:
         if row.offending:
             image, fault = row.offending
             raise ModelImportError(f"the bundle does not answer as the file does ({row.side}, {image}): {fault}")
-    if report.compared:
-        return []
+    photographs = f"`trapstream model check {bundle.label} --images DIR` does it with photographs"
+    if not report.compared:
+        return [f"nothing was found in the drawn scenes of the check, so no answers were compared; {photographs}"]
     return [
-        "nothing was found in the scenes that are drawn for the check, so no answers were compared; `trapstream model "
-        f"check {bundle.label} --images DIR` does it with photographs"
+        f"the drawn scenes of the check show too little of {row.precision} ({row.sure} detections above {FLOOR}); "
+        f"{photographs}"
+        for row in report.rows
+        if not row.shown
     ]
 
 

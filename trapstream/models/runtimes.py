@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from model_repository.templates.cpu import model as served
 from trapstream.core.errors import TrapstreamError
-from trapstream.models.agreement import Rows
-from trapstream.models.check import Row, Side, check, rows_of
+from trapstream.models.agreement import ENOUGH, FLOOR, Rows
+from trapstream.models.check import Picture, Row, Side, check, rows_of
 from trapstream.models.original import Pixels, open_original
 from trapstream.models.pictures import drawn
 from trapstream.models.runtime import PRECISION, Runtime
@@ -25,12 +26,14 @@ SECONDS = 4.0
 """For timing, of all runtimes together; each picture runs twice through each, however long it takes."""
 _TIMED = 3
 """So many of the pictures are timed; all of them are compared."""
+_MOST_SAID = 300
+"""Characters of what a runtime says: some tell their whole stack."""
 _PATIENCE = 900.0
 """Seconds for everything: a large model on few cores takes ten for an image."""
 
 
 class NoRuntime(TrapstreamError):
-    """None of the runtimes passes the check. One line that says what is wrong with each."""
+    """None of those that were tried passes the check. One line that says what is wrong with each."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +66,30 @@ class Choice:
         return f"{self.runtime} runs it{faster}: " + "; ".join(map(_words, self.trials))
 
 
-def choose(bundle: Bundle, threads: int, among: Sequence[Runtime] = ALL, seconds: float = SECONDS) -> Choice:
-    """Times the runtimes on a few drawn scenes, with `threads` threads, and holds each against the bundle's original.
+def choose(
+    bundle: Bundle,
+    threads: int,
+    among: Sequence[Runtime] = ALL,
+    seconds: float = SECONDS,
+    pictures: Sequence[Picture] = (),
+) -> Choice:
+    """Times the runtimes, with `threads` threads, and holds each against the bundle's original.
 
-    They run in a process of their own, by turns, so that the load of the machine is the same for all. Blocks for some
-    seconds, longer for large models. Raises NoRuntime where none passes, NoOriginal where there is nothing to hold them
-    against.
+    On `pictures`, else on a few drawn scenes. They run in a process of their own, by turns, so that the load of the
+    machine is the same for all. Blocks for some seconds, longer for large models. Raises NoRuntime where none passes,
+    NoOriginal where there is nothing to hold them against.
     """
-    pictures = list(drawn(bundle.card))
+    pictures = pictures or list(drawn(bundle.card))
     tried = _in_a_process(bundle.graph, tuple(among), threads, [each.pixels for each in pictures], seconds)
     sides = [_replaying(runtime, bundle, outcome, pictures_of=len(pictures)) for runtime, outcome in tried.items()]
     report = check(open_original(bundle.folder), sides, pictures)
     trials = tuple(
-        _judged(runtime, outcome, row) for (runtime, outcome), row in zip(tried.items(), report.rows, strict=True)
+        judged(runtime, 1 / outcome.seconds if outcome.seconds else 0.0, row, outcome.error)
+        for (runtime, outcome), row in zip(tried.items(), report.rows, strict=True)
     )
     best = fastest(trials)
     if best is None:
-        raise NoRuntime(f"no runtime can serve {bundle.label}: {'; '.join(map(_words, trials))}")
+        raise NoRuntime(f"{bundle.label} fails the check: {'; '.join(map(_words, trials))}")
     return Choice(best.runtime, trials)
 
 
@@ -90,6 +100,15 @@ def fastest(trials: Sequence[Trial]) -> Trial | None:
         if trial.agrees and (best is None or trial.images_per_second > best.images_per_second * MARGIN):
             best = trial
     return best
+
+
+def judged(runtime: Runtime, images_per_second: float, row: Row, error: str = "") -> Trial:
+    """What a check's row says of a runtime. One of lower precision agrees only where there was enough to see."""
+    image, fault = row.offending or ("", "")
+    fault = error or (f"{image}: {fault}" if fault else "")
+    if not fault and PRECISION[runtime] != "float32" and row.sure < ENOUGH:
+        fault = f"{row.sure} detections above {FLOOR} in all images, fewer than {ENOUGH}: too few to show it"
+    return Trial(runtime, images_per_second, not fault, fault)
 
 
 @dataclass(frozen=True)
@@ -113,12 +132,6 @@ def _replaying(runtime: Runtime, bundle: Bundle, outcome: _Outcome, pictures_of:
 
     precision = PRECISION[runtime] if bundle.card.precision == "float32" else bundle.card.precision
     return Side(runtime, precision, answer)
-
-
-def _judged(runtime: Runtime, outcome: _Outcome, row: Row) -> Trial:
-    speed = 1 / outcome.seconds if outcome.seconds else 0.0
-    image, fault = row.offending or ("", "")
-    return Trial(runtime, speed, row.agrees, outcome.error or (f"{image}: {fault}" if fault else ""))
 
 
 def _words(trial: Trial) -> str:
@@ -170,7 +183,8 @@ def _try(
             outcomes[runtime] = _Outcome(answers=tuple(_answer(session, places, image) for image in pictures))
             runs[runtime] = session.run
         except Exception as error:  # whatever it raises, this runtime cannot be used
-            outcomes[runtime] = _Outcome(error=" ".join(str(error).split()) or type(error).__name__)
+            text = " ".join(str(error).split()) or type(error).__name__
+            outcomes[runtime] = _Outcome(error=textwrap.shorten(text, _MOST_SAID, placeholder=" ..."))
     timed = pictures[:_TIMED]
     best = {runtime: [float("inf")] * len(timed) for runtime in runs}
     started, rounds = time.perf_counter(), 0

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests import images
 from tests.acceptance.command import Command
 from tests.integration import outages
 from tests.integration.service import Service, service
@@ -24,14 +22,6 @@ MODEL = ModelInfo(
     name="picky", version="1", sha256="0" * 64, image_size=64, stride=32, classes={"1": "animal"},
     typical_threshold=0.2, conservative_threshold=0.1,
 )  # fmt: skip
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A dark image."""
-    path = tmp_path / "photo.png"
-    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
-    return path
 
 
 def _consumer(stack: RunningStack, home: Path, member: str = "consumer-0") -> AbstractContextManager[Service]:

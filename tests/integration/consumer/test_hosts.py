@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import images
 from tests.integration import outages
 from tests.integration.service import service
 from trapstream.core import kafka
@@ -65,14 +64,6 @@ class Host:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A dark image."""
-    path = tmp_path / "photo.png"
-    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
-    return path
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 import tritonclient.grpc.aio as triton
 
-from tests import images
 from tests.integration import outages
 from tests.integration.consumer.conftest import write_picky
 from tests.integration.producer.helpers import clean_lanes
@@ -30,14 +29,6 @@ async def own_lanes(stack: RunningStack) -> AsyncIterator[None]:
     """Nothing of other tests in the lanes, and nothing left there: it would want a model that is not there."""
     async with clean_lanes(stack.kafka):
         yield
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A dark image."""
-    path = tmp_path / "photo.png"
-    path.write_bytes(images.encode(images.scene(64, 48).point(lambda level: level // 2), "PNG"))
-    return path
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferReques
 from tritonclient.utils import InferenceServerException
 
 import model_repository.demonstration
+from bench import tensorrt_table
 from model_repository.templates.cpu import model as served
 from tests.unit import bundles
 from trapstream.core.entries import entry_name
 from trapstream.local import entry, triton
 from trapstream.local.testing import RunningStack
 from trapstream.models import runtimes
-from trapstream.models.agreement import CONFIDENCE
+from trapstream.models.agreement import CONFIDENCE, ENOUGH
 from trapstream.models.card import read_card
-from trapstream.models.check import check_bundle
+from trapstream.models.check import Row, check_bundle
 from trapstream.models.pictures import drawn
 from trapstream.models.runtime import PRECISION, Runtime
 from trapstream.models.served import NotServed, in_triton
@@ -105,6 +107,13 @@ async def test_the_company_in_a_batch_changes_no_bit(stack: RunningStack, detect
     assert isinstance(together[-1], InferenceServerException)
 
 
+def test_a_plan_is_measured_through_whatever_serves_it(stack: RunningStack, detector: Bundle, runtime: Runtime) -> None:
+    """What bench/tensorrt_table.py asks of Triton it can ask of any: the rate, and how far the answers are."""
+    assert tensorrt_table.through(detector, stack.triton, (2, 96, 128, 3), seconds=0.2) > 0
+    if runtime == "onnxruntime":
+        assert "detections compared" in tensorrt_table.agreement(detector, stack.triton)
+
+
 def test_a_bundle_that_is_not_loaded_is_told(stack: RunningStack, random: Bundle) -> None:
     with pytest.raises(NotServed, match="does not serve random@1"):
         in_triton(stack.triton, random.card)
@@ -153,7 +162,7 @@ def test_a_runtime_that_fails_the_check_is_not_chosen(random: Bundle, tmp_path: 
     """Where the graph is not the original's none is, and the error says what is wrong."""
     other = bundles.write(tmp_path, bundles.random_model(shift=-10))
     (other.folder / "raw.onnx").write_bytes((random.folder / "raw.onnx").read_bytes())
-    with pytest.raises(runtimes.NoRuntime, match=r"no runtime can serve random@1: onnxruntime .* not to be used"):
+    with pytest.raises(runtimes.NoRuntime, match=r"random@1 fails the check: onnxruntime .* not to be used"):
         runtimes.choose(other, threads=1, among=("onnxruntime",), seconds=0.1)
 
 
@@ -174,3 +183,20 @@ def test_a_little_faster_is_not_enough() -> None:
     assert runtimes.fastest(trials) == trials[0]
     assert runtimes.fastest([*trials[:2], runtimes.Trial("openvino-bfloat16", 111, agrees=True)]) != trials[0]
     assert runtimes.fastest(trials[2:]) is None
+
+
+def test_a_lower_precision_is_not_chosen_on_too_little(tmp_path: Path) -> None:
+    """Where next to nothing in the pictures is above 0.1, float32 runs the model, whatever is faster."""
+    raw = bundles.random_model()
+    unsure = bundles.write(tmp_path, replace(raw, graph=bundles.surer(raw.graph, 0.09)))
+    choice = runtimes.choose(unsure, threads=1, seconds=0.1)
+    assert PRECISION[choice.runtime] == "float32"
+    assert [trial.agrees for trial in choice.trials] == [True, True, False]
+
+
+@pytest.mark.parametrize("runtime", runtimes.ALL)
+def test_how_much_is_enough(runtime: Runtime) -> None:
+    """Ten detections above 0.1 show a lower precision, nine do not; float32 needs none."""
+    for sure, agrees in ((ENOUGH, True), (ENOUGH - 1, PRECISION[runtime] == "float32")):
+        trial = runtimes.judged(runtime, 9.0, Row(runtime, PRECISION[runtime], {}, sure))
+        assert (trial.agrees, bool(trial.fault)) == (agrees, not agrees)

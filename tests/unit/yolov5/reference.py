@@ -12,6 +12,12 @@ Array = npt.NDArray[Any]
 
 def predict(model: Obj, image: Array) -> tuple[Array, Array]:
     """Boxes [N, A, 4] and scores [N, A, C] for images [N, 3, H, W]."""
+    found = prediction(model, image)
+    return found[..., :4], found[..., 4:5] * found[..., 5:]
+
+
+def prediction(model: Obj, image: Array) -> Array:
+    """What YOLOv5 calls so: [N, A, 5 + C] of box, objectness and classes."""
     values: list[Array] = []
     before = image.astype(np.float64)
     for layer in model.modules["model"].modules.values():
@@ -115,9 +121,9 @@ def sigmoid(x: Array) -> Array:
     return found
 
 
-def detect(module: Obj, levels: list[Array]) -> tuple[Array, Array]:
+def detect(module: Obj, levels: list[Array]) -> Array:
     """Detect, cell by cell."""
-    boxes, scores = [], []
+    cells = []
     anchors, strides = module.numbers["anchors"].astype(float), module.plain["stride"].astype(float)
     for head, x, anchor, stride in zip(module.modules["m"].modules.values(), levels, anchors, strides, strict=True):
         answer = sigmoid(convolve(head, x))
@@ -128,6 +134,5 @@ def detect(module: Obj, levels: list[Array]) -> tuple[Array, Array]:
                 for column in range(width):
                     t = answer[:, a, :, row, column]
                     x_y = (t[:, :2] * 2 - 0.5 + (column, row)) * stride
-                    boxes.append(np.concatenate([x_y, (t[:, 2:4] * 2) ** 2 * (w, h)], 1))
-                    scores.append(t[:, 4:5] * t[:, 5:])
-    return np.stack(boxes, 1), np.stack(scores, 1)
+                    cells.append(np.concatenate([x_y, (t[:, 2:4] * 2) ** 2 * (w, h), t[:, 4:]], 1))
+    return np.stack(cells, 1)

@@ -14,7 +14,9 @@ from tests.unit.yolov5.checkpoints import Maker, Obj
 from trapstream.models.yolov5.errors import CheckpointError
 from trapstream.models.yolov5.read import read_checkpoint
 
-FIXTURES = Path(__file__).parents[4] / "shared" / "fixtures"
+ORIGINALS = sorted((Path(__file__).parents[4] / "shared" / "fixtures").glob("yolov5-*.pt"))
+"""Checkpoints with the numbers of the original implementation. They lie beside some checkouts only."""
+Array = np.ndarray[Any, Any]
 Run = Callable[[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]
 
 
@@ -80,19 +82,29 @@ def test_the_moving_average_is_taken_where_there_is_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, reference.predict(average, image)[1], atol=1e-4)
 
 
-@pytest.mark.skipif(
-    not FIXTURES.is_dir(), reason="the numbers of the original implementation lie beside the repository"
-)
-def test_the_numbers_of_the_original_implementation() -> None:
+def own(folder: Path) -> tuple[Path, Array, Array]:
+    """A random P6 checkpoint, an image [1, H, W, 3], and its numbers by the plain reference."""
+    built = checkpoints.p6(Maker(6))
+    image = np.random.default_rng(6).integers(0, 256, (1, 64, 192, 3), np.uint8)
+    expected = reference.prediction(built, image.transpose(0, 3, 1, 2) / 255)
+    return checkpoints.write(folder / "m.pt", checkpoints.checkpoint(built)), image, expected
+
+
+def original(path: Path) -> tuple[Path, Array, Array]:
+    """The same of a checkpoint beside the repository, by the original implementation."""
+    given = np.load(path.with_suffix(".npz"))
+    return path, given["image"], given["prediction"]
+
+
+@pytest.mark.parametrize("given", [None, *ORIGINALS], ids=lambda path: path.stem if path else "own")
+def test_each_number_of_a_megadetector_s_layout(given: Path | None, tmp_path: Path) -> None:
     """A P6 checkpoint as MegaDetector's: boxes to 0.001 pixels, objectness and class scores to 0.0001."""
-    graph = read_checkpoint(FIXTURES / "yolov5-p6-random.pt").graph
+    path, image, wanted = original(given) if given else own(tmp_path)
+    graph = read_checkpoint(path).graph
     parts = [node.input[:2] for node in graph.graph.node if node.op_type == "Mul" and node.name.endswith("/score")]
     for name in (name for pair in parts for name in pair):
         graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    given = np.load(FIXTURES / "yolov5-p6-random.npz")
-    image = (given["image"].transpose(0, 3, 1, 2) / 255).astype(np.float32)
-    boxes, scores, *levels = opened(graph)(image)
-    wanted = given["prediction"]
+    boxes, scores, *levels = opened(graph)((image.transpose(0, 3, 1, 2) / 255).astype(np.float32))
     np.testing.assert_allclose(boxes, wanted[..., :4], atol=1e-3)
     flat = [level.reshape(1, -1, level.shape[-1]) for level in levels]
     np.testing.assert_allclose(np.concatenate(flat[::2], 1), wanted[..., 4:5], atol=1e-4)
