@@ -33,7 +33,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
         self._consumer: AIOKafkaConsumer = kafka.group_consumer(
-            settings.kafka, topics.lane_group(lane), settings.member
+            settings.kafka, topics.lane_group(lane), settings.member, kafka.FETCH_WAIT_MS
         )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._begins: dict[TopicPartition, int] = {}

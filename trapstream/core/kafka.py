@@ -17,6 +17,11 @@ from trapstream.core import log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 
 _STOP_SECONDS = 5.0
+FETCH_WAIT_MS = 500
+"""A fetch is answered as soon as there is a message. Where there is none it is asked again after so long, at half a
+millisecond of the broker's processor time each. Whatever else goes over the same connection waits for it meanwhile."""
+_SHORT_WAIT_MS = 100
+"""Of clients that ask for offsets between two fetches."""
 _NEVER = object()
 
 
@@ -144,8 +149,8 @@ class Outbox:
             await asyncio.sleep(every)
 
 
-def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
-    """A member of a group, not yet started: static id, one assignor, no automatic commit.
+def group_consumer(servers: str, group: str, member: str, wait_ms: int = _SHORT_WAIT_MS) -> AIOKafkaConsumer:
+    """A member of a group, not yet started: static id, one assignor, no automatic commit. `wait_ms` of each fetch.
 
     aiokafka joins once for each configured assignor, so there is exactly one. The rebalance timeout is longer than
     any drain: a member that drains must not be evicted meanwhile.
@@ -161,7 +166,7 @@ def group_consumer(servers: str, group: str, member: str) -> AIOKafkaConsumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=1_000,
         max_poll_interval_ms=300_000,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
 
@@ -213,24 +218,31 @@ async def follow(
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
             consumer.assign(parts)
+            consumer.pause(*parts)  # no fetch yet: what is asked would wait for its answer
             await consumer.seek_to_beginning(*parts)
             ends = await consumer.end_offsets(parts)
+            consumer.resume(*parts)
         except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{servers}: {error!r}") from error
         return consumer, ends
 
+    async def is_at_end() -> bool:
+        return all([await consumer.position(part) >= ends[part] for part in parts])
+
     async def read() -> tuple[list[ConsumerRecord], bool]:
         try:
+            waits = caught_up is not None and not caught_up.is_set()
+            if waits and await is_at_end():
+                return [], True
             batches = await consumer.getmany(timeout_ms=200)
             records = [record for batch in batches.values() for record in batch]
-            waits = caught_up is not None and not caught_up.is_set()
-            return records, waits and all([await consumer.position(part) >= ends[part] for part in parts])
+            return records, waits and await is_at_end()
         except KafkaError as error:
             raise Retryable(f"{servers}: {error!r}") from error
 
