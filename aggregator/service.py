@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
+from aggregator.latency import observe
 from aggregator.lease import Lease, Released
 from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
@@ -207,6 +208,7 @@ class Aggregator:
         faults.reach("fold.3")
         # 4. Tell. Killed here: the next owner reports from the store.
         now = time.time()
+        observe(records, self._table.specs, now)
         for job, change in changes.items():
             metrics.FOLDED.inc(change.fresh)
             metrics.REPEATED.inc(change.repeats)

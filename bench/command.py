@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from bench import compare as comparing
-from bench import folding, machine, overhead, pipeline, predictions, report, scaleout, stages
+from bench import folding, live, machine, overhead, pipeline, predictions, report, scaleout, stages
 from bench.load import Images, parse_size
 from bench.plan import Plan, demonstration
 from bench.records import Book, Record
@@ -133,6 +133,12 @@ def _verdict(plan: Plan) -> Steps:
         yield predictions.predictions(plan, stack)
 
 
+def _live(plan: Plan) -> Steps:
+    """Live images beside a backfill: how long they take, what they cost it, and what a flood of them leaves."""
+    with bench_stack(plan.work / "live") as stack:
+        yield live.live(plan, stack, demonstration())
+
+
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; they share them.")
 @click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker. Default: one of its own.")
@@ -150,7 +156,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare and verdict."""
+    """All of it but compare, live and verdict."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole") as stack:
@@ -176,5 +182,5 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
     yield overhead.start(plan, stack)
 
 
-for _body in (_publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _compare, _all):
+for _body in (_publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _live, _compare, _all):
     bench.add_command(measured(_body))

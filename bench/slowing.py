@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,10 +50,12 @@ async def sampled(bench: Bench, manifest: Path, model: ModelInfo, seconds: float
 
 
 @contextlib.asynccontextmanager
-async def trickle(bench: Bench, uri: str, model: ModelInfo, rate: float) -> AsyncIterator[JobSpec]:
+async def trickle(
+    bench: Bench, uris: Sequence[str], model: ModelInfo, rate: float, lane: Lane = Lane.BULK
+) -> AsyncIterator[JobSpec]:
     """A job whose references come at `rate` a second: an open loop, which waits for nobody."""
     spec = JobSpec(
-        job=messages.new_job_id("trickle"), name="trickle", lane=Lane.BULK, model=model, threshold=0.005,
+        job=messages.new_job_id("trickle"), name="trickle", lane=lane, model=model, threshold=0.005,
         images=1_000_000, manifest_sha256="0" * 64, created=time.time(), total=1_000_000,
     )  # fmt: skip
     producer = await kafka.start_producer(bench.kafka)
@@ -62,7 +64,7 @@ async def trickle(bench: Bench, uri: str, model: ModelInfo, rate: float) -> Asyn
         began = time.monotonic()
         for seq in range(spec.images):
             await asyncio.sleep(max(0.0, began + seq / rate - time.monotonic()))
-            ref = ImageRef(job=spec.job, seq=seq, file=f"{seq}.jpg", uri=uri)
+            ref = ImageRef(job=spec.job, seq=seq, file=f"{seq}.jpg", uri=uris[seq % len(uris)])
             await producer.send(topics.lane_topic(spec.lane).name, messages.encode(ref))
 
     await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())

@@ -88,7 +88,7 @@ async def _send(producer: kafka.Outbox, partition: int, records: Records) -> Non
 
 
 def _message(answer: Answer) -> bytes:
-    ref, times = answer.task.ref, answer.task.times
+    ref, spent = answer.task.ref, answer.task.times.spent
     return messages.encode(
         ImageResult(
             job=ref.job,
@@ -97,27 +97,33 @@ def _message(answer: Answer) -> bytes:
             reason=answer.reason,
             entry=msgspec.Raw(answer.entry),
             model=answer.task.spec.model.label,
-            ms=StageTimes(fetch=round(times.fetch, 2), decode=round(times.decode, 2), detect=round(times.detect, 2)),
+            ms=StageTimes(**{stage: round(milliseconds, 2) for stage, milliseconds in spent.items()}),
         )
     )
 
 
 def _count(answer: Answer) -> None:
-    _images(answer.task.lane, answer.outcome).inc()
+    lane, times = answer.task.lane, answer.task.times
+    _images(lane, answer.outcome).inc()
     if answer.outcome is Outcome.FAILED and answer.reason is not None:
         metrics.FAILURES.labels(answer.reason).inc()
-    times = answer.task.times
-    for stage, spent in (("fetch", times.fetch), ("decode", times.decode), ("detect", times.detect)):
-        if spent:
-            _stage(stage).observe(spent / 1000)
+    times.end("emit")
+    for stage, spent in times.spent.items():
+        _stage(lane, stage).observe(spent / 1000)
+    _answered(lane).observe(sum(times.spent.values()) / 1000)
 
 
 @functools.cache
 def _images(lane: Lane, outcome: Outcome) -> Counter:
-    """Looked up once: `labels` costs more than counting does."""
+    """Looked up once, as the others: `labels` costs more than counting does."""
     return metrics.IMAGES.labels(lane, outcome)
 
 
 @functools.cache
-def _stage(name: str) -> Histogram:
-    return metrics.STAGE_SECONDS.labels(name)
+def _stage(lane: Lane, stage: str) -> Histogram:
+    return metrics.STAGE_SECONDS.labels(lane, stage)
+
+
+@functools.cache
+def _answered(lane: Lane) -> Histogram:
+    return metrics.ANSWER_SECONDS.labels(lane)

@@ -15,6 +15,7 @@ from consumer.http_fetch import HttpFetcher
 from consumer.object_fetch import ObjectFetcher
 from trapstream.core import log
 from trapstream.core.errors import Permanent, Reason, TrapstreamError
+from trapstream.core.messages import Lane
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.store import incoming_folder
 
@@ -41,12 +42,13 @@ class Fetcher:
         self._hosts = hosts
         self._roots = real_roots([*settings.roots, incoming_folder(settings.results)])
         self._objects = ObjectFetcher(settings.fetch_seconds, settings.max_bytes)
-        self._threads = ThreadPoolExecutor(settings.fetches, thread_name_prefix="fetch")
+        self._most = settings.fetches * len(Lane)  # neither lane waits for a place that the other's fetches have taken
+        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
         self._web: HttpFetcher | None = None
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        self._web = HttpFetcher(settings.fetches, settings.max_bytes, settings.allow_private_networks)
+        self._web = HttpFetcher(self._most, settings.max_bytes, settings.allow_private_networks)
         return self
 
     async def __aexit__(

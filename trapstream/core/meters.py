@@ -54,6 +54,39 @@ class Span:
         self._inside += change
 
 
+class Joint:
+    """Seconds in which somebody is inside of every one of its parts."""
+
+    def __init__(self, parts: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._began = clock, clock()
+        self._apart = Span(1, clock)
+        """While nobody is inside of some part."""
+        for _ in range(parts):
+            self._apart.begin()
+
+    def part(self) -> Span:
+        """One of its parts."""
+        return _Part(self._apart, self._clock)
+
+    def seconds(self) -> float:
+        """The sum up to now."""
+        return self._clock() - self._began - self._apart.seconds()
+
+
+class _Part(Span):
+    __slots__ = ("_apart",)
+
+    def __init__(self, apart: Span, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock)
+        self._apart = apart
+
+    def _count(self, change: int) -> None:
+        before = self._inside
+        super()._count(change)
+        if bool(before) != bool(self._inside):
+            (self._apart.end if self._inside else self._apart.begin)()
+
+
 class Meter:
     """One stage's work: `with meter.work:` around it, `meter.images` counted up."""
 
