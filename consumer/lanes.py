@@ -54,12 +54,12 @@ class Depth(NamedTuple):
 def depth(instances: int, max_batch: int, batch: int, seconds: float, live: bool) -> Depth:
     """The fewest images that keep `instances` of a model at work, each with batches of at most `max_batch`.
 
-    Twice that is as much as they ever take at once and find next: so it is where images are quick. Where an instance
-    takes longer for them, `seconds` an image, as many as it does in a fixed time: a live image that comes next waits
-    for what is there already. `live` tells whether such images come just now, `batch` how many a client has together.
+    Where images are quick that is two such batches, one at work and one at hand. Where an instance takes longer for
+    them, `seconds` an image, it is as many as it does in a fixed time, in one request if may be: nothing queues then,
+    and the way there and back costs little of that time. A live image that comes next waits for what is there already.
+    `live` tells whether such images come just now, `batch` how many images a client has together.
     """
     time = LIVE_SECONDS if live else QUIET_SECONDS
     most = 2 * max_batch
     each = most if seconds * most <= time else max(1, round(time / seconds))
-    request = (each + 1) // 2 if live else each  # of short work the next request must be there when one ends
-    return Depth(request=min(batch, max_batch, request), in_flight=instances * each)
+    return Depth(request=min(batch, max_batch, each), in_flight=instances * each)
