@@ -23,7 +23,7 @@ from trapstream.core.store import incoming_folder
 
 OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
 WEB_SCHEMES = frozenset({"http", "https"})
-_TOGETHER_SECONDS = 0.002
+_TOGETHER_SECONDS = 0.005
 """Files that are in the page cache take less than this, eight together."""
 _ANSWERS = frozenset({Reason.NOT_FOUND, Reason.NO_PERMISSION, Reason.HTTP_STATUS, Reason.TOO_LARGE, Reason.EMPTY_FILE})
 """What an image fails with at once because its host said so."""

@@ -62,14 +62,20 @@ class Regions:
     def __init__(self) -> None:
         self._mapped: dict[str, tuple[os.stat_result, mmap.mmap]] = {}
 
-    def image(self, place: bytes) -> Array:
-        """The image [H, W, 3], uint8, at `region offset height width`. ValueError for what is no such place.
+    def images(self, places: Iterable[bytes]) -> list[Array]:
+        """The image [H, W, 3], uint8, at each `region offset height width`. ValueError for what is no such place.
 
-        FileNotFoundError where the region is gone: then so is its client.
+        FileNotFoundError where a region is gone: then so is its client.
         """
-        name, offset, height, width = place.decode().split(" ")
-        count = int(height) * int(width) * 3
-        return np.frombuffer(self._map(name), np.uint8, count, int(offset)).reshape(int(height), int(width), 3)
+        maps: dict[str, mmap.mmap] = {}
+        found = []
+        for place in places:
+            name, *numbers = place.decode().split(" ")
+            offset, height, width = map(int, numbers)
+            if name not in maps:
+                maps[name] = self._map(name)
+            found.append(np.frombuffer(maps[name], np.uint8, height * width * 3, offset).reshape(height, width, 3))
+        return found
 
     def _map(self, name: str) -> mmap.mmap:
         if not _REGION.fullmatch(name):
@@ -188,7 +194,7 @@ class TritonPythonModel:
     def _images(self, request: Any) -> Iterable[Array]:
         places = pb.get_input_tensor_by_name(request, PLACES)
         if places is not None:
-            return [self._regions.image(place) for place in places.as_numpy().reshape(-1)]
+            return self._regions.images(places.as_numpy().reshape(-1))
         tensor = pb.get_input_tensor_by_name(request, self._session.input)
         if tensor is None:
             raise ValueError(f"the request has neither {self._session.input} nor {PLACES}")

@@ -30,11 +30,11 @@ def test_an_image_is_read_where_it_lies(region: Path) -> None:
     regions, images = Regions(), _images(1)
     region.write_bytes(images.tobytes())
     for number in range(2):
-        found = regions.image(f"{region.name} {number * images[0].nbytes} 4 6".encode())
+        [found] = regions.images([f"{region.name} {number * images[0].nbytes} 4 6".encode()])
         np.testing.assert_array_equal(found, images[number])
     with region.open("r+b") as file:
         file.write(_images(2).tobytes())
-    np.testing.assert_array_equal(regions.image(f"{region.name} 0 4 6".encode()), _images(2)[0])
+    np.testing.assert_array_equal(regions.images([f"{region.name} 0 4 6".encode()])[0], _images(2)[0])
 
 
 def test_a_new_region_of_an_old_name_is_another(region: Path) -> None:
@@ -43,20 +43,20 @@ def test_a_new_region_of_an_old_name_is_another(region: Path) -> None:
     for seed in (3, 4):
         region.unlink(missing_ok=True)
         region.write_bytes(_images(seed).tobytes())
-        np.testing.assert_array_equal(regions.image(f"{region.name} 0 4 6".encode()), _images(seed)[0])
+        np.testing.assert_array_equal(regions.images([f"{region.name} 0 4 6".encode()])[0], _images(seed)[0])
 
 
 def test_a_region_that_is_gone_says_so(region: Path) -> None:
     """As the server does of its own regions: by that the consumer tells it from a bad image."""
     with pytest.raises(FileNotFoundError, match="shared memory region"):
-        Regions().image(f"{region.name} 0 4 6".encode())
+        Regions().images([f"{region.name} 0 4 6".encode()])
 
 
 @pytest.mark.parametrize("place", ["../etc/passwd 0 1 1", "/etc/passwd 0 1 1", ". 0 1 1", " 0 1 1", "x 0 1", "x", ""])
 def test_what_is_no_place_is_refused(place: str) -> None:
     """No path leads out of the shared memory."""
     with pytest.raises((ValueError, FileNotFoundError)):
-        Regions().image(place.encode())
+        Regions().images([place.encode()])
 
 
 @pytest.mark.parametrize("numbers", ["0 4 13", "100 4 6", "-1 4 6", "1000000 1 1", "0 -4 -6"])
@@ -64,4 +64,4 @@ def test_no_byte_beyond_the_region_is_read(region: Path, numbers: str) -> None:
     """A place that leaves its region is refused."""
     region.write_bytes(_images(5).tobytes())
     with pytest.raises(ValueError):
-        Regions().image(f"{region.name} {numbers}".encode())
+        Regions().images([f"{region.name} {numbers}".encode()])
