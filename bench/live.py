@@ -16,8 +16,9 @@ from bench import load
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.slowing import trickle
-from bench.stacks import Bench, BenchError
+from bench.stacks import FILLING, Bench, BenchError
 from bench.uploads import Answered, offered
+from consumer.lanes import LIVELY_SECONDS
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
@@ -36,9 +37,11 @@ SMALL = 100
 """Images of a small job."""
 BESIDE = 1.5
 """What may come of a large number of images before it."""
+_SMALL_SECONDS = 60.0
+"""So long the one job lasts that a small one is beside; of the large number it is a hundred times as long."""
 _SERIES = "bench"
-_SETTLE = 3.0
-"""Seconds until a change of the load has come through all stages."""
+_SETTLE = LIVELY_SECONDS + 1.0
+"""Seconds until a change of the load has come through all stages, and consumers expect no live image any more."""
 _PATIENCE = 180.0
 
 ALONE, BACKFILLED = "live alone", "beside a backfill"
@@ -62,7 +65,7 @@ def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     for number in range(rounds):
         plan.tell("live images", number + 1)
         asyncio.run(_round(plan, bench, model, found, random.Random(number)))
-    for number in range(rounds):
+    for number in range(plan.pick(0, rounds)):
         plan.tell("a small job", number + 1)
         asyncio.run(_small(plan, bench, model, found))
     return _records(found)
@@ -71,8 +74,8 @@ def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
 async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chance: random.Random) -> None:
     photos, api = load.uris(plan.images, plan.say), bench.stack.endpoints["api"]
     manifest = load.write_manifest(plan.work / "backfill.jsonl", photos, plan.pick(20_000, 100_000))
-    seconds = plan.pick(8.0, 60.0)
-    await offered(api, _SERIES, photos, RATE, 3.0, chance)  # the warm-up: the day's job is made with its first image
+    seconds = plan.pick(6.0, 40.0)
+    await offered(api, _SERIES, photos, RATE, 2.0, chance)  # the warm-up: the day's job is made with its first image
     found.answers[ALONE].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
     async with _progress(bench, await bench.submit(manifest, model)) as backfill:
         await backfill.settled()
@@ -80,13 +83,14 @@ async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chan
         beside = asyncio.create_task(backfill.rate(seconds))
         found.answers[BACKFILLED].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
         with_live = await beside
-        await asyncio.sleep(_SETTLE)
-        without = mean((without, await backfill.rate(seconds / 2)))
+        if not plan.quick:
+            await asyncio.sleep(_SETTLE)
+            without = mean((without, await backfill.rate(seconds / 2)))
         found.values["without"].append(without)
         found.values["with"].append(with_live)
         found.values["kept"].append(with_live / (without - RATE))
         async with trickle(bench, photos, model, FLOOD * without, Lane.LIVE) as spec, _progress(bench, spec) as flood:
-            await asyncio.sleep(_SETTLE)
+            await flood.begun()
             bulk, urgent = await asyncio.gather(backfill.rate(seconds), flood.rate(seconds))
         found.values["share"].append(bulk / (bulk + urgent))
         found.values["flooded"].append(bulk + urgent)
@@ -95,7 +99,8 @@ async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chan
 async def _small(plan: Plan, bench: Bench, model: ModelInfo, found: _Found) -> None:
     photos = load.uris(plan.images, plan.say)
     small = load.write_manifest(plan.work / "small.jsonl", photos, SMALL)
-    for name, images in (("beside one", 3_000), ("behind many", plan.pick(100_000, 1_000_000))):
+    enough = round(_SMALL_SECONDS * found.runs("without").value)
+    for name, images in (("beside one", enough), ("behind many", 100 * enough)):
         before = load.write_manifest(plan.work / "before.jsonl", photos, images)
         async with _progress(bench, await bench.submit(before, model)) as other:
             await other.settled()
@@ -117,10 +122,14 @@ class _Progress:
         self._news.set()
 
     async def settled(self) -> None:
-        """Returns once images are done, and some seconds after."""
-        while not (await self._next()).counts.done:
-            pass
+        """Returns some seconds after it has begun."""
+        await self.begun()
         await asyncio.sleep(_SETTLE)
+
+    async def begun(self) -> None:
+        """Returns once images are done that were not in hand when it came."""
+        while (await self._next()).counts.done < FILLING:
+            pass
 
     async def rate(self, seconds: float) -> float:
         """Images a second from now on."""
@@ -185,9 +194,7 @@ def _records(found: _Found) -> list[Record]:
         runs = Runs(tuple(quantile(loaded, part) / quantile(idle, part) for loaded, idle in pairs))
         made.append(record("live", f"upload to answer {BACKFILLED} / alone, {name}", runs, "x", at_most=most))
     share = 1 - ConsumerSettings.model_fields["live_share"].get_default()
-    small = f"a job of {SMALL}"
-    return [
-        *made,
+    made += [
         record("live", "backfill alone", found.runs("without"), "images/s"),
         record("live", f"backfill with {RATE:g}/s live", found.runs("with"), "images/s"),
         record("live", "backfill with live / alone, less their number", found.runs("kept"), "x", at_least=KEPT),
@@ -196,10 +203,15 @@ def _records(found: _Found) -> list[Record]:
             "live", f"the backfill's part of {share:.0%}, live offered at {FLOOD:g} x",
             Runs(tuple(value / share for value in found.values["share"])), "x", at_least=WITHIN,
         ),
-        record("live", f"{small} beside one other", found.runs("beside one"), "s"),
-        record("live", f"{small} behind a large number", found.runs("behind many"), "s"),
-        record("live", f"{small}, behind / beside", found.runs("behind / beside"), "x", at_most=BESIDE),
     ]  # fmt: skip
+    if found.values["behind / beside"]:
+        small = f"a job of {SMALL}"
+        made += [
+            record("live", f"{small} beside one other", found.runs("beside one"), "s"),
+            record("live", f"{small} behind a large number", found.runs("behind many"), "s"),
+            record("live", f"{small}, behind / beside", found.runs("behind / beside"), "x", at_most=BESIDE),
+        ]
+    return made
 
 
 def quantile(answers: Sequence[Answered], part: float) -> float:

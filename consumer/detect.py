@@ -20,7 +20,7 @@ from consumer.work import Group
 from trapstream.core import log, retry
 from trapstream.core.entries import TRITON_VERSION, entry_name
 from trapstream.core.errors import Permanent, Reason, Retryable
-from trapstream.core.messages import ModelInfo
+from trapstream.core.messages import Lane, ModelInfo
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
@@ -32,6 +32,8 @@ _LIVE_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
 _NOT_SERVED = ("unknown model", "not at ready state")
 """What Triton says of a model that it does not have, or not at the moment. Its status codes do not tell it apart."""
+_PRIORITY = {Lane.LIVE: 1, Lane.BULK: 0}
+"""Triton's: 1 goes first, 0 is the entry's own choice, the last. Strict, but shares say how many of each get there."""
 _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
 
@@ -131,7 +133,7 @@ class Detector:
         """Retryable unless the server answers for a blank image of the group's shape."""
         blank = np.full((1, *group.shape), 114, np.uint8)
         try:
-            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1)
+            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1, _PRIORITY[Lane.LIVE])
         except RefusedError as error:
             raise Retryable(f"the model answers with errors: {error}") from error
 
@@ -139,27 +141,28 @@ class Detector:
         shape = (count, *group.shape)
         offset = group.offset + first * group.image_bytes
         size = count * group.image_bytes
-        model = group.tasks[0].spec.model
+        model, priority = group.tasks[0].spec.model, _PRIORITY[group.tasks[0].lane]
 
         async def call() -> list[Detections]:
             if group.slab.name is None:
-                return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count)
+                return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, priority)
             if await self._takes_places(model):
-                return await self._infer(model, _places(group, first, count), count)
+                return await self._infer(model, _places(group, first, count), count, priority)
             await self._register(group.slab)
             pixels = triton.InferInput(INPUT, list(shape), "UINT8")
             pixels.set_shared_memory(group.slab.name, size, offset)
-            return await self._infer(model, pixels, count)
+            return await self._infer(model, pixels, count, priority)
 
         return await retry.until_back(call, "triton")
 
-    async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int) -> list[Detections]:
+    async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, priority: int) -> list[Detections]:
         try:
             answer = await self._client.infer(
                 entry_name(model.name, model.version),
                 [pixels],
                 model_version=TRITON_VERSION,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
+                priority=priority,
                 client_timeout=_ANSWER_SECONDS,
             )
         except InferenceServerException as error:

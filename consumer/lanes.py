@@ -11,8 +11,11 @@ from trapstream.core.messages import Lane
 
 QUIET_SECONDS = 0.3
 """Work of bulk images that may stand before each instance of a model while no live image comes, ..."""
-LIVE_SECONDS = 0.05
+LIVE_SECONDS = 0.03
 """... and while some do: a live image waits about so long for them."""
+
+LIVELY_SECONDS = 5.0
+"""So long after a live image the next one is expected."""
 
 
 class Shares:

@@ -18,7 +18,7 @@ from consumer.fetch import Fetcher, Postponed, is_file
 from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.junction import Junction
-from consumer.lanes import Depth, Shares
+from consumer.lanes import LIVELY_SECONDS, Depth, Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.missing import MissingModels
 from consumer.served import Served
@@ -36,9 +36,6 @@ from trapstream.core.meters import Joint, Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.verdict import StageTotals
-
-_LIVELY_SECONDS = 10.0
-"""So long after a live image the next one is expected: bulk images make room for it beforehand."""
 
 
 class _Line:
@@ -199,7 +196,7 @@ class Pipeline:
             self._missing.hold([task])
             return False
         if line.intake.lane is Lane.LIVE:
-            self._lively = time.monotonic() + _LIVELY_SECONDS
+            self._lively = time.monotonic() + LIVELY_SECONDS
         task.times.end("wait")
         return True
 

@@ -10,12 +10,16 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from bench import timed
+from consumer.boxes import letterbox
+from consumer.detect import Detector
+from consumer.slabs import Slab
+from consumer.work import Group, Task
 from tests import images
 from tests.integration.outages import publish
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
 from tests.losing import lose
-from tests.unit.values import job_spec
+from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageResult, JobSpec, Lane, ModelInfo
@@ -139,3 +143,30 @@ async def test_a_flood_of_live_images_leaves_bulk_its_share(stack: RunningStack,
     both = sorted(lanes.answers, key=lambda answer: answer.at)[100:500]
     bulk = sum(answer.job == lanes.specs[Lane.BULK].job for answer in both)
     assert abs(bulk / len(both) - 0.2) <= 0.04
+
+
+async def test_a_live_image_goes_before_what_other_consumers_have_at_the_server(
+    stack: RunningStack, member: str
+) -> None:
+    """Of many requests that wait in the server a live one is answered before most, whoever sent them."""
+    async with slow_model(stack, 0.02) as model, Detector(stack.triton, None) as detector:
+        ended: list[Lane] = []
+
+        async def ask(lane: Lane) -> None:
+            slab = Slab(None)
+            slab.hold(4 * 64 * 64 * 3)
+            spec, box = job_spec(job=member, model=model), letterbox(64, 64, 64, 32)
+            tasks = tuple(Task(ref=image_ref(seq), spec=spec, lane=lane, done=lambda: None) for seq in range(4))
+            await detector.detect(Group(slab=slab, offset=0, shape=(64, 64, 3), tasks=tasks, letterboxes=(box,) * 4))
+            ended.append(lane)
+
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(24):
+                asking.create_task(ask(Lane.BULK))
+
+            async def begun() -> bool:
+                return bool(ended)
+
+            await eventually("the first answer", begun, pause=0.01)
+            asking.create_task(ask(Lane.LIVE))
+    assert ended.index(Lane.LIVE) < 20
