@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
+from aggregator.latency import observe
 from aggregator.lease import Lease, Released
 from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
@@ -27,8 +28,8 @@ from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
 
 GROUP = "aggregator"
-_LINGER = 0.05
-"""Seconds that a small batch waits for more: a transaction costs a disk sync, whatever is in it."""
+_LINGER = 0.1
+"""Seconds that a small batch waits for more: each costs a disk sync and a request to Kafka, whatever is in it."""
 _ALIVE = 5.0
 """Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
 
@@ -207,6 +208,7 @@ class Aggregator:
         faults.reach("fold.3")
         # 4. Tell. Killed here: the next owner reports from the store.
         now = time.time()
+        observe(records, self._table.specs, now)
         for job, change in changes.items():
             metrics.FOLDED.inc(change.fresh)
             metrics.REPEATED.inc(change.repeats)

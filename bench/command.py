@@ -14,6 +14,7 @@ from rich.console import Console
 from bench import (
     analyzer,
     folding,
+    live,
     machine,
     models,
     openloop,
@@ -183,6 +184,13 @@ def _verdict(plan: Plan) -> Steps:
         yield predictions.predictions(plan, stack)
 
 
+def _live(plan: Plan) -> Steps:
+    """Live images beside a backfill: how long they take, what they cost it, and what a flood of them leaves."""
+    uploaded = {"TRAPSTREAM_LIVE_MODEL": plan.model.bundle.label}
+    with bench_stack(plan.work / "live", plan.model, uploaded) as stack:
+        yield live.live(plan, stack, plan.model.info)
+
+
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; they share them.")
 @click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker. Default: one of its own.")
@@ -200,7 +208,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare, tune, verdict and yolov5s."""
+    """All of it but compare, live, tune, verdict and yolov5s."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -228,6 +236,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
 
 
 for _body in (
-    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _tune, _compare, _all,
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _tune, _live, _compare, _all,
 ):  # fmt: skip
     bench.add_command(measured(_body))

@@ -59,10 +59,10 @@ class Answers:
         return sum(warm <= at < last for at in self.seen.values()) / max(last - warm, 1e-9)
 
 
-def new_job(model: ModelInfo, images: int) -> JobSpec:
+def new_job(model: ModelInfo, images: int, lane: Lane = Lane.BULK) -> JobSpec:
     """A job whose references somebody else publishes: it is sealed from the start."""
     return JobSpec(
-        job=messages.new_job_id("offered"), name="offered", lane=Lane.BULK, model=model, threshold=0.005,
+        job=messages.new_job_id("offered"), name="offered", lane=lane, model=model, threshold=0.005,
         images=images, manifest_sha256="0" * 64, created=time.time(), total=images,
     )  # fmt: skip
 

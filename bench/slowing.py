@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bench import load, openloop
 from bench.stacks import Bench, Ran
 from trapstream.core import kafka, messages, topics
-from trapstream.core.messages import JobSpec, ModelInfo
+from trapstream.core.messages import JobSpec, Lane, ModelInfo
 
 
 @contextlib.contextmanager
@@ -50,12 +50,14 @@ async def sampled(bench: Bench, manifest: Path, model: ModelInfo, seconds: float
 
 
 @contextlib.asynccontextmanager
-async def trickle(bench: Bench, uri: str, model: ModelInfo, rate: float) -> AsyncIterator[JobSpec]:
+async def trickle(
+    bench: Bench, uris: Sequence[str], model: ModelInfo, rate: float, lane: Lane = Lane.BULK
+) -> AsyncIterator[JobSpec]:
     """A job whose references come at `rate` a second: an open loop, which waits for nobody."""
-    spec = openloop.new_job(model, 1_000_000)
+    spec = openloop.new_job(model, 1_000_000, lane)
     producer = await kafka.start_producer(bench.kafka)
     await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())
-    sending = asyncio.create_task(openloop.offer(producer, spec, [uri], rate, 1, time.monotonic()))
+    sending = asyncio.create_task(openloop.offer(producer, spec, uris, rate, 1, time.monotonic()))
     try:
         yield spec
     finally:

@@ -1,14 +1,16 @@
 """Intake: one lane's references from Kafka, their watermarks, and the commits."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection
 
+import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from consumer.work import Task
+from consumer.work import Task, Times
 from trapstream.core import faults, kafka, lag, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
@@ -27,12 +29,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
         self.lane = lane
         self.channel: Channel[Task] = Channel(settings.batch)
-        self.arrived = asyncio.Event()
-        """Set whenever a task went into the channel; the merger clears it."""
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: kafka.Consumer = kafka.group_consumer(settings.kafka, topics.lane_group(lane), settings.member)
+        self._consumer = kafka.group_consumer(
+            settings.kafka, topics.lane_group(lane), settings.member, kafka.FETCH_WAIT_MS
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._begins: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, tuple[int, str]] = {}
@@ -151,8 +153,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         if spec.cancelled:
             done()
             return
-        await self.channel.send(Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold))
-        self.arrived.set()
+        arrived = record.timestamp / 1000 if ref.arrived is msgspec.UNSET else ref.arrived
+        times = Times({"wait": max(0.0, 1000 * (time.time() - arrived))})
+        task = Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold, times=times)
+        await self.channel.send(task)
 
     async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
         def busy(part: TopicPartition) -> bool:

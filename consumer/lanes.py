@@ -1,33 +1,68 @@
-"""Reserved shares: which lane's image goes next. Pure.
+"""Reserved shares: which lane's images go next, and how deep they queue at the detector. Pure.
 
-Triton's own priorities are strict, so steady live traffic would starve a backfill. Stride scheduling (Waldspurger and
-Weihl, 1995) gives each lane its share while both have work, and all of it to one while the other is idle.
+Triton's own priorities are strict, so steady live traffic would starve a backfill. Start-time fair queueing (Goyal,
+Vin and Cheng, 1996) gives each lane its share while both have work, and all of it to one while the other is idle.
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from trapstream.core.messages import Lane
 
+QUIET_SECONDS = 0.3
+"""Work of bulk images that may stand before each instance of a model while no live image comes, ..."""
+LIVE_SECONDS = 0.03
+"""... and while some do: a live image waits about so long for them."""
+
+LIVELY_SECONDS = 5.0
+"""So long after a live image the next one is expected."""
+
 
 class Shares:
-    """The order of lanes under contention. A lane that was idle has saved nothing up."""
+    """The order of lanes under contention. A lane that was idle has next to nothing saved up."""
 
-    def __init__(self, live: float) -> None:
+    def __init__(self, live: float, memory: int = 0) -> None:
+        """`live`: its share. `memory`: so many images may be owed to a lane that had none for a moment."""
         if not 0 < live < 1:
             raise ValueError("the live lane's share is between 0 and 1")
         self._stride = {Lane.LIVE: 1 / live, Lane.BULK: 1 / (1 - live)}
+        self._memory = memory
         self._passed = dict.fromkeys(Lane, 0.0)
-        self._idle: set[Lane] = set(Lane)
+        self._now = 0.0
+        """What the lane that was served last had passed before: a lane that comes back begins here."""
 
     def choose(self, ready: Collection[Lane]) -> Lane:
         """The lane to serve, of those that have an image. ValueError if none has."""
         if not ready:
             raise ValueError("no lane has an image")
-        now = min((self._passed[lane] for lane in Lane if lane not in self._idle), default=0.0)
         for lane in ready:
-            if lane in self._idle:
-                self._passed[lane] = max(self._passed[lane], now)
-        self._idle = set(Lane) - set(ready)
-        chosen = min(ready, key=lambda lane: (self._passed[lane], lane is Lane.BULK))
-        self._passed[chosen] += self._stride[chosen]
-        return chosen
+            self._passed[lane] = max(self._passed[lane], self._now - self._memory * self._stride[lane])
+        return min(ready, key=lambda lane: (self._passed[lane], lane is Lane.BULK))
+
+    def charge(self, lane: Lane, images: int) -> None:
+        """So many images of the lane that was chosen were served."""
+        self._now = max(self._now, self._passed[lane])
+        self._passed[lane] += images * self._stride[lane]
+
+
+class Depth(NamedTuple):
+    """How a model's images go to the server."""
+
+    request: int
+    """The most images in a request."""
+    in_flight: int
+    """Images that may be there at once, over all instances."""
+
+
+def depth(instances: int, max_batch: int, batch: int, seconds: float, live: bool) -> Depth:
+    """The fewest images that keep `instances` of a model at work, each with batches of at most `max_batch`.
+
+    Where images are quick that is two such batches, one at work and one at hand. Where an instance takes longer for
+    them, `seconds` an image, it is as many as it does in a fixed time, in one request if may be: nothing queues then,
+    and the way there and back costs little of that time. A live image that comes next waits for what is there already.
+    `live` tells whether such images come just now, `batch` how many images a client has together.
+    """
+    time = LIVE_SECONDS if live else QUIET_SECONDS
+    most = 2 * max_batch
+    each = most if seconds * most <= time else max(1, round(time / seconds))
+    return Depth(request=min(batch, max_batch, each), in_flight=instances * each)

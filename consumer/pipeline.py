@@ -2,20 +2,23 @@
 
 import asyncio
 import contextlib
-import functools
+import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from consumer import boxes, shot
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
-from consumer.fetch import Fetcher, Postponed
+from consumer.fetch import Fetcher, Postponed, is_file
 from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
-from consumer.lanes import Shares
+from consumer.junction import Junction
+from consumer.lanes import LIVELY_SECONDS, Depth, Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.missing import MissingModels
 from consumer.served import Served
@@ -29,10 +32,23 @@ from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane, Outcome
-from trapstream.core.meters import Meters
+from trapstream.core.meters import Joint, Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.verdict import StageTotals
+
+
+class _Line:
+    """What one lane has for itself: it waits for no image of the other."""
+
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
+        self.intake = Intake(lane, settings, jobs, producer)
+        self.to_fetch: Channel[Task] = Channel(1)
+        self.to_read: Channel[list[Task]] = Channel(1)
+        """Local files, which are read some together."""
+        self.to_emit: Channel[Answer] = Channel(1024)
+        self.at_detector: Counter[str] = Counter()
+        """Images by model."""
 
 
 class Pipeline:
@@ -43,21 +59,19 @@ class Pipeline:
         self._producer = producer
         self._jobs = jobs
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
-        self.intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
-        self._shares = Shares(settings.live_share)
-        self._arrived = asyncio.Event()
-        for intake in self.intakes.values():
-            intake.arrived = self._arrived
-        self._to_fetch: Channel[Task] = Channel(1)
-        self._to_decode: Channel[Fetched] = Channel(settings.batch)
-        self._to_detect: Channel[Group] = Channel(settings.slabs)
-        self._to_emit: Channel[Answer] = Channel(1024)
+        self._lines = {lane: _Line(lane, settings, jobs, producer) for lane in Lane}
+        self._roomy = asyncio.Event()
+        shares = partial(Shares, settings.live_share, memory=settings.batch)
+        self._to_decode: Junction[Fetched] = Junction(shares(), settings.batch, lambda _: 1)
+        self._to_detect: Junction[Group] = Junction(shares(), settings.slabs, lambda group: len(group.tasks))
+        self._lively = -math.inf
+        """Until when live images are held to come again, by the monotonic clock."""
         self._slabs = SlabPool(settings.slabs, prefix)
         self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
         self._fetcher = Fetcher(settings, self._hosts)
         self._room = WaitingRoom(
             "host", "fetch host", self._hosts, key=lambda task: host_of(task.ref.uri) or "",
-            again=self._to_fetch.send, fail=self._fail, unwanted=self._is_cancelled, changed=self._arrived.set,
+            again=self._again, fail=self._fail, unwanted=self._is_cancelled, changed=self._roomy.set,
         )  # fmt: skip
         self._detector = Detector(settings.triton, prefix)
         self._served = Served(settings.triton)
@@ -66,68 +80,101 @@ class Pipeline:
         self._decoding = meters.stage("decode", settings.decoders)
         self._laying = meters.stage("slabs", settings.slabs)
         self._emitting = meters.stage("emit")
-        self._emitting.held = self._to_emit.full
+        for line in self._lines.values():
+            line.to_emit.full = self._emitting.held
         meters.add("detect", self._served.totals)
         meters.add("consumer", self._own_totals)
-        meters.starved = self._to_fetch.empty.seconds
+        starved = Joint(2 * len(Lane))
+        for line in self._lines.values():
+            line.to_fetch.empty, line.to_read.empty = starved.part(), starved.part()
+        meters.starved = starved.seconds
         self._missing = MissingModels(
             self._detector, EndedJobs(settings.kafka),
-            again=self._to_fetch.send, fail=self._fail, cancelled=self._is_cancelled, changed=self._arrived.set,
+            again=self._again, fail=self._fail, cancelled=self._is_cancelled, changed=self._roomy.set,
         )  # fmt: skip
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
         health.details["waiting_for_model"] = self._missing.images
+        intakes = [line.intake for line in self._lines.values()]
         async with contextlib.AsyncExitStack() as held:
             held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
             await held.enter_async_context(self._fetcher)
             await held.enter_async_context(self._detector)
             stages = await held.enter_async_context(asyncio.TaskGroup())
-            running = [stages.create_task(self._merge()), stages.create_task(self._watch())]
-            watches = (self._detector.watch(), self._producer.watch(), self._served.watch(), self._meters.watch())
-            running += [stages.create_task(body) for body in (self._room.run(), self._missing.run(), *watches)]
-            running += [stages.create_task(self._fetch()) for _ in range(self._settings.fetches)]
-            running += [stages.create_task(self._decode()) for _ in range(self._settings.decoders)]
-            running += [stages.create_task(self._detect()) for _ in range(2 * self._settings.slabs)]
-            running.append(stages.create_task(emit(self._to_emit, self._producer, self._emitting)))
+            bodies = [self._watch(), self._room.run(), self._missing.run(), self._dispatch()]
+            bodies += [each.watch() for each in (self._detector, self._producer, self._served, self._meters)]
+            bodies += [self._decode(tuple(Lane)) for _ in range(self._settings.decoders)]
+            bodies.append(self._decode((Lane.LIVE,)))  # a live image does not wait for a batch that is being decoded
+            for line in self._lines.values():
+                bodies += [self._feed(line), emit(line.to_emit, self._producer, self._emitting)]
+                bodies += [self._fetch(line) for _ in range(self._settings.fetches)]
+                bodies += [self._read(line) for _ in range(max(1, self._settings.fetches // self._settings.batch))]
+            running = [stages.create_task(body) for body in bodies]
             try:
                 async with asyncio.TaskGroup() as polling:
-                    for intake in self.intakes.values():
+                    for intake in intakes:
                         await intake.start()
                         polling.create_task(intake.run(stop))
                     health.ready = True
-                await asyncio.gather(*(intake.close() for intake in self.intakes.values()))
+                await asyncio.gather(*(intake.close() for intake in intakes))
             finally:
                 for task in running:
                     task.cancel()
 
-    async def _merge(self) -> None:
+    async def _feed(self, line: _Line) -> None:
         rooms = (self._room, self._missing.room)
         while True:
-            self._arrived.clear()
-            ready = [
-                lane
-                for lane, intake in self.intakes.items()
-                if intake.channel.statistics().used and not any(room.is_full(lane) for room in rooms)
-            ]
-            if not ready:
-                await self._arrived.wait()
+            self._roomy.clear()
+            if any(room.is_full(line.intake.lane) for room in rooms):
+                await self._roomy.wait()
                 continue
-            await self._to_fetch.send(await self.intakes[self._shares.choose(ready)].channel.receive())
+            files: list[Task] = []
+            others: list[Task] = []
+            for task in await line.intake.channel.receive_batch(self._settings.batch):
+                (files if is_file(task.ref.uri) else others).append(task)
+            if files:
+                await line.to_read.send(files)
+            for task in others:
+                await line.to_fetch.send(task)
 
-    async def _fetch(self) -> None:
+    async def _again(self, task: Task) -> None:
+        await self._lines[task.lane].to_fetch.send(task)
+
+    async def _read(self, line: _Line) -> None:
         while True:
-            task = await self._to_fetch.receive()
-            if not self._is_wanted(task):
-                continue
-            if self._missing.is_away(task.spec.model):
-                self._missing.hold([task])
-                continue
+            tasks = [task for task in await line.to_read.receive() if self._may_begin(line, task)]
+            self._fetching.work.begin(len(tasks))
+            try:
+                read = await self._fetcher.fetch_files([task.ref.uri for task in tasks])
+            finally:
+                self._fetching.work.end(len(tasks))
+            fetched: list[Fetched] = []
+            left: list[Task] = []
+            for task, data in zip(tasks, read, strict=True):
+                if data is None:
+                    left.append(task)
+                    continue
+                task.times.end("fetch")
+                self._fetching.images += 1
+                if isinstance(data, Permanent):
+                    await self._fail(task, data)
+                else:
+                    fetched.append(Fetched(task, data))
+            if fetched:
+                await self._to_decode.send(line.intake.lane, *fetched)
+            for task in left:
+                await line.to_fetch.send(task)
+
+    async def _fetch(self, line: _Line) -> None:
+        while True:
+            task = await line.to_fetch.receive()
             host = host_of(task.ref.uri)
+            if not self._may_begin(line, task):
+                continue
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
                 self._room.hold(task)
                 continue
-            began = time.perf_counter()
             try:
                 with self._fetching.work:
                     data = await self._fetcher.fetch(task.ref.uri)
@@ -138,9 +185,21 @@ class Pipeline:
                 await self._fail(task, error)
                 continue
             finally:
-                task.times.fetch = _milliseconds_since(began)
+                task.times.end("fetch")
                 self._fetching.images += 1
-            await self._to_decode.send(Fetched(task, data))
+            await self._to_decode.send(line.intake.lane, Fetched(task, data))
+
+    def _may_begin(self, line: _Line, task: Task) -> bool:
+        """False, and the task is done or waits elsewhere, where its answer is not wanted or its model is away."""
+        if not self._is_wanted(task):
+            return False
+        if self._missing.is_away(task.spec.model):
+            self._missing.hold([task])
+            return False
+        if line.intake.lane is Lane.LIVE:
+            self._lively = time.monotonic() + LIVELY_SECONDS
+        task.times.end("wait")
+        return True
 
     def _is_wanted(self, task: Task) -> bool:
         """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
@@ -152,7 +211,7 @@ class Pipeline:
     def _is_cancelled(self, task: Task) -> bool:
         return self._jobs.specs.get(task.ref.job, task.spec).cancelled
 
-    async def _decode(self) -> None:
+    async def _decode(self, lanes: Collection[Lane]) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
@@ -161,50 +220,74 @@ class Pipeline:
                 thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
             )
             while True:
-                received = await self._to_decode.receive_batch(settings.batch)
+                lane, received = await self._to_decode.take(
+                    settings.batch, counts=self._slabs.has, fits=lambda lane, _: lane in lanes
+                )
                 batch = [fetched for fetched in received if self._is_wanted(fetched.task)]
                 if not batch:
                     continue
-                slab = await self._slabs.acquire()
+                slab = self._slabs.take(lane)
                 self._laying.work.begin()
-                began = time.perf_counter()
-
-                work = functools.partial(letterbox_batch, decoder, slab, batch)
+                for fetched in batch:
+                    fetched.task.times.end("queue")
+                work = partial(letterbox_batch, decoder, slab, batch)
                 with self._decoding.work:
-                    laid = await retry.until_back(functools.partial(_in_thread, thread, work), "shared memory")
+                    laid = await retry.until_back(partial(_in_thread, thread, work), "shared memory")
                 self._decoding.images += len(batch)
                 self._laying.images += len(batch)
                 for fetched in batch:
-                    fetched.task.times.decode = _milliseconds_since(began)
-                slab.users = len(laid.groups)
-                if not laid.groups:
+                    fetched.task.times.end("decode")
+                groups = [part for group in laid.groups for part in group.parts(self._depth(group).request)]
+                slab.users = len(groups)
+                if not groups:
                     self._give_back(slab)
                 for task, error in laid.failed:
                     await self._fail(task, error)
-                for group in laid.groups:
-                    await self._to_detect.send(group)
+                for group in groups:
+                    await self._to_detect.send(lane, group)
         finally:
             thread.shutdown(wait=False)
 
-    async def _detect(self) -> None:
-        while True:
-            group = await self._to_detect.receive()
-            began = time.perf_counter()
-            metrics.BATCH_IMAGES.observe(len(group.tasks))
-            self._served.note(group.tasks[0].spec.model)
+    async def _dispatch(self) -> None:
+        """Sends what is decoded to the detector, as long as it fits there."""
+        async with asyncio.TaskGroup() as asked:
+            while True:
+                lane, [group] = await self._to_detect.take(1, counts=lambda _: True, fits=self._fits)
+                self._lines[lane].at_detector[group.model] += len(group.tasks)
+                asked.create_task(self._detect(self._lines[lane], group))
+
+    def _depth(self, group: Group) -> Depth:
+        live = time.monotonic() < self._lively
+        return self._served.depth(group.tasks[0].spec.model, self._settings.batch, live)
+
+    def _fits(self, lane: Lane, group: Group) -> bool:
+        """A live image does not wait until there are fewer of the others."""
+        lanes = (Lane.LIVE,) if lane is Lane.LIVE else tuple(Lane)
+        there = sum(self._lines[each].at_detector[group.model] for each in lanes)
+        return there == 0 or there + len(group.tasks) <= self._depth(group).in_flight
+
+    async def _detect(self, line: _Line, group: Group) -> None:
+        metrics.BATCH_IMAGES.observe(len(group.tasks))
+        self._served.note(group.tasks[0].spec.model)
+        for task in group.tasks:
+            task.times.end("queue")
+        try:
+            found = await self._detector.detect(group)
+        except ModelAwayError as error:
+            self._missing.hold(group.tasks, str(error))
+            return
+        finally:
+            line.at_detector[group.model] -= len(group.tasks)
+            self._to_detect.changed()
+            self._let_go(group.slab)
+        for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
+            task.times.end("detect")
             try:
-                found = await self._detector.detect(group)
-            except ModelAwayError as error:
-                self._missing.hold(group.tasks, str(error))
-                continue
-            finally:
-                self._let_go(group.slab)
-            for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
-                task.times.detect = _milliseconds_since(began)
-                try:
-                    await self._to_emit.send(_answer(task, letterbox, detections))
-                except Permanent as error:
-                    await self._fail(task, error)
+                answer = _answer(task, letterbox, detections)
+            except Permanent as error:
+                await self._fail(task, error)
+            else:
+                await line.to_emit.send(answer)
 
     def _own_totals(self) -> StageTotals:
         """The event loop, which this is called on: all that is done between the stages."""
@@ -218,30 +301,32 @@ class Pipeline:
     def _give_back(self, slab: Slab) -> None:
         self._laying.work.end()
         self._slabs.release(slab)
+        self._to_decode.changed()
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
         entry = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
-        await self._to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
+        await self._lines[task.lane].to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
 
     async def _watch(self) -> None:
-        channels: dict[str, Channel[Any]] = {
-            "live": self.intakes[Lane.LIVE].channel,
-            "bulk": self.intakes[Lane.BULK].channel,
-            "fetch": self._to_fetch,
-            "decode": self._to_decode,
-            "detect": self._to_detect,
-            "emit": self._to_emit,
-        }
+        channels: dict[tuple[str, Lane], Channel[Any]] = {}
+        for lane, line in self._lines.items():
+            channels["intake", lane], channels["fetch", lane] = line.intake.channel, line.to_fetch
+            channels["read", lane] = line.to_read
+            channels["decode", lane], channels["detect", lane] = (
+                self._to_decode.channels[lane],
+                self._to_detect.channels[lane],
+            )
+            channels["emit", lane] = line.to_emit
         while True:
             await asyncio.sleep(self._settings.commit_seconds)
-            for intake in self.intakes.values():
-                await intake.commit()
-            for name, channel in channels.items():
+            for line in self._lines.values():
+                await line.intake.commit()
+            for labels, channel in channels.items():
                 now = channel.statistics()
-                metrics.CHANNEL_USED.labels(name).set(now.used)
-                metrics.CHANNEL_SENDERS.labels(name).set(now.senders_waiting)
-                metrics.CHANNEL_RECEIVERS.labels(name).set(now.receivers_waiting)
+                metrics.CHANNEL_USED.labels(*labels).set(now.used)
+                metrics.CHANNEL_SENDERS.labels(*labels).set(now.senders_waiting)
+                metrics.CHANNEL_RECEIVERS.labels(*labels).set(now.receivers_waiting)
 
 
 def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Permanent) -> Answer:
@@ -262,10 +347,6 @@ async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> La
         return await asyncio.get_running_loop().run_in_executor(thread, work)
     except OSError as error:
         raise Retryable(f"{error}; a larger /dev/shm helps") from error
-
-
-def _milliseconds_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000
 
 
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:

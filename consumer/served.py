@@ -6,6 +6,7 @@ import time
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+from consumer.lanes import Depth, depth
 from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
 from trapstream.core.verdict import StageTotals
@@ -22,6 +23,9 @@ class Served:
     def __init__(self, server: str) -> None:
         self._server = server
         self._instances: dict[str, int] = {}
+        self._max_batch: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
+        """That an instance took for an image, at the last look that saw any."""
         self._used: dict[str, float] = {}
         self._told: dict[str, tuple[float, int]] = {}
 
@@ -39,6 +43,13 @@ class Served:
             images=sum(images for _, images in self._told.values()),
         )
 
+    def depth(self, model: ModelInfo, batch: int, live: bool) -> Depth:
+        """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
+        entry = entry_name(model.name, model.version)
+        if entry not in self._seconds:
+            return Depth(request=1, in_flight=batch)
+        return depth(self._instances[entry], self._max_batch[entry], batch, self._seconds[entry], live)
+
     async def watch(self) -> None:
         """Looks twice a second, for ever, until cancelled. A server that is away tells nothing new."""
         async with triton.InferenceServerClient(self._server) as client:
@@ -54,10 +65,16 @@ class Served:
         if entry not in self._instances:
             answer = await client.get_model_config(entry, client_timeout=_ANSWER_SECONDS)
             self._instances[entry] = sum(group.count for group in answer.config.instance_group) or 1
+            self._max_batch[entry] = answer.config.max_batch_size or 1
         answer = await client.get_inference_statistics(entry, client_timeout=_ANSWER_SECONDS)
         busy, images = 0, 0
         for model in answer.model_stats:
             for batch in model.batch_stats:
                 busy += batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns
                 images += batch.batch_size * batch.compute_infer.count
-        self._told[entry] = (busy / 1e9, images)
+        before = self._told.get(entry, (0.0, 0))
+        self._told[entry] = told = (busy / 1e9, images)
+        if told < before:  # the server was started anew
+            before = (0.0, 0)
+        if images > before[1]:
+            self._seconds[entry] = (told[0] - before[0]) / (images - before[1])

@@ -1,11 +1,10 @@
 """Slabs: where decoded pixels lie until the detector has answered.
 
 A slab is a piece of system shared memory that Triton maps too, so pixels are written once and never sent. There is a
-fixed number of them: a decoder waits for a free one, which is the backpressure from the detector. Where the server is
-on another machine a slab is plain memory of the same shape.
+fixed number of them, and a batch is decoded once one is free: that is the backpressure from the detector. Where the
+server is on another machine a slab is plain memory of the same shape.
 """
 
-import asyncio
 import mmap
 import os
 from pathlib import Path
@@ -13,14 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trapstream.core.messages import Lane
+
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the kernel's own name for it, not a temporary folder
 
 
 class Slab:
     """One piece of memory. It grows to the largest batch that it had to hold."""
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, lane: Lane = Lane.BULK) -> None:
         self._base = name
+        self.lane = lane
         self._generation = 0
         self._map: mmap.mmap | None = None
         self.name: str | None = None
@@ -66,25 +68,32 @@ class Slab:
 
 
 class SlabPool:
-    """A fixed number of slabs, handed out and given back."""
+    """A fixed number of slabs for each lane, handed out and given back: neither lane waits for the other's."""
 
     def __init__(self, count: int, prefix: str | None) -> None:
         """`prefix` begins the regions' names; None keeps them in plain memory."""
         if prefix is not None:
             sweep(prefix)
-        names = [None if prefix is None else f"{prefix}-{os.getpid()}-{number}" for number in range(count)]
-        self._all = [Slab(name) for name in names]
-        self._free: asyncio.Queue[Slab] = asyncio.Queue(count)
-        for slab in self._all:
-            self._free.put_nowait(slab)
+        self._free: dict[Lane, list[Slab]] = {
+            lane: [
+                Slab(None if prefix is None else f"{prefix}-{os.getpid()}-{lane}{number}", lane)
+                for number in range(count)
+            ]
+            for lane in Lane
+        }
+        self._all = [slab for slabs in self._free.values() for slab in slabs]
 
-    async def acquire(self) -> Slab:
-        """A free slab, waiting for one."""
-        return await self._free.get()
+    def has(self, lane: Lane) -> bool:
+        """Whether a slab of the lane is free."""
+        return bool(self._free[lane])
+
+    def take(self, lane: Lane) -> Slab:
+        """A free slab of the lane. IndexError if there is none."""
+        return self._free[lane].pop()
 
     def release(self, slab: Slab) -> None:
         """Gives a slab back."""
-        self._free.put_nowait(slab)
+        self._free[slab.lane].append(slab)
 
     def close(self) -> None:
         """Gives all memory back."""

@@ -73,7 +73,7 @@ class WaitingRoom:
         self._fail = fail
         self._unwanted = unwanted
         self._changed = changed
-        self._held: dict[str, deque[_Held]] = {}
+        self._held: dict[Lane, dict[str, deque[_Held]]] = {lane: {} for lane in Lane}
         self._count: Counter[Lane] = Counter()
         self._said: dict[str, float] = {}
 
@@ -83,14 +83,14 @@ class WaitingRoom:
 
     def count(self, key: str) -> int:
         """Images that wait for this one."""
-        return len(self._held.get(key, ()))
+        return sum(len(held.get(key, ())) for held in self._held.values())
 
     def hold(self, task: Task, failure: Permanent | None = None) -> None:
         """Takes a task in. `failure` is what it failed with, if it was tried."""
         now = time.monotonic()
         if task.times.put_off is None:
             task.times.put_off = now
-        waiting = self._held.setdefault(self._key(task), deque())
+        waiting = self._held[task.lane].setdefault(self._key(task), deque())
         if failure is None:
             waiting.appendleft(_Held(task, failure, now))  # it is tried next: those that failed may be bad themselves
         else:
@@ -99,17 +99,23 @@ class WaitingRoom:
         task.hold(1)
 
     async def run(self) -> None:
-        """Looks after the tasks until cancelled."""
+        """Looks after the tasks until cancelled: of each lane by itself, since those that go on may have to wait."""
+        async with asyncio.TaskGroup() as lanes:
+            for held in self._held.values():
+                lanes.create_task(self._let_go(held))
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                self._say(time.monotonic())
+
+    async def _let_go(self, held: dict[str, deque[_Held]]) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            self._say(time.monotonic())
-            for key in list(self._held):
-                await self._look(key)
-                if not self._held[key]:
-                    del self._held[key]
+            for key in list(held):
+                await self._look(key, held[key])
+                if not held[key]:
+                    del held[key]
 
-    async def _look(self, key: str) -> None:
-        waiting = self._held[key]
+    async def _look(self, key: str, waiting: deque[_Held]) -> None:
         for _ in range(len(waiting)):
             held, now = waiting.popleft(), time.monotonic()
             task, verdict = held.task, self._verdict(key, held, now)
@@ -136,7 +142,7 @@ class WaitingRoom:
         return self._known.verdict(key, held.task.times.put_off or held.since, held.since, now)
 
     def _say(self, now: float) -> None:
-        away = {key: since for key, since in self._known.away().items() if self._held.get(key)}
+        away = {key: since for key, since in self._known.away().items() if self.count(key)}
         for key in [key for key in self._said if key not in away]:
             del self._said[key]
             event = "given up" if self._known.is_given_up(key, now) else "back"
@@ -146,6 +152,6 @@ class WaitingRoom:
                 self._said[key] = now
                 log.get_logger().warning(
                     "waiting", on=self._what, **{self._kind: key}, error=self._known.why(key),
-                    images=len(self._held[key]), seconds=round(now - since),
+                    images=self.count(key), seconds=round(now - since),
                 )  # fmt: skip
         metrics.WAITING.labels(self._what).set(1 if away else 0)

@@ -1,7 +1,9 @@
 """The values that travel between the consumer's stages."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from consumer.boxes import Letterbox
 from consumer.shot import Shot
@@ -12,13 +14,20 @@ from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
 
 @dataclass(slots=True)
 class Times:
-    """Milliseconds that one image spent in each stage."""
+    """How long one image spent where, by a clock that runs on: whatever it did belongs to one of the stages."""
 
-    fetch: float = 0.0
-    decode: float = 0.0
-    detect: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+    """Milliseconds by stage, a field of StageTimes or `emit`."""
+    since: float = field(default_factory=time.perf_counter)
+    """When the last stage ended."""
     put_off: float | None = None
     """When it first had to wait for its host or its model, by the monotonic clock in seconds."""
+
+    def end(self, stage: str) -> None:
+        """All since the last end was this stage."""
+        now = time.perf_counter()
+        self.spent[stage] = self.spent.get(stage, 0.0) + 1000 * (now - self.since)
+        self.since = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,26 @@ class Group:
     """Height, width, 3; uint8."""
     tasks: tuple[Task, ...]
     letterboxes: tuple[Letterbox, ...]
+
+    @property
+    def model(self) -> str:
+        """name@version."""
+        return self.tasks[0].spec.model.label
+
+    def parts(self, most: int) -> "list[Group]":
+        """The same images in groups of at most `most`, as even as may be."""
+        count = -(-len(self.tasks) // most)
+        ends = [len(self.tasks) * number // count for number in range(count + 1)]
+        return [
+            Group(
+                slab=self.slab,
+                offset=self.offset + begin * self.image_bytes,
+                shape=self.shape,
+                tasks=self.tasks[begin:end],
+                letterboxes=self.letterboxes[begin:end],
+            )
+            for begin, end in pairwise(ends)
+        ]
 
     @property
     def image_bytes(self) -> int:

@@ -72,9 +72,10 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
                 if partitions.fresh:
                     # No offsets are committed: every assignment reads its jobs from the beginning.
                     partitions.fresh, health.ready = False, False
-                    mine = consumer.assignment()
-                    await consumer.seek_to_beginning(*mine)
-                    ends = await consumer.end_offsets(mine)
+                    mine, ends = consumer.assignment(), {}
+                    if mine:  # with more producers than partitions some have none
+                        await consumer.seek_to_beginning(*mine)
+                        ends = await consumer.end_offsets(mine)
                 for part, records in (await consumer.getmany(timeout_ms=200)).items():
                     for record in records:
                         _take(desk, part.partition, record)

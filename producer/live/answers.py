@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
@@ -12,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from trapstream.core import kafka, messages, retry, topics
 from trapstream.core.errors import BadMessage, Retryable
-from trapstream.core.messages import ResultHead
+from trapstream.core.messages import TimedHead
 
 Image = tuple[str, int]
 """Job and seq."""
@@ -24,14 +25,22 @@ _LOOKS = 2
 _PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(topics.DETECTIONS.partitions)]
 
 
+class Answer(NamedTuple):
+    """An image's end."""
+
+    entry: msgspec.Raw
+    ms: msgspec.Raw
+    """How long it spent in each stage: StageTimes."""
+
+
 class Answers:
-    """The entries of live images as they come. `run` keeps it; `wait` may be called many times at once."""
+    """The answers of live images as they come. `run` keeps it; `wait` may be called many times at once."""
 
     def __init__(self, servers: str, wanted: Callable[[str], bool]) -> None:
         """`wanted`: whether a job is live; the results of others are passed over unread."""
         self._servers, self._wanted = servers, wanted
-        self._known: OrderedDict[Image, bytes] = OrderedDict()
-        self._waiting: defaultdict[Image, list[asyncio.Future[bytes]]] = defaultdict(list)
+        self._known: OrderedDict[Image, Answer] = OrderedDict()
+        self._waiting: defaultdict[Image, list[asyncio.Future[Answer]]] = defaultdict(list)
         self._looks = asyncio.Semaphore(_LOOKS)
 
     async def run(self) -> None:
@@ -44,20 +53,20 @@ class Answers:
         finally:
             await consumer.stop()
 
-    async def wait(self, image: Image, seconds: float, since: float | None) -> msgspec.Raw | None:
-        """The image's entry, once it is there; None after `seconds`.
+    async def wait(self, image: Image, seconds: float, since: float | None) -> Answer | None:
+        """The image's answer, once it is there; None after `seconds`.
 
         `since`: where the image was there before, and may have been answered long ago: seconds since 1970 from which
         on its answer is looked for.
         """
         if (known := self._known.get(image)) is not None:
-            return msgspec.Raw(known)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            return known
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[image].append(answer)
         look = asyncio.create_task(self._look(image, since)) if since is not None else None
         try:
             async with asyncio.timeout(seconds):
-                return msgspec.Raw(await answer)
+                return await answer
         except TimeoutError:
             return None
         finally:
@@ -71,16 +80,18 @@ class Answers:
         if record.key is None or not self._wanted(record.key.decode(errors="replace")):
             return
         with contextlib.suppress(BadMessage):  # the aggregator parks it
-            head = messages.decode(record.value, ResultHead)
-            self._keep((head.job, head.seq), bytes(head.entry))
+            head = messages.decode(record.value, TimedHead)
+            self._keep(head)
 
-    def _keep(self, image: Image, entry: bytes) -> None:
-        first = self._known.setdefault(image, entry)  # the first one counts, here as in the file
+    def _keep(self, head: TimedHead) -> None:
+        image = head.job, head.seq
+        answer = Answer(msgspec.Raw(bytes(head.entry)), msgspec.Raw(bytes(head.ms)))  # copies, without the message
+        first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        for answer in self._waiting.get(image, ()):
-            if not answer.done():
-                answer.set_result(first)
+        for waiting in self._waiting.get(image, ()):
+            if not waiting.done():
+                waiting.set_result(first)
 
     async def _look(self, image: Image, since: float) -> None:
         """Reads the job's partition from `since` on, until the image's first answer."""
@@ -99,9 +110,9 @@ class Answers:
 
     def _is(self, record: ConsumerRecord, image: Image) -> bool:
         with contextlib.suppress(BadMessage):
-            head = messages.decode(record.value, ResultHead)
+            head = messages.decode(record.value, TimedHead)
             if (head.job, head.seq) == image:
-                self._keep(image, bytes(head.entry))
+                self._keep(head)
                 return True
         return False
 
@@ -112,23 +123,28 @@ class Answers:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
+            fetch_max_wait_ms=kafka.FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
             if past is None:
                 consumer.assign(_PARTS)
+                consumer.pause(*_PARTS)  # no fetch yet: what is asked would wait for its answer
                 await consumer.seek_to_end(*_PARTS)
                 for part in _PARTS:
                     await consumer.position(part)  # a seek is made good when the place is asked for
+                consumer.resume(*_PARTS)
             else:
                 part, since = past
                 consumer.assign([part])
+                consumer.pause(part)
                 found = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
                 if found is None:
                     await consumer.seek_to_end(part)
+                    await consumer.position(part)
                 else:
                     consumer.seek(part, found.offset)
+                consumer.resume(part)
         except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{self._servers}: {error!r}") from error

@@ -112,10 +112,12 @@ class Door:
             until = time.monotonic() + wait
             for place, image in zip(placed, images, strict=True):
                 left = until - time.monotonic()
-                entry = await answers.wait((place.job, place.seq), max(left, 0.01), books.since(place))
-                answered = answered and entry is not None
-                if entry is not None:
-                    image["result"] = entry
+                answer = await answers.wait((place.job, place.seq), max(left, 0.01), books.since(place))
+                answered = answered and answer is not None
+                if answer is not None:
+                    image["result"] = answer.entry
+                    if request.query.get("times") == "1":
+                        image["ms"] = answer.ms
         faults.reach("arrive.4")
         return as_json({"images": images}, 200 if wait and answered else 202)
 

@@ -79,5 +79,5 @@ async def test_a_slow_model_is_named_and_status_says_so(
 
 async def test_a_slow_source_is_named(bench: Bench, free: ModelInfo) -> None:
     """With references that come one by one, ten a second, no stage limits but the source."""
-    async with slowing.trickle(bench, load.uris(SMALL, print)[0], free, 10) as spec:
+    async with slowing.trickle(bench, load.uris(SMALL, print), free, 10) as spec:
         named(await bench.sample(spec, SECONDS, filling=4), "publish")

@@ -31,7 +31,7 @@ from tests.unit.live.test_notices import minio
 from tests.unit.test_shot import photograph
 from tests.waiting import eventually
 from trapstream.core import faults, kafka, letters, status, store
-from trapstream.core.messages import JobSpec, JobState
+from trapstream.core.messages import JobSpec, JobState, StageTimes
 from trapstream.local import ports
 from trapstream.local.testing import RunningStack
 
@@ -169,7 +169,10 @@ def _listens(port: int) -> None:
 async def test_an_upload_is_answered_with_its_detections(live: Live) -> None:
     """With `wait` the entry comes back; the same bytes again are answered from the first, also after a restart."""
     async with aiohttp.ClientSession() as session:
-        first = await live.send(session, "waited", 1, "&wait=30&camera=C7&captured=2026-11-23T05:12:44")
+        query = "&camera=C7&captured=2026-11-23T05:12:44"
+        first = await live.send(session, "waited", 1, f"&wait=30&times=1{query}")
+        spent = first.pop("ms")
+        assert set(spent) == set(StageTimes.__struct_fields__) and min(spent.values()) > 0
         assert first["result"]["file"] == "C7/1.jpg" and len(first["result"]["detections"]) == 1
         assert first["result"]["datetime"] == "2026:11:23 05:12:44"
         assert json.loads(first["result"]["meta"]) == {"camera": "C7"}

@@ -48,11 +48,11 @@ class Whole:
         self.running[member].start()
         return self.running[member]
 
-    def submit(self) -> JobSpec:
-        """A job over the manifest."""
+    def submit(self, manifest: Path | None = None) -> JobSpec:
+        """A job over the manifest, or over another one."""
         results = self.home / "results"
         making = submit(
-            self.stack.kafka, results, [str(self.manifest)], name="whole", lane=Lane.BULK, model=self.model,
+            self.stack.kafka, results, [str(manifest or self.manifest)], name="whole", lane=Lane.BULK, model=self.model,
             threshold=0.005,
         )  # fmt: skip
         return asyncio.run(making)

@@ -20,7 +20,7 @@ PART = TopicPartition(topics.BULK.name, 3)
 
 def _record(offset: int) -> Any:
     value = messages.encode(image_ref(offset))
-    return SimpleNamespace(topic=PART.topic, partition=PART.partition, offset=offset, value=value)
+    return SimpleNamespace(topic=PART.topic, partition=PART.partition, offset=offset, timestamp=0, value=value)
 
 
 class Client:

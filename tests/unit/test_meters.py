@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.waiting import eventually
 from trapstream.core import processor
 from trapstream.core.channel import Channel
-from trapstream.core.meters import Meters, Span
+from trapstream.core.meters import Joint, Meters, Span
 
 steps = st.lists(st.tuples(st.sampled_from([1, -1]), st.floats(0, 10)))
 
@@ -26,6 +26,21 @@ def test_a_span_is_the_time_of_all_who_are_inside(moves: list[tuple[int, float]]
         now += seconds
         wanted += min(inside, most) * seconds
         assert abs(span.seconds() - wanted) < 1e-6
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, -1]), st.floats(0, 10))))
+def test_a_joint_is_the_time_in_which_all_wait(moves: list[tuple[int, int, float]]) -> None:
+    """The sum is the time in which each part has somebody inside, however many those are."""
+    now, inside, wanted = 0.0, [0, 0, 0], 0.0
+    joint = Joint(3, clock=lambda: now)
+    parts = [joint.part() for _ in range(3)]
+    for number, move, seconds in moves:
+        if inside[number] + move >= 0:
+            inside[number] += move
+            (parts[number].begin if move > 0 else parts[number].end)()
+        now += seconds
+        wanted += seconds if all(inside) else 0.0
+        assert abs(joint.seconds() - wanted) < 1e-6
 
 
 async def _grows(span: Span) -> bool:

@@ -27,12 +27,16 @@ class Around:
         self.done: list[int] = []
         self.cancelled: set[str] = set()
         self.held = 0
+        self.blocked: Lane | None = None
+        self.free = asyncio.Event()
         self.room = WaitingRoom(
             "model", "model", self.absent, lambda task: task.spec.model.label, self._again, self._fail,
             lambda task: task.ref.job in self.cancelled, lambda: None,
         )  # fmt: skip
 
     async def _again(self, task: Task) -> None:
+        if task.lane is self.blocked:
+            await self.free.wait()
         self.again.append(task)
 
     async def _fail(self, task: Task, error: Permanent) -> None:
@@ -91,3 +95,21 @@ async def test_nobody_stays_who_need_not(around: Around) -> None:
 
     await eventually("one that stays", alone)
     assert (around.done, around.again, around.held) == ([2], [], 1)
+
+
+async def test_a_lane_does_not_wait_for_the_other_ones_return(around: Around) -> None:
+    """Where those of one lane cannot go on yet, as fetch is busy with them, those of the other one do."""
+    around.blocked = Lane.BULK
+    for seq in range(3):
+        around.room.hold(around.task(seq))
+    around.room.hold(around.task(3, Lane.LIVE))
+    around.absent.back(MODEL)
+
+    async def gone_on() -> bool:
+        return [task.lane for task in around.again] == [Lane.LIVE]
+
+    await eventually("the live image", gone_on)
+    around.blocked = None
+    around.free.set()
+    await around.empties()
+    assert len(around.again) == 4

@@ -61,10 +61,20 @@ class Channel(Generic[T]):
 
     async def receive_batch(self, most: int) -> list[T]:
         """At least one item, waiting for it, and what else is ready, `most` together."""
-        batch = [await self.receive()]
-        while self._items and len(batch) < most:
-            batch.append(self._take())
-        return batch
+        return [await self.receive(), *self.take_ready(most - 1)]
+
+    def take_ready(self, most: int) -> list[T]:
+        """What is ready, `most` together, without waiting."""
+        return [self._take() for _ in range(min(most, len(self._items)))]
+
+    def first(self) -> T:
+        """The item that comes next, which stays. IndexError if there is none."""
+        return self._items[0]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a sender would wait."""
+        return len(self._items) >= self._size
 
     def close(self) -> None:
         """No item may be added any more; what is inside can still be received."""

@@ -75,11 +75,17 @@ class ImageRef(Message, frozen=True, kw_only=True):
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one image spent in each stage, in milliseconds."""
+    """How long one image spent in each stage, in milliseconds: together all until its answer was sent."""
 
+    wait: float = 0.0
+    """From its arrival to its fetch. A live image arrives at the door, another one in Kafka."""
     fetch: float = 0.0
+    queue: float = 0.0
+    """In the consumer, for a decoder and for its turn at the detector."""
     decode: float = 0.0
+    """Of the images that are decoded together."""
     detect: float = 0.0
+    """From the request to its answer, with the time that it waits in the server."""
 
 
 class ImageResult(Message, frozen=True, kw_only=True):
@@ -108,6 +114,13 @@ class ResultHead(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     reason: Reason | None
     entry: msgspec.Raw
+
+
+class TimedHead(ResultHead, frozen=True, gc=False):
+    """The same for who also wants to know how long it took."""
+
+    ms: msgspec.Raw
+    """StageTimes."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,11 +266,12 @@ class DeadLetter(Message, frozen=True, kw_only=True):
     """Bytes of the whole message."""
 
 
-M = TypeVar("M", ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+M = TypeVar("M", ImageRef, ImageResult, ResultHead, TimedHead, JobSpec, JobStatus, DeadLetter)
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type, msgspec.json.Decoder[object]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (ImageRef, ImageResult, ResultHead, JobSpec, JobStatus, DeadLetter)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (ImageRef, ImageResult, ResultHead, TimedHead, JobSpec, JobStatus, DeadLetter)
 }
 
 

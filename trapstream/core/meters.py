@@ -30,13 +30,13 @@ class Span:
     def __exit__(self, *_: object) -> None:
         self._count(-1)
 
-    def begin(self) -> None:
-        """One more is inside, until an `end`: for what begins and ends in different places."""
-        self._count(1)
+    def begin(self, count: int = 1) -> None:
+        """So many more are inside, until an `end`: for what begins and ends in different places."""
+        self._count(count)
 
-    def end(self) -> None:
-        """One less is inside."""
-        self._count(-1)
+    def end(self, count: int = 1) -> None:
+        """So many less are inside."""
+        self._count(-count)
 
     def set(self, inside: bool) -> None:
         """One is inside, or none."""
@@ -52,6 +52,39 @@ class Span:
         self._sum += min(self._inside, self._most) * (now - self._since)
         self._since = now
         self._inside += change
+
+
+class Joint:
+    """Seconds in which somebody is inside of every one of its parts."""
+
+    def __init__(self, parts: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._began = clock, clock()
+        self._apart = Span(1, clock)
+        """While nobody is inside of some part."""
+        for _ in range(parts):
+            self._apart.begin()
+
+    def part(self) -> Span:
+        """One of its parts."""
+        return _Part(self._apart, self._clock)
+
+    def seconds(self) -> float:
+        """The sum up to now."""
+        return self._clock() - self._began - self._apart.seconds()
+
+
+class _Part(Span):
+    __slots__ = ("_apart",)
+
+    def __init__(self, apart: Span, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock)
+        self._apart = apart
+
+    def _count(self, change: int) -> None:
+        before = self._inside
+        super()._count(change)
+        if bool(before) != bool(self._inside):
+            (self._apart.end if self._inside else self._apart.begin)()
 
 
 class Meter:

@@ -2,18 +2,19 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 PUBLISHED = Counter("trapstream_published_total", "References acknowledged by Kafka", ["lane"])
 BACKLOG = Gauge("trapstream_backlog", "References published and not yet answered, while jobs are published", ["lane"])
 BACKLOG_MOST = Gauge("trapstream_backlog_most", "References that may wait for the consumers now", ["lane"])
 IMAGES = Counter("trapstream_images_total", "Images answered", ["lane", "outcome"])
 FAILURES = Counter("trapstream_failures_total", "Images failed", ["reason"])
-STAGE_SECONDS = Histogram("trapstream_stage_seconds", "Time in a stage", ["stage"], buckets=_SECONDS)
+STAGE_SECONDS = Histogram("trapstream_stage_seconds", "Time in a stage", ["lane", "stage"], buckets=_SECONDS)
+ANSWER_SECONDS = Histogram("trapstream_answer_seconds", "From arrival to answer", ["lane"], buckets=_SECONDS)
 BATCH_IMAGES = Histogram("trapstream_batch_images", "Images in a request", buckets=(1, 2, 4, 8, 16, 32))
-CHANNEL_USED = Gauge("trapstream_channel_used", "Items in a channel", ["channel"])
-CHANNEL_SENDERS = Gauge("trapstream_channel_senders_waiting", "Senders held by a full channel", ["channel"])
-CHANNEL_RECEIVERS = Gauge("trapstream_channel_receivers_waiting", "Receivers that wait", ["channel"])
+CHANNEL_USED = Gauge("trapstream_channel_used", "Items in a channel", ["channel", "lane"])
+CHANNEL_SENDERS = Gauge("trapstream_channel_senders_waiting", "Senders held by a full channel", ["channel", "lane"])
+CHANNEL_RECEIVERS = Gauge("trapstream_channel_receivers_waiting", "Receivers that wait", ["channel", "lane"])
 STAGE_BUSY = Gauge("trapstream_stage_busy", "Share of time that a stage's workers are at work", ["stage"])
 STAGE_WORKERS = Gauge("trapstream_stage_workers", "Images or batches that a stage can work on at once", ["stage"])
 LIMITS = Gauge("trapstream_limits", "1 for the stage that limits the rate", ["stage"])

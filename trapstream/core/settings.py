@@ -109,16 +109,16 @@ class ConsumerSettings(CoreSettings):
     host_patience_seconds: float = Field(default=600.0, gt=0)
     """A server of images that is away is waited for so long; then its images fail."""
     fetches: int = Field(default=32, gt=0)
-    """Fetches in flight."""
+    """Fetches in flight, of each lane."""
     decoders: int = Field(default=1, gt=0)
-    """Decode batches at work at once, each in a thread of its own."""
+    """Decode batches at work at once, each in a thread of its own. One more is for live images alone."""
     decode_threads: int = Field(default=1, gt=0)
     """DALI's threads for each of them."""
     decode_device: Literal["cpu", "mixed"] = "cpu"
     batch: int = Field(default=8, gt=0)
     """Images decoded together, and sent in one request where they share a shape."""
     slabs: int = Field(default=4, gt=0)
-    """Decoded batches in flight: decode waits for a free one."""
+    """Decoded batches in flight, of each lane: decode waits for a free one."""
     live_share: float = Field(default=0.8, gt=0, lt=1)
     """Share of the live lane while both lanes have work."""
     commit_seconds: float = Field(default=1.0, gt=0)

@@ -76,7 +76,7 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         threads=serving.threads,
         runtime=runtime.partition("-")[0],
         precision=PRECISION[runtime],
-        inputs=",".join(map(_pbtxt, inputs)),
+        inputs=",".join(_pbtxt(tensor, " optional: true") for tensor in inputs),
         outputs=",".join(map(_pbtxt, outputs)),
     )
 
@@ -110,10 +110,10 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     return Tensor(value.name, _TYPES[kind.elem_type], dims[1:])
 
 
-def _pbtxt(tensor: Tensor) -> str:
+def _pbtxt(tensor: Tensor, more: str = "") -> str:
     """A scalar for each image is written as [1]: Triton has no empty dims, so clients see [N, 1]."""
     dims = f"dims: {list(tensor.dims)}" if tensor.dims else "dims: [1] reshape { shape: [] }"
-    return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims} }}'
+    return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims}{more} }}'
 
 
 def _template(name: str) -> str:

@@ -65,7 +65,7 @@ async def test_answers_are_the_graphs_own(stack: RunningStack, prefix: str, shar
     session = ort.InferenceSession(str(stack.graph))
     pool = SlabPool(1, prefix if shared else None)
     async with Detector(stack.triton, prefix if shared else None) as detector:
-        slab = await pool.acquire()
+        slab = pool.take(Lane.BULK)
         found = await detector.detect(_group(slab, images, stack.model))
     for image, answer in zip(images, found, strict=True):
         detections, count = session.run(None, {"images": image[None]})
@@ -74,17 +74,38 @@ async def test_answers_are_the_graphs_own(stack: RunningStack, prefix: str, shar
     pool.close()
 
 
-async def test_a_slab_that_grows_is_registered_anew(stack: RunningStack, prefix: str) -> None:
+async def test_a_slab_that_grows_is_registered_anew(stack: RunningStack, prefix: str, tensor_only: str) -> None:
     """A larger batch in the same slab is answered, and the server keeps no region of the smaller one."""
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        slab = await pool.acquire()
+        slab = pool.take(Lane.BULK)
         for count in (1, 8):
-            assert len(await detector.detect(_group(slab, _images(count), stack.model))) == count
+            assert len(await detector.detect(_group(slab, _images(count), tensor_only))) == count
         client = triton.InferenceServerClient(stack.triton)
         known = (await client.get_system_shared_memory_status()).regions
         assert [name for name in known if name.startswith(prefix)] == [slab.name]
         await client.close()
+    pool.close()
+
+
+async def test_pixels_that_are_read_in_place_give_the_same_answers(
+    stack: RunningStack, prefix: str, tensor_only: str
+) -> None:
+    """A model that reads the slab itself answers as one that is given a tensor, also after the slab has grown, and the
+    server knows of no region then."""
+    pool = SlabPool(1, prefix)
+    client = triton.InferenceServerClient(stack.triton)
+    async with Detector(stack.triton, prefix) as detector:
+        slab = pool.take(Lane.BULK)
+        for count in (2, 5):
+            found = await detector.detect(_group(slab, _images(count), stack.model))
+            assert slab.name not in (await client.get_system_shared_memory_status()).regions
+            expected = await detector.detect(_group(slab, _images(count), tensor_only))
+            for one, other in zip(found, expected, strict=True):
+                assert isinstance(one, np.ndarray)
+                assert isinstance(other, np.ndarray)
+                np.testing.assert_array_equal(one, other)
+    await client.close()
     pool.close()
 
 
@@ -94,7 +115,7 @@ async def test_a_refused_image_fails_alone(stack: RunningStack, prefix: str, pic
     images[2] = np.full(SHAPE, 255, np.uint8)
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        found = await detector.detect(_group(await pool.acquire(), images, picky))
+        found = await detector.detect(_group(pool.take(Lane.BULK), images, picky))
     assert [isinstance(answer, Permanent) for answer in found] == [False, False, True, False]
     assert isinstance(found[2], Permanent)
     assert found[2].reason is Reason.MODEL_REFUSED
@@ -107,7 +128,7 @@ async def test_a_model_that_is_not_served_is_told_apart(stack: RunningStack, pre
     client = triton.InferenceServerClient(stack.triton)
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        slab = await pool.acquire()
+        slab = pool.take(Lane.BULK)
         with pytest.raises(ModelAwayError):
             await detector.detect(_group(slab, _images(2), "unheard-of"))
         assert not await detector.serves(_model("unheard-of"))
@@ -132,7 +153,7 @@ async def test_a_model_that_comes_and_goes_costs_no_image(stack: RunningStack, p
     client = triton.InferenceServerClient(stack.triton)
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        group = _group(await pool.acquire(), _images(4), picky)
+        group = _group(pool.take(Lane.BULK), _images(4), picky)
 
         async def come_and_go() -> None:
             for _ in range(2):
@@ -162,7 +183,7 @@ async def test_a_server_that_is_killed_is_waited_for(stack: RunningStack, prefix
     """Triton killed between two requests: the second is answered by the next one, from the same slab."""
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
-        slab = await pool.acquire()
+        slab = pool.take(Lane.BULK)
         group = _group(slab, _images(3), stack.model)
         before = await detector.detect(group)
         running = control.running(stack.home)

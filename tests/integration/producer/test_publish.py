@@ -1,5 +1,6 @@
 """The producer as a process on the real Kafka: complete, in turns, killed, cancelled, lied to."""
 
+import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -7,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from msgspec.structs import replace
 
 from producer import cursor, submit
@@ -197,3 +200,23 @@ async def test_producers_share_the_jobs_and_take_over(servers: str, tmp_path: Pa
         for spec in specs:
             await spec_when(servers, spec.job, sealed)
             assert {each.ref.seq for each in await published(servers, spec.job)} == set(range(spec.images))
+
+
+async def test_a_producer_without_a_share_stands_by(servers: str, tmp_path: Path, producer: Service) -> None:
+    """With more producers than partitions of `jobs` one has none of them: it runs, and takes over once others leave."""
+    others = [
+        AIOKafkaConsumer(
+            topics.JOBS.name, bootstrap_servers=servers, group_id="producer", enable_auto_commit=False,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+        for _ in range(topics.JOBS.partitions)
+    ]  # fmt: skip
+    await asyncio.gather(*(other.start() for other in others))
+    try:
+        producer.start()
+        await producer.says('"partitions": []')
+    finally:
+        await asyncio.gather(*(other.stop() for other in others))
+    spec = await make_job(servers, tmp_path, 100)
+    await spec_when(servers, spec.job, sealed)
+    assert producer.stop() == 0, producer.log

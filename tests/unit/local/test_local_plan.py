@@ -50,7 +50,8 @@ def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     folder = entry.render(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("tiny@2b", "python", 8)
-    assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3])]
+    assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3]), ("places", [1])]
+    assert all(each.optional for each in config.input)
     assert [(each.name, list(each.dims)) for each in config.output] == [("detections", [300, 6]), ("count", [1])]
     assert config.output[1].HasField("reshape")
     assert config.instance_group[0].count == 3

@@ -1,0 +1,225 @@
+"""Live images beside a backfill: how long they take, what they cost it, and whether a flood of them leaves its share.
+
+Each round has all the situations one after the other on one stack, so that a ratio compares neighbours in time.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+
+from bench import load
+from bench.plan import Plan
+from bench.records import Record, Runs, record
+from bench.slowing import trickle
+from bench.stacks import FILLING, Bench, BenchError
+from bench.uploads import Answered, offered
+from consumer.lanes import LIVELY_SECONDS
+from trapstream.core import status as statuses
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.settings import ConsumerSettings
+from trapstream.core.states import ENDED
+
+RATE = 2.0
+"""Live images a second."""
+SLOWER = 2.0
+"""What a backfill may make of the slowest live images."""
+KEPT = 0.9
+"""What they must leave of its rate, their own number apart."""
+FLOOD = 3.0
+"""Times what the machine can do."""
+WITHIN = 0.9
+SMALL = 100
+"""Images of a small job."""
+BESIDE = 1.5
+"""What may come of a large number of images before it."""
+_SMALL_SECONDS = 60.0
+"""So long the one job lasts that a small one is beside; of the large number it is a hundred times as long."""
+_SERIES = "bench"
+_SETTLE = LIVELY_SECONDS + 1.0
+"""Seconds until a change of the load has come through all stages, and consumers expect no live image any more."""
+_PATIENCE = 180.0
+
+ALONE, BACKFILLED = "live alone", "beside a backfill"
+
+
+@dataclass
+class _Found:
+    """Round by round."""
+
+    answers: dict[str, list[list[Answered]]] = field(default_factory=lambda: defaultdict(list))
+    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def runs(self, name: str) -> Runs:
+        return Runs(tuple(self.values[name]))
+
+
+def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
+    """All of it. `bench` has all services."""
+    found = _Found()
+    rounds = plan.pick(1, 3)
+    for number in range(rounds):
+        plan.tell("live images", number + 1)
+        asyncio.run(_round(plan, bench, model, found, random.Random(number)))
+    for number in range(plan.pick(0, rounds)):
+        plan.tell("a small job", number + 1)
+        asyncio.run(_small(plan, bench, model, found))
+    return _records(found)
+
+
+async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chance: random.Random) -> None:
+    photos, api = load.uris(plan.images, plan.say), bench.stack.endpoints["api"]
+    manifest = load.write_manifest(plan.work / "backfill.jsonl", photos, plan.pick(20_000, 100_000))
+    seconds = plan.pick(6.0, 40.0)
+    await offered(api, _SERIES, photos, RATE, 2.0, chance)  # the warm-up: the day's job is made with its first image
+    found.answers[ALONE].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
+    async with _progress(bench, await bench.submit(manifest, model)) as backfill:
+        await backfill.settled()
+        without = await backfill.rate(seconds / 2)
+        beside = asyncio.create_task(backfill.rate(seconds))
+        found.answers[BACKFILLED].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
+        with_live = await beside
+        if not plan.quick:
+            await asyncio.sleep(_SETTLE)
+            without = mean((without, await backfill.rate(seconds / 2)))
+        found.values["without"].append(without)
+        found.values["with"].append(with_live)
+        found.values["kept"].append(with_live / (without - RATE))
+        async with trickle(bench, photos, model, FLOOD * without, Lane.LIVE) as spec, _progress(bench, spec) as flood:
+            await flood.begun()
+            bulk, urgent = await asyncio.gather(backfill.rate(seconds), flood.rate(seconds))
+        found.values["share"].append(bulk / (bulk + urgent))
+        found.values["flooded"].append(bulk + urgent)
+
+
+async def _small(plan: Plan, bench: Bench, model: ModelInfo, found: _Found) -> None:
+    photos = load.uris(plan.images, plan.say)
+    small = load.write_manifest(plan.work / "small.jsonl", photos, SMALL)
+    enough = round(_SMALL_SECONDS * found.runs("without").value)
+    for name, images in (("beside one", enough), ("behind many", 100 * enough)):
+        before = load.write_manifest(plan.work / "before.jsonl", photos, images)
+        async with _progress(bench, await bench.submit(before, model)) as other:
+            await other.settled()
+            began = time.perf_counter()
+            await _completed(bench, await bench.submit(small, model))
+            found.values[name].append(time.perf_counter() - began)
+    found.values["behind / beside"].append(found.values["behind many"][-1] / found.values["beside one"][-1])
+
+
+class _Progress:
+    """A job's count as the aggregator tells it, by the aggregator's clock."""
+
+    def __init__(self) -> None:
+        self._status: JobStatus | None = None
+        self._news = asyncio.Event()
+
+    def take(self, status: JobStatus) -> None:
+        self._status = status
+        self._news.set()
+
+    async def settled(self) -> None:
+        """Returns some seconds after it has begun."""
+        await self.begun()
+        await asyncio.sleep(_SETTLE)
+
+    async def begun(self) -> None:
+        """Returns once images are done that were not in hand when it came."""
+        while (await self._next()).counts.done < FILLING:
+            pass
+
+    async def rate(self, seconds: float) -> float:
+        """Images a second from now on."""
+        begin = await self._next()
+        await asyncio.sleep(seconds)
+        end = await self._next()
+        if end.state in ENDED:
+            raise BenchError("the backfill ended before it was measured; this machine needs a longer one")
+        return (end.counts.done - begin.counts.done) / max(end.updated - begin.updated, 1e-6)
+
+    async def _next(self) -> JobStatus:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._news.wait()
+        except TimeoutError:
+            raise BenchError(f"a job got no further for {_PATIENCE:.0f} s") from None
+        assert self._status is not None
+        return self._status
+
+
+@contextlib.asynccontextmanager
+async def _progress(bench: Bench, spec: JobSpec) -> AsyncIterator[_Progress]:
+    """The progress of a job that is cancelled afterwards; it has ended then."""
+    progress = _Progress()
+
+    async def follow() -> None:
+        async for status in statuses.watch(bench.kafka, spec.job):
+            progress.take(status)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield progress
+    finally:
+        following.cancel()
+        await bench.cancelled(spec)
+
+
+async def _completed(bench: Bench, spec: JobSpec) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for status in statuses.watch(bench.kafka, spec.job):
+                if status.state in ENDED:
+                    break
+    except TimeoutError:
+        raise BenchError(f"{spec.job} did not end within {_PATIENCE:.0f} s") from None
+    if status.state is not JobState.COMPLETED:
+        raise BenchError(f"the job ended as {status.state}: {status.message}")
+
+
+def _records(found: _Found) -> list[Record]:
+    made = []
+    for where in (ALONE, BACKFILLED):
+        rounds = found.answers[where]
+        stages = _stages([one for each in rounds for one in each])
+        for part, name in ((0.5, "p50"), (0.99, "p99")):
+            runs = Runs(tuple(1000 * quantile(each, part) for each in rounds))
+            what = f"upload to answer, {RATE:g}/s {where}, {name}"
+            made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
+    for part, name, most in ((0.5, "p50", None), (0.99, "p99", SLOWER)):
+        pairs = zip(found.answers[BACKFILLED], found.answers[ALONE], strict=True)
+        runs = Runs(tuple(quantile(loaded, part) / quantile(idle, part) for loaded, idle in pairs))
+        made.append(record("live", f"upload to answer {BACKFILLED} / alone, {name}", runs, "x", at_most=most))
+    share = 1 - ConsumerSettings.model_fields["live_share"].get_default()
+    made += [
+        record("live", "backfill alone", found.runs("without"), "images/s"),
+        record("live", f"backfill with {RATE:g}/s live", found.runs("with"), "images/s"),
+        record("live", "backfill with live / alone, less their number", found.runs("kept"), "x", at_least=KEPT),
+        record("live", f"both lanes, live offered at {FLOOD:g} x", found.runs("flooded"), "images/s"),
+        record(
+            "live", f"the backfill's part of {share:.0%}, live offered at {FLOOD:g} x",
+            Runs(tuple(value / share for value in found.values["share"])), "x", at_least=WITHIN,
+        ),
+    ]  # fmt: skip
+    if found.values["behind / beside"]:
+        small = f"a job of {SMALL}"
+        made += [
+            record("live", f"{small} beside one other", found.runs("beside one"), "s"),
+            record("live", f"{small} behind a large number", found.runs("behind many"), "s"),
+            record("live", f"{small}, behind / beside", found.runs("behind / beside"), "x", at_most=BESIDE),
+        ]
+    return made
+
+
+def quantile(answers: Sequence[Answered], part: float) -> float:
+    """Seconds within which this part of the images was answered."""
+    ordered = sorted(one.seconds for one in answers)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def _stages(answers: Sequence[Answered]) -> dict[str, float]:
+    """The mean of each stage."""
+    return {stage: round(mean(one.ms[stage] for one in answers), 1) for stage in answers[0].ms}
