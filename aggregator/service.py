@@ -28,8 +28,8 @@ from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
 
 GROUP = "aggregator"
-_LINGER = 0.05
-"""Seconds that a small batch waits for more: a transaction costs a disk sync, whatever is in it."""
+_LINGER = 0.1
+"""Seconds that a small batch waits for more: each costs a disk sync and a request to Kafka, whatever is in it."""
 _ALIVE = 5.0
 """Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
 

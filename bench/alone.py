@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
 
 from bench.timed import entry_of
 from consumer.decode import Decoder, Encoded
@@ -19,6 +20,7 @@ from trapstream.core.messages import ModelInfo
 
 REQUEST_IMAGES = 8
 """As the consumer sends them: one decode batch."""
+_LET_GO_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Alone:
 def decoded(encoded: Sequence[bytes], model: ModelInfo, images: int = REQUEST_IMAGES) -> NDArray[np.uint8]:
     """A request's pixels [n, h, w, 3]: the first images of one shape, as the consumer lays them out."""
     decoder = Decoder(images, 1, "cpu", 200_000_000)
-    found = decoder.decode([Encoded(data, model.image_size, model.stride) for data in encoded[: 4 * images]])
+    found = decoder.decode(
+        [Encoded(data, model.image_size, model.stride, model.fixed, model.stretch) for data in encoded[: 4 * images]]
+    )
     whole = [one.pixels for one in found if not isinstance(one, Permanent)]
     alike = [pixels for pixels in whole if pixels.shape == whole[0].shape]
     return np.stack([alike[number % len(alike)] for number in range(images)])
@@ -51,6 +55,20 @@ def shared(pixels: NDArray[np.uint8], copies: int) -> Iterator[Slab]:
         yield slab
     finally:
         slab.close()
+
+
+async def _let_go(client: triton.InferenceServerClient, region: str) -> None:
+    """Unregisters shared memory. Triton answers a request a moment before it lets go of its memory."""
+    until = time.monotonic() + _LET_GO_SECONDS
+    while True:
+        try:
+            await client.unregister_system_shared_memory(region)
+        except InferenceServerException as error:
+            if "in use" not in str(error) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 async def closed_loop(
@@ -83,6 +101,6 @@ async def closed_loop(
                 await asyncio.gather(*(again_and_again(place, begin + seconds) for place in range(in_flight)))
                 spent = time.perf_counter() - begin
             finally:
-                await client.unregister_system_shared_memory(slab.name)
+                await _let_go(client, slab.name)
     median, late = np.quantile(took, (0.5, 0.99))
     return Alone(answered / spent, (1000 * float(median), 1000 * float(late)))

@@ -11,7 +11,6 @@ import asyncio
 import io
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -29,12 +28,11 @@ from aggregator.read_result import open_result
 from aggregator.verify import disagreements
 from aggregator.verify import verify as verified
 from bench import chaos_model
-from bench.chaos import ChaosError, Stack
+from bench.chaos import ChaosError, Stack, concluded, set_up
 from trapstream.core import log, status, store
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
 from trapstream.local import control
-from trapstream.local.state import StackError
 
 WEIGHTS = {"producer": 40, "consumer": 30, "aggregator": 30}
 """How often each kind is killed, in a hundred."""
@@ -104,7 +102,10 @@ class Account:
 async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Account:
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
-    _set_up(plan, home)
+    chaos_model.write_bundle(home / "bundle")
+    set_up(home, COPIES["consumer"], COPIES["aggregator"])
+    os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
+    os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -123,21 +124,6 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
         await asyncio.to_thread(control.down, home, lambda _: None)
         account.seconds = time.monotonic() - began
     return account
-
-
-def _set_up(plan: Plan, home: Path) -> None:
-    """The environment of the stack: none of the caller's settings."""
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    chaos_model.write_bundle(home / "bundle")
-    os.environ |= {
-        "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
-        "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
-        "TRAPSTREAM_TRITON_INSTANCES": "1",
-        "TRAPSTREAM_LIVE_MODEL": chaos_model.NAME,
-        "TRAPSTREAM_LIVE_PERIOD_SECONDS": str(plan.period),
-    }
 
 
 async def _kill(
@@ -254,21 +240,7 @@ def main() -> int:
     plan = Plan(**vars(arguments))
     home = Path(tempfile.mkdtemp(prefix="trapstream-arrivals-"))
     print(f"seed {plan.seed}: {plan.uploads:,} uploads, {plan.kills} kills, home {home}", flush=True)
-    account = None
-    try:
-        account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
-    except* (ChaosError, StackError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        print(f"FAILED: {error}", flush=True)
-    if account is not None:
-        print("\n".join(account.lines()), flush=True)
-    if account is None or not account.well:
-        print(f"logs         {home / 'logs'}", flush=True)
-        return 1
-    shutil.rmtree(home, ignore_errors=True)
-    return 0
+    return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
 
 
 if __name__ == "__main__":

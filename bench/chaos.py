@@ -17,10 +17,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import psutil
 from aiokafka import TopicPartition
@@ -62,6 +62,17 @@ class Plan:
     """Mean seconds between two kills."""
     consumers: int = 2
     aggregators: int = 2
+
+
+class Outcome(Protocol):
+    """What is left of a run."""
+
+    def lines(self) -> list[str]:
+        """The account for people."""
+
+    @property
+    def well(self) -> bool:
+        """Whether every promise held."""
 
 
 @dataclass
@@ -153,7 +164,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     began = time.monotonic()
     model = chaos_model.write_bundle(home / "bundle")
     manifest = chaos_model.write_images(home / "images", plan.images)
-    _set_up(plan, home)
+    set_up(home, plan.consumers, plan.aggregators)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -176,14 +187,14 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     return account
 
 
-def _set_up(plan: Plan, home: Path) -> None:
-    """The environment of the stack: none of the caller's settings."""
+def set_up(home: Path, consumers: int, aggregators: int) -> None:
+    """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
     for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ |= {
         "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(plan.consumers),
-        "TRAPSTREAM_AGGREGATORS": str(plan.aggregators),
+        "TRAPSTREAM_CONSUMERS": str(consumers),
+        "TRAPSTREAM_AGGREGATORS": str(aggregators),
         "TRAPSTREAM_TRITON_INSTANCES": "1",
     }
 
@@ -299,19 +310,23 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
     log.setup(level="error")  # a broker that is away is what this is about
     print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
+    return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
+
+
+def concluded(work: Coroutine[None, None, Outcome], home: Path) -> int:
+    """Does the work and prints its account. Returns the exit status; the home stays where something was wrong."""
     account = None
     try:
-        account = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
+        account = asyncio.run(work)
     except* (ChaosError, StackError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         print(f"FAILED: {error}", flush=True)
-    print(f"seed             {plan.seed}")
     if account is not None:
         print("\n".join(account.lines()), flush=True)
     if account is None or not account.well:
-        print(f"logs             {home / 'logs'}", flush=True)
+        print(f"logs: {home / 'logs'}", flush=True)
         return 1
     shutil.rmtree(home, ignore_errors=True)
     return 0

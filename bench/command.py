@@ -11,18 +11,37 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench import (
+    analyzer,
+    folding,
+    live,
+    machine,
+    models,
+    openloop,
+    overhead,
+    pipeline,
+    predictions,
+    report,
+    scaleout,
+    stages,
+    tune,
+)
 from bench import compare as comparing
-from bench import folding, live, machine, overhead, pipeline, predictions, report, scaleout, stages
 from bench.load import Images, parse_size
-from bench.plan import Plan, demonstration
+from bench.models import Model
+from bench.plan import Plan
 from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
+from trapstream.models.runtime import PRECISION, Runtime
+from trapstream.models.runtimes import ALL, has_bfloat16
 
 Steps = Iterator[list[Record]]
 Body = Callable[..., Steps]
 LARGE = (2048, 1536)
+_UNPACED = {"TRAPSTREAM_PUBLISH_AHEAD": "0"}
+"""For publishing alone: nobody takes the references."""
 
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -36,6 +55,10 @@ _OPTIONS = (
         default="1280x960",
         show_default=True,
         help="Of drawn scenes.",
+    ),
+    click.option("--runtime", type=click.Choice(ALL), help="What runs the model.  [default: as it is deployed]"),
+    click.option(
+        "--model", "label", metavar="NAME", help="NAME[@VERSION] of a model of this home.  [default: demonstration]"
     ),
     click.option("--images", type=_FOLDER, help="A folder to use; else drawn scenes."),
     click.option(
@@ -60,17 +83,19 @@ def measured(body: Body) -> click.Command:
 
     def run(
         context: Context, quick: bool, lines: Path | None, folder: Path | None, row: Path | None, images: Path | None,
-        size: tuple[int, int], scenes: int, quality: int, **options: Any,
+        label: str | None, runtime: Runtime | None, size: tuple[int, int], scenes: int, quality: int, **options: Any,
     ) -> None:  # fmt: skip
         chosen = Images(size=size, count=scenes, quality=quality, folder=images)
+        model = models.chosen(context.home, label, runtime)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="trapstream-bench-") as work, progress("measuring", "measures") as bar:
-            book = Book(lines, {"quick": quick, "images": chosen.label, "quality": quality}, lambda _: None)
+            configuration = {"quick": quick, "images": chosen.label, "quality": quality, "model": model.name}
+            book = Book(lines, configuration, lambda _: None)
 
             def tell(what: str, number: int) -> None:
                 bar(len(book.records), None, f"{what}, run {number}")
 
-            plan = Plan(work=Path(work), quick=quick, images=chosen, say=say, tell=tell)
+            plan = Plan(work=Path(work), home=context.home, quick=quick, images=chosen, model=model, say=say, tell=tell)
             for found in body(plan, **options):
                 for one in found:
                     book.add(one)
@@ -94,9 +119,8 @@ def measured(body: Body) -> click.Command:
 
 def _publish(plan: Plan) -> Steps:
     """References a second into Kafka."""
-    unpaced = {"TRAPSTREAM_PUBLISH_AHEAD": "0"}  # nobody takes the references here
-    with bench_stack(plan.work / "publish", unpaced, services=("producer",)) as stack:
-        yield stages.publish(plan, stack, demonstration())
+    with bench_stack(plan.work / "publish", plan.model, _UNPACED, services=("producer",)) as stack:
+        yield stages.publish(plan, stack)
 
 
 def _fetch(plan: Plan) -> Steps:
@@ -106,37 +130,65 @@ def _fetch(plan: Plan) -> Steps:
 
 def _decode(plan: Plan) -> Steps:
     """Images a second that one thread decodes and letterboxes."""
-    yield stages.decode(plan, demonstration())
+    yield stages.decode(plan)
 
 
 def _detect(plan: Plan) -> Steps:
     """Images a second of Triton alone, under a closed loop."""
-    with bench_stack(plan.work / "detect", services=()) as stack:
-        yield stages.detect(plan, stack, demonstration())
+    with bench_stack(plan.work / "detect", plan.model, services=()) as stack:
+        yield stages.detect(plan, stack)
+        if analyzer.there():
+            yield stages.agreement(plan, stack)
 
 
-def _pipeline(plan: Plan) -> Steps:
-    """The whole, by turns with the same decode and model in one Python loop, and what it costs."""
-    with bench_stack(plan.work / "pipeline") as stack:
-        yield from _whole(plan, [plan.images], stack)
+@click.option("--burst", type=click.IntRange(1), default=1, show_default=True, help="With --rate: so many at once.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Offer so many images/s; how late are they?")
+def _pipeline(plan: Plan, rate: float | None, burst: int) -> Steps:
+    """The whole, by turns with the same decode and model in one Python loop, and what it costs.
+
+    With --rate images come when they are due, whatever the system does: what it does of them, and their latencies.
+    """
+    if rate is None and burst > 1:
+        raise click.UsageError("--burst needs --rate")
+    with bench_stack(plan.work / "pipeline", plan.model) as stack:
+        if rate is None:
+            yield from _whole(plan, [plan.images], stack)
+        else:
+            yield openloop.offered(plan, stack, rate, burst)
+
+
+def _yolov5s(plan: Plan) -> Steps:
+    """The whole beside the loop, with a YOLOv5s of random weights at 640: in float32, and in bfloat16."""
+    bundle = models.yolov5s(plan.work)
+    for runtime in [each for each in models.SIZED if PRECISION[each] == "float32" or has_bfloat16()]:
+        sized = replace(plan, model=Model(bundle, runtime))
+        with bench_stack(plan.work / runtime, sized.model) as stack:
+            yield pipeline.against_loop(sized, stack)
+
+
+def _tune(plan: Plan) -> Steps:
+    """Finds the best settings of this machine for the model, keeps them for the next start, and says what they gain."""
+    with bench_stack(plan.work / "tune", plan.model, services=("producer", "aggregator")) as stack:
+        yield tune.tune(plan, stack)
 
 
 def _scaleout(plan: Plan) -> Steps:
     """One to eight consumers against a detector of fixed time."""
-    with bench_stack(plan.work / "scaleout", services=("producer", "aggregator")) as stack:
+    with bench_stack(plan.work / "scaleout", plan.model, services=("producer",)) as stack:
         yield scaleout.scaleout(plan, stack)
 
 
 def _verdict(plan: Plan) -> Steps:
     """Slows each stage in turn: is it named, and does what the verdict says come true?"""
-    with bench_stack(plan.work / "verdict", services=("producer", "aggregator")) as stack:
+    with bench_stack(plan.work / "verdict", plan.model, services=("producer",)) as stack:
         yield predictions.predictions(plan, stack)
 
 
 def _live(plan: Plan) -> Steps:
     """Live images beside a backfill: how long they take, what they cost it, and what a flood of them leaves."""
-    with bench_stack(plan.work / "live") as stack:
-        yield live.live(plan, stack, demonstration())
+    uploaded = {"TRAPSTREAM_LIVE_MODEL": plan.model.bundle.label}
+    with bench_stack(plan.work / "live", plan.model, uploaded) as stack:
+        yield live.live(plan, stack, plan.model.info)
 
 
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
@@ -156,31 +208,34 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare, live and verdict."""
+    """All of it but compare, live, tune, verdict and yolov5s."""
     yield from _fetch(plan)
     yield from _decode(plan)
-    with bench_stack(plan.work / "whole") as stack:
-        yield stages.detect(plan, stack, demonstration())
+    with bench_stack(plan.work / "whole", plan.model) as stack:
+        yield stages.detect(plan, stack)
         sizes = (
             [plan.images]
             if plan.images.folder is not None
             else [plan.images, replace(plan.images, size=LARGE, count=16)]
         )
         yield from _whole(plan, sizes, stack)
-    yield from _scaleout(plan)
-    yield from _publish(plan)
-    yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, None, in_process=False)
+    with bench_stack(plan.work / "rest", plan.model, _UNPACED, services=("producer",)) as stack:
+        yield scaleout.scaleout(plan, stack)
+        yield stages.publish(plan, stack)
+        yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, stack.kafka, in_process=False)
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
-    model = demonstration()
-    for images in sizes:
-        yield pipeline.against_loop(replace(plan, images=images), stack, model)
-    yield pipeline.with_damage(plan, stack, model)
+    for number, images in enumerate(sizes):
+        most = None if number == 0 else plan.pick(2, None)
+        yield pipeline.against_loop(replace(plan, images=images), stack, most)
+    yield pipeline.with_damage(plan, stack)
     yield overhead.overhead(plan, stack)
     yield overhead.memory(plan, stack)
     yield overhead.start(plan, stack)
 
 
-for _body in (_publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _live, _compare, _all):
+for _body in (
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _tune, _live, _compare, _all,
+):  # fmt: skip
     bench.add_command(measured(_body))

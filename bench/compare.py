@@ -7,7 +7,7 @@ import click
 
 from bench import load
 from bench.pipeline import Sized, loop
-from bench.plan import Plan, demonstration
+from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import bench_stack
 
@@ -31,8 +31,8 @@ def _side(plan: Plan, side: str, name: str) -> Iterator[Callable[[], float]]:
     if side == LOOP:
         yield lambda: loop(plan, uris)["rate"]
         return
-    with bench_stack(plan.work / name, settings_of(side)) as bench:
-        sized = Sized(plan, bench, demonstration(), uris, name)
+    with bench_stack(plan.work / name, plan.model, settings_of(side)) as bench:
+        sized = Sized(plan, bench, plan.model.info, uris, name)
         yield lambda: sized.run().rate
 
 
@@ -52,8 +52,8 @@ def compare(plan: Plan, one: str, other: str) -> list[Record]:
 
         ratios = plan.repeat(f"{one} against {other}", once, most=plan.pick(3, 10))
     return [
-        record("compare", f"{one}, {plan.images.label}", Runs(tuple(firsts)), "images/s"),
-        record("compare", f"{other}, {plan.images.label}", Runs(tuple(seconds)), "images/s"),
+        record("compare", f"{one}, {plan.label}", Runs(tuple(firsts)), "images/s"),
+        record("compare", f"{other}, {plan.label}", Runs(tuple(seconds)), "images/s"),
         record(
             "compare", f"{one} / {other}", ratios, "x",
             smallest=round(min(ratios.values), 3), largest=round(max(ratios.values), 3),

@@ -2,7 +2,7 @@
 
 `python -m bench.loop` prints one JSON object. No Kafka, no Triton, no shared memory: as many threads as cores, each of
 which does whole batches by itself, so that nothing waits for anything. It is the best threading that we know: DALI,
-OpenCV and ONNX Runtime all work without the GIL.
+OpenCV and the runtimes all work without the GIL.
 """
 
 import argparse
@@ -21,9 +21,11 @@ from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
 from trapstream.models import bundles
 from trapstream.models.card import read_card
+from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _BATCH = 8
 _MOST_PIXELS = 200_000_000
+_WARM_SECONDS = 240.0
 
 
 class _Work:
@@ -50,7 +52,8 @@ class _Work:
 
 def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelInfo) -> int:
     """Does whole images: bytes to entry. Returns how many."""
-    encoded = [Encoded(path.read_bytes(), model.image_size, model.stride) for path in paths]
+    wanted = (model.image_size, model.stride, model.fixed, model.stretch)
+    encoded = [Encoded(path.read_bytes(), *wanted) for path in paths]
     for path, decoded in zip(paths, decoder.decode(encoded), strict=True):
         if isinstance(decoded, Permanent):
             continue
@@ -60,24 +63,34 @@ def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelIn
     return len(paths)
 
 
-def measure(paths: Sequence[Path], bundle: Path, threads: int, seconds: float) -> dict[str, float]:
+def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int, seconds: float) -> dict[str, float]:
     """Images a second of `threads` threads for about `seconds`, and milliseconds of processor time an image."""
     model = bundles.info_of(read_card(bundle / "card.json"))
-    session = open_session(bundle / "model.onnx", 1)
+    graph, kind = bundle / "model.onnx", runtime.partition("-")[0]
+    opened = [open_session(graph, 1, kind, PRECISION[runtime]) for _ in range(1 if runtime == RUNTIME else threads)]
+    sessions = opened * (threads // len(opened))  # several threads may use one of ONNX Runtime's, but not of OpenVINO's
     work = _Work(paths, seconds)
-    ready = threading.Barrier(threads + 1)
+    ready, alone = threading.Barrier(threads + 1), threading.Lock()
 
-    def worker() -> None:
-        decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
-        _batch(list(paths[:_BATCH]), decoder, session, model)  # the warm-up
+    def worker(session: Session) -> None:
+        try:
+            with alone:  # what is made for the first images is made by one after the other
+                decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
+                _batch(list(paths[:_BATCH]), decoder, session, model)  # the warm-up
+        except BaseException:
+            ready.abort()
+            raise
         ready.wait()
         while batch := work.take():
             work.done(_batch(batch, decoder, session, model))
 
-    workers = [threading.Thread(target=worker) for _ in range(threads)]
+    workers = [threading.Thread(target=worker, args=(session,), daemon=True) for session in sessions]
     for each in workers:
         each.start()
-    ready.wait()
+    try:
+        ready.wait(_WARM_SECONDS)
+    except threading.BrokenBarrierError:
+        raise SystemExit(f"a thread of the loop failed, or was not warm after {_WARM_SECONDS:.0f} s") from None
     work.begin()
     began, cpu = time.perf_counter(), time.process_time()
     for each in workers:
@@ -91,12 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("uris", type=Path, help="a file with one file:// URI a line")
     parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--runtime", choices=PRECISION, default=RUNTIME)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=5.0)
     chosen = parser.parse_args()
     lines = chosen.uris.read_text().splitlines()
     paths = [local(line) for line in lines]
-    print(json.dumps(measure(paths, chosen.bundle, chosen.threads, chosen.seconds)))
+    print(json.dumps(measure(paths, chosen.bundle, chosen.runtime, chosen.threads, chosen.seconds)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from aiokafka import TopicPartition
@@ -30,7 +31,7 @@ def overhead(plan: Plan, bench: Bench) -> list[Record]:
     What the decoding costs is measured by itself, on the same images, and taken off.
     """
     model = bench.load_model("free", 0.0)
-    small = Plan(work=plan.work, quick=plan.quick, images=_SIZE, say=plan.say, tell=plan.tell)
+    small = replace(plan, images=_SIZE)
     decoding = stages.decode(small, model)[1]
     sized = Sized(small, bench, model, load.uris(_SIZE, plan.say), "overhead")
     jobs: list[Ran] = []
@@ -39,7 +40,7 @@ def overhead(plan: Plan, bench: Bench) -> list[Record]:
         jobs.append(sized.run())
         return 1000 * (sum(jobs[-1].cpu.values()) - decoding.value)
 
-    runs = small.repeat("overhead", once)
+    runs = small.repeat("overhead", once, plan.pick(2, None))
     last = jobs[-1]
     return [
         record(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import load
-from bench.plan import BUNDLE, Plan
+from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import DRAINING, FILLING, Bench, BenchError, Ran
 from trapstream.core.messages import ModelInfo
@@ -18,10 +18,10 @@ AGAINST_CLEAN = 0.9
 _ROOT = Path(__file__).parents[1]
 
 
-def against_loop(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
-    """Images a second of a whole job, those of the loop, and their ratio, measured by turns."""
+def against_loop(plan: Plan, bench: Bench, most: int | None = None) -> list[Record]:
+    """Images a second of a whole job, those of the loop, and their ratio, measured by turns, `most` times at most."""
     uris = load.uris(plan.images, plan.say)
-    sized = Sized(plan, bench, model, uris, f"pipeline-{plan.images.label}")
+    sized = Sized(plan, bench, plan.model.info, uris, f"pipeline-{plan.images.label}")
     loops: list[dict[str, float]] = []
     jobs: list[Ran] = []
 
@@ -30,8 +30,8 @@ def against_loop(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
         jobs.append(sized.run())
         return jobs[-1].rate / loops[-1]["rate"]
 
-    ratios = plan.repeat(f"pipeline and loop, {plan.images.label}", once)
-    label, last = plan.images.label, jobs[-1]
+    ratios = plan.repeat(f"pipeline and loop, {plan.label}", once, most)
+    label, last = plan.label, jobs[-1]
     costs = [one["cpu_ms"] / sum(job.cpu.values()) for one, job in zip(loops, jobs, strict=True)]
     return [
         record("loop", f"loop, {label}", Runs(tuple(one["rate"] for one in loops)), "images/s", **loops[-1]),
@@ -46,12 +46,12 @@ def against_loop(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     ]  # fmt: skip
 
 
-def with_damage(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
+def with_damage(plan: Plan, bench: Bench) -> list[Record]:
     """The rate with 1 % damaged images beside that without, by turns."""
     uris = load.uris(plan.images, plan.say)
-    clean = Sized(plan, bench, model, uris, "clean")
+    clean = Sized(plan, bench, plan.model.info, uris, "clean")
     spoiled = load.spoiled(uris, plan.work / "spoiled", 0.01)
-    bad = Sized(plan, bench, model, spoiled, "spoiled")
+    bad = Sized(plan, bench, plan.model.info, spoiled, "spoiled", clean.count)
     costs: list[float] = []
 
     def once() -> float:
@@ -59,7 +59,7 @@ def with_damage(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
         costs.append(sum(without.cpu.values()) / sum(given.cpu.values()))
         return given.rate / without.rate
 
-    ratios, what = plan.repeat("1 % damaged images", once), f"1 % damaged / none, {plan.images.label}"
+    ratios, what = plan.repeat("1 % damaged images", once, plan.pick(2, None)), f"1 % damaged / none, {plan.label}"
     return [
         record("damage", what, ratios, "x", at_least=AGAINST_CLEAN),
         record("damage", f"{what}, by processor time", Runs(tuple(costs)), "x"),
@@ -70,14 +70,14 @@ def loop(plan: Plan, uris: list[str]) -> dict[str, float]:
     """One run of the loop in a process of its own; of the numbers of threads that may be best, the better one."""
     listed = plan.work / "loop.txt"
     listed.write_text("\n".join(uris))
-    found = [_loop(listed, threads, plan.seconds) for threads in plan.pick([plan.cores], [plan.cores, plan.cores + 1])]
+    found = [_loop(plan, listed, threads) for threads in plan.pick([plan.cores], [plan.cores, plan.cores + 1])]
     return max(found, key=lambda one: one["rate"])
 
 
-def _loop(listed: Path, threads: int, seconds: float) -> dict[str, float]:
+def _loop(plan: Plan, listed: Path, threads: int) -> dict[str, float]:
     command = [
-        sys.executable, "-m", "bench.loop", str(listed), "--bundle", str(BUNDLE), "--threads", str(threads),
-        "--seconds", str(seconds),
+        sys.executable, "-m", "bench.loop", str(listed), "--bundle", str(plan.model.bundle.folder),
+        "--runtime", plan.model.runtime, "--threads", str(threads), "--seconds", str(plan.seconds),
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
@@ -88,16 +88,22 @@ def _loop(listed: Path, threads: int, seconds: float) -> dict[str, float]:
 
 
 class Sized:
-    """Jobs that take about as long as a run should: the first, the warm-up, tells how many images those are."""
+    """Jobs that take about as long as a run should: the first, the warm-up, tells how many images those are, where
+    `count` does not."""
 
-    def __init__(self, plan: Plan, bench: Bench, model: ModelInfo, uris: list[str], name: str) -> None:
+    def __init__(
+        self, plan: Plan, bench: Bench, model: ModelInfo, uris: list[str], name: str, count: int | None = None
+    ) -> None:
         def job(count: int) -> Ran:
             return bench.run(load.write_manifest(plan.work / f"{name}.jsonl", uris, count), model)
 
         self._job: Callable[[int], Ran] = job
-        plan.tell(f"warm-up, {name}", 1)
-        self._count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
+        if count is None:
+            plan.tell(f"warm-up, {name}", 1)
+            count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
+        self.count = count
+        """Images of a job."""
 
     def run(self) -> Ran:
         """One job."""
-        return self._job(self._count)
+        return self._job(self.count)

@@ -6,16 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import model_repository
 from bench.load import Images
+from bench.models import Model, demonstration
 from bench.records import Runs, until_stable
-from trapstream.core.messages import ModelInfo
-from trapstream.models import bundles
-from trapstream.models.card import read_card
 
 T = TypeVar("T")
-BUNDLE = Path(model_repository.__path__[0]) / "demonstration"
-"""What is measured wherever a model computes: every machine has it."""
 Tell = Callable[[str, int], None]
 """Takes what is being measured, and the number of the run."""
 
@@ -26,10 +21,19 @@ class Plan:
 
     work: Path
     """A temporary folder."""
+    home: Path
+    """The state folder of whoever asks."""
     quick: bool
     images: Images = field(default_factory=Images)
+    model: Model = field(default_factory=demonstration)
     say: Callable[[str], None]
     tell: Tell
+
+    @property
+    def label(self) -> str:
+        """The images, and the model where it is not the usual one, for people."""
+        usual = self.model == demonstration()
+        return self.images.label if usual else f"{self.images.label}, {self.model.name}"
 
     @property
     def cores(self) -> int:
@@ -39,7 +43,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """About how long one run takes."""
-        return self.pick(3.0, 10.0)
+        return self.pick(2.5, 10.0)
 
     def pick(self, quick: T, full: T) -> T:
         """What fits the time that there is."""
@@ -56,8 +60,3 @@ class Plan:
             return run()
 
         return until_stable(once, most or self.pick(3, 8))
-
-
-def demonstration() -> ModelInfo:
-    """The model in BUNDLE."""
-    return bundles.info_of(read_card(BUNDLE / "card.json"))

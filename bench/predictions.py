@@ -34,6 +34,8 @@ class _Case:
     more: dict[str, str] = field(default_factory=dict)
     """Settings with one more worker."""
     more_instances: int | None = None
+    sync: float = 0.0
+    """Seconds of the disk's sync under the aggregator. None with what was advised: a faster disk."""
 
 
 def cases(slow: str) -> list[_Case]:
@@ -52,11 +54,16 @@ def cases(slow: str) -> list[_Case]:
             stage="slabs", how="two requests in flight", model=(0.02, 4),
             settings={"TRAPSTREAM_SLABS": "2"}, more={"TRAPSTREAM_SLABS": "3"},
         ),
+        # The fold takes as many at once as wait, so that only a small transaction lets a slow disk limit.
+        _Case(
+            stage="fold", how="a disk that takes 0.2 s", model=(0.02, 1), sync=0.2,
+            settings={"TRAPSTREAM_FOLD_BATCH": "4"}, more={},
+        ),
     ]  # fmt: skip
 
 
 def predictions(plan: Plan, bench: Bench) -> list[Record]:
-    """For each case: the rate with one more, divided by what the verdict had said. `bench` has no consumer."""
+    """For each case: the rate with one more, divided by what the verdict had said. `bench` has but a producer."""
     small = load.uris(_SMALL, plan.say)
     with slowing.slow_server(small[0], 0.1) as slow:
         return [_come_true(plan, bench, case) for case in cases(slow)]
@@ -66,12 +73,14 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
     uris = [case.uri] if case.uri is not None else load.uris(case.images, plan.say)
     manifest = load.write_manifest(plan.work / f"{case.stage}.jsonl", uris, 5_000)
     seconds, instances = case.model
-    before = _sample(plan, bench, case, manifest, bench.load_model(case.stage, seconds, instances), case.settings)
+    slow = bench.load_model(case.stage, seconds, instances)
+    before = _sample(plan, bench, case, manifest, slow, case.settings, case.sync)
     more = case.more_instances or instances
     model = bench.load_model(f"{case.stage}-more", seconds, more)
-    after = _sample(plan, bench, case, manifest, model, case.settings | case.more)
+    after = _sample(plan, bench, case, manifest, model, case.settings | case.more, 0.0)
     verdict = before.verdict
-    gain = verdict.gain if verdict is not None and verdict.limits == case.stage else None
+    named = verdict is not None and verdict.limits == case.stage
+    gain = (verdict.room if verdict.gain is None else verdict.gain) if verdict is not None and named else None
     value = after.rate / before.rate / gain if gain is not None else 0.0
     return Record(
         bench="verdict",
@@ -85,13 +94,21 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
     )
 
 
-def _sample(plan: Plan, bench: Bench, case: _Case, manifest: Path, model: ModelInfo, settings: dict[str, str]) -> Ran:
-    plan.tell(f"{case.stage}, {case.how}", 1 if settings == case.settings else 2)
-    with _consumer(bench, settings) as seen:
+def _sample(
+    plan: Plan, bench: Bench, case: _Case, manifest: Path, model: ModelInfo, settings: dict[str, str], sync: float
+) -> Ran:
+    plan.tell(f"{case.stage}, {case.how}", 1 if (settings, sync) == (case.settings, case.sync) else 2)
+    with _services(bench, settings, sync) as seen:
         return asyncio.run(slowing.sampled(seen, manifest, model, plan.seconds))
 
 
 @contextlib.contextmanager
-def _consumer(bench: Bench, settings: dict[str, str]) -> Iterator[Bench]:
-    with service(bench, "consumer", settings={"TRAPSTREAM_ALLOW_PRIVATE_NETWORKS": "true"} | settings) as seen:
+def _services(bench: Bench, settings: dict[str, str], sync: float) -> Iterator[Bench]:
+    """An aggregator whose disk takes `sync` seconds longer, and a consumer."""
+    all_of_them = {"TRAPSTREAM_ALLOW_PRIVATE_NETWORKS": "true", "TRAPSTREAM_STATUS_SECONDS": "0.1"} | settings
+    disk = ("bench.slow_disk", str(sync))
+    with (
+        service(bench, "aggregator", settings=all_of_them, module=disk if sync else ()) as told,
+        service(told, "consumer", settings=all_of_them) as seen,
+    ):
         yield seen

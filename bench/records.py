@@ -80,7 +80,7 @@ def record(
         value=runs.value,
         unit=unit,
         runs=runs.values,
-        stable=runs.stable or len(runs.values) == 1,
+        stable=runs.spread <= AGREE,
         target=target,
         reached=reached,
         details=details,

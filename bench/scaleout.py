@@ -8,34 +8,37 @@ from bench.load import Images
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.services import service
-from bench.stacks import DRAINING, FILLING, Bench
+from bench.stacks import Bench
 
 EFFICIENCY = 0.9
 _SECONDS = 0.025
 """Of the detector for an image: 40 images/s for each consumer, so that eight of them leave the cores at rest."""
 _SETTINGS = {"TRAPSTREAM_SLABS": "1"}
 """One request at a time for each consumer: its rate is then the detector's time, and not how far it runs ahead."""
+_FILLING, _DRAINING = 32, 100
+"""Of each consumer. With one slab its stages hold about 70 images."""
 
 
 def scaleout(plan: Plan, bench: Bench) -> list[Record]:
-    """The rate of n consumers, divided by n times that of one. `bench` has no consumer of its own."""
+    """The rate of n consumers, divided by n times that of one. `bench` has but a producer."""
     counts = plan.pick([1, 2, 4], [1, 2, 4, 8])
     model = bench.load_model("steady", _SECONDS, instances=counts[-1])
     uris = load.uris(Images(size=(128, 96), count=8), plan.say)
     found: list[Record] = []
     single, started = 0.0, 0
     with contextlib.ExitStack() as running:
+        told = running.enter_context(service(bench, "aggregator", settings={"TRAPSTREAM_STATUS_SECONDS": "0.1"}))
         for count in counts:
             for number in range(started, count):
-                running.enter_context(service(bench, "consumer", number, _SETTINGS))
+                running.enter_context(service(told, "consumer", number, _SETTINGS))
             started = count
-            warm = load.write_manifest(plan.work / "warm.jsonl", uris, count * (FILLING + DRAINING))
-            bench.run(warm, model, count * FILLING, count * DRAINING)  # those that came join the group meanwhile
-            images = count * (FILLING + DRAINING + int(plan.seconds / _SECONDS))
+            warm = load.write_manifest(plan.work / "warm.jsonl", uris, count * (_FILLING + _DRAINING))
+            told.run(warm, model, count * _FILLING, count * _DRAINING)  # those that came join the group meanwhile
+            images = count * (_FILLING + _DRAINING + int(plan.seconds / _SECONDS))
             manifest = load.write_manifest(plan.work / "scaleout.jsonl", uris, images)
 
             def once(manifest: Path = manifest, count: int = count) -> float:
-                return bench.run(manifest, model, count * FILLING, count * DRAINING).rate
+                return told.run(manifest, model, count * _FILLING, count * _DRAINING).rate
 
             runs = plan.repeat(f"{count} consumers", once, most=plan.pick(1, 4))
             single = single or runs.value

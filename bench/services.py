@@ -19,8 +19,13 @@ _ROOT = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
-def service(bench: Bench, name: str, number: int = 0, settings: Mapping[str, str] | None = None) -> Iterator[Bench]:
-    """One service that is ready, gone afterwards. Yields the stack with its endpoint, for what asks the services."""
+def service(
+    bench: Bench, name: str, number: int = 0, settings: Mapping[str, str] | None = None, module: tuple[str, ...] = ()
+) -> Iterator[Bench]:
+    """One service that is ready, gone afterwards. Yields the stack with its endpoint, for what asks the services.
+
+    `module` runs in place of the service's own, with its arguments.
+    """
     member = f"{name}-{number}" if number else name
     port = ports.choose((member,), {})[member]
     log = bench.home / "logs" / f"bench-{member}.log"
@@ -36,7 +41,9 @@ def service(bench: Bench, name: str, number: int = 0, settings: Mapping[str, str
         **(settings or {}),
     }
     with log.open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", name], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *(module or (name,))], env=environment, stdout=output, stderr=output
+        )
     try:
         _until_ready(process, port, log)
         yield Bench(replace(bench.stack, endpoints=bench.stack.endpoints | {member: f"{ports.HOST}:{port}"}))

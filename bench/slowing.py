@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from bench import load
+from bench import load, openloop
 from bench.stacks import Bench, Ran
 from trapstream.core import kafka, messages, topics
-from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, Lane, ModelInfo
 
 
 @contextlib.contextmanager
@@ -54,21 +54,10 @@ async def trickle(
     bench: Bench, uris: Sequence[str], model: ModelInfo, rate: float, lane: Lane = Lane.BULK
 ) -> AsyncIterator[JobSpec]:
     """A job whose references come at `rate` a second: an open loop, which waits for nobody."""
-    spec = JobSpec(
-        job=messages.new_job_id("trickle"), name="trickle", lane=lane, model=model, threshold=0.005,
-        images=1_000_000, manifest_sha256="0" * 64, created=time.time(), total=1_000_000,
-    )  # fmt: skip
+    spec = openloop.new_job(model, 1_000_000, lane)
     producer = await kafka.start_producer(bench.kafka)
-
-    async def send() -> None:
-        began = time.monotonic()
-        for seq in range(spec.images):
-            await asyncio.sleep(max(0.0, began + seq / rate - time.monotonic()))
-            ref = ImageRef(job=spec.job, seq=seq, file=f"{seq}.jpg", uri=uris[seq % len(uris)])
-            await producer.send(topics.lane_topic(spec.lane).name, messages.encode(ref))
-
     await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())
-    sending = asyncio.create_task(send())
+    sending = asyncio.create_task(openloop.offer(producer, spec, uris, rate, 1, time.monotonic()))
     try:
         yield spec
     finally:

@@ -13,6 +13,7 @@ import psutil
 import tritonclient.grpc as triton
 
 from bench import timed
+from bench.models import Model
 from producer.submit import cancel, submit
 from trapstream.core import status as statuses
 from trapstream.core import verdict
@@ -29,6 +30,8 @@ FILLING = 64
 """Images done before a rate is taken: the first batches fill the stages."""
 DRAINING = 150
 """Images still open when it has been taken: the stages hold about a hundred, and none of them may be empty."""
+_LEAST = 8
+"""Images that a sample has at least: a batch."""
 
 
 class BenchError(TrapstreamError):
@@ -122,13 +125,21 @@ class Bench:
         return asyncio.run(self._run(manifest, model, filling, draining))
 
     async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
-        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then."""
+        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then.
+
+        It takes longer where hardly any image was done in these seconds.
+        """
         begin: Moment | None = None
-        async with _within(spec):
+        async with _within(spec) as stall:
             async for status in statuses.watch(self.kafka, spec.job):
+                stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
                 if begin is None and status.counts.done >= filling:
                     begin = await self.moment(status.counts.done)
-                elif begin is not None and time.perf_counter() >= begin.at + seconds:
+                elif (
+                    begin is not None
+                    and time.perf_counter() >= begin.at + seconds
+                    and status.counts.done >= begin.done + _LEAST
+                ):
                     after = await self.moment(status.counts.done)
                     break
         assert begin is not None
@@ -189,11 +200,11 @@ class Bench:
 
 @contextlib.contextmanager
 def bench_stack(
-    home: Path, settings: Mapping[str, str] | None = None, services: tuple[str, ...] = SERVICES
+    home: Path, model: Model, settings: Mapping[str, str] | None = None, services: tuple[str, ...] = SERVICES
 ) -> Iterator[Bench]:
-    """A stack of its own, with these settings and the usual ones for the rest; gone afterwards."""
+    """A stack of its own that serves `model`, with these settings and the usual ones for the rest; gone afterwards."""
     home.mkdir(parents=True, exist_ok=True)
-    with environment({"TRAPSTREAM_STATUS_SECONDS": "0.1", **(settings or {})}):
+    with environment({"TRAPSTREAM_STATUS_SECONDS": "0.1", **model.deploy(home), **(settings or {})}):
         stack = control.up(home, lambda _: None, services, passing=True)
     try:
         yield Bench(stack)

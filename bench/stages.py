@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import alone, load
+from bench import alone, analyzer, load
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import Bench
@@ -49,8 +49,10 @@ def fetch(plan: Plan) -> list[Record]:
     ]
 
 
-def decode(plan: Plan, model: ModelInfo) -> list[Record]:
-    """Images a second that one thread decodes and letterboxes; processor time of an image."""
+def decode(plan: Plan, model: ModelInfo | None = None) -> list[Record]:
+    """Images a second that one thread decodes and letterboxes for a model; processor time of an image."""
+    wanted = model or plan.model.info
+    shape = (wanted.image_size, wanted.stride, wanted.fixed, wanted.stretch)
     encoded = _read(load.uris(plan.images, plan.say))
     decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
     cost: list[float] = []
@@ -59,7 +61,7 @@ def decode(plan: Plan, model: ModelInfo) -> list[Record]:
         count, began, cpu = 0, time.perf_counter(), time.process_time()
         for start in itertools.cycle(range(0, len(encoded), _BATCH)):
             batch = encoded[start : start + _BATCH]
-            decoder.decode([Encoded(data, model.image_size, model.stride) for data in batch])
+            decoder.decode([Encoded(data, *shape) for data in batch])
             count += len(batch)
             if time.perf_counter() - began > plan.seconds / 2:
                 break
@@ -76,8 +78,9 @@ def decode(plan: Plan, model: ModelInfo) -> list[Record]:
     ]
 
 
-def detect(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
+def detect(plan: Plan, bench: Bench) -> list[Record]:
     """Images a second of Triton alone, under a closed loop of images that are decoded already."""
+    model = plan.model.info
     pixels = alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
     in_flight = 2 * plan.cores
     late: list[tuple[float, float]] = []
@@ -91,18 +94,37 @@ def detect(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     shape = f"{pixels.shape[2]} x {pixels.shape[1]}"
     return [
         record(
-            "detect", f"Triton alone, {model.label} at {shape}", runs, "images/s",
+            "detect", f"Triton alone, {plan.model.name} at {shape}", runs, "images/s",
             in_flight=in_flight, request_images=len(pixels), request_ms_median_p99=late[-1],
         )
     ]  # fmt: skip
 
 
-def publish(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
+def agreement(plan: Plan, bench: Bench) -> list[Record]:
+    """The same closed loop by our own generator and by perf_analyzer, by turns, and their ratio."""
+    model, in_flight = plan.model.info, 2 * plan.cores
+    pixels = alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    def once() -> float:
+        ours.append(asyncio.run(alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds)).rate)
+        theirs.append(analyzer.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds, plan.work))
+        return ours[-1] / theirs[-1]
+
+    ratios = plan.repeat("our load and perf_analyzer's", once, plan.pick(1, 5))
+    return [
+        record("detect", f"perf_analyzer, {plan.model.name}", Runs(tuple(theirs)), "images/s"),
+        record("detect", f"our load / perf_analyzer, {plan.model.name}", ratios, "x"),
+    ]
+
+
+def publish(plan: Plan, bench: Bench) -> list[Record]:
     """References a second, from the job to its seal, with no consumer."""
     count = plan.pick(200_000, 1_000_000)
     manifest = load.write_manifest(plan.work / "publish.jsonl", ["file:///nowhere.jpg"], count)
     runs = plan.repeat(
-        "publish", lambda: count / asyncio.run(_sealed_within(bench, manifest, model)), most=plan.pick(1, 3)
+        "publish", lambda: count / asyncio.run(_sealed_within(bench, manifest, plan.model.info)), most=plan.pick(1, 3)
     )
     return [record("publish", f"publish, a job of {count:,}", runs, "references/s", at_least=PUBLISHED)]
 

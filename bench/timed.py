@@ -3,14 +3,19 @@ detector that does not need the cores."""
 
 from pathlib import Path
 
+import model_repository
 from bench import timed_model
 from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
 
+_ROOT = Path(model_repository.__path__[0]).parent
 _CONFIG = """name: "{entry}"
 backend: "python"
 max_batch_size: 8
-input [ {{ name: "images" data_type: TYPE_UINT8 dims: [-1, -1, 3] }} ]
+input [
+  {{ name: "images" data_type: TYPE_UINT8 dims: [-1, -1, 3] optional: true }},
+  {{ name: "places" data_type: TYPE_STRING dims: [1] optional: true }}
+]
 output [
   {{ name: "detections" data_type: TYPE_FP32 dims: [300, 6] }},
   {{ name: "count" data_type: TYPE_INT32 dims: [1] reshape {{ shape: [] }} }}
@@ -29,7 +34,8 @@ def write_entry(repository: Path, name: str, seconds: float, instances: int = 1)
     )  # fmt: skip
     folder = repository / entry_of(info)
     (folder / "1").mkdir(parents=True, exist_ok=True)
-    (folder / "1" / "model.py").write_text(Path(timed_model.__file__).read_text())
+    found = f"import sys\n\nsys.path.insert(0, {str(_ROOT)!r})\n"  # where the entry's own template lies
+    (folder / "1" / "model.py").write_text(found + Path(timed_model.__file__).read_text())
     config = _CONFIG.format(entry=entry_of(info), instances=instances, seconds=seconds)
     (folder / "config.pbtxt").write_text(config)
     return info

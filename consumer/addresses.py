@@ -1,48 +1,10 @@
-"""Which address may be reached, and what an address names. Pure: nothing here asks the network or the disk."""
+"""What the address of an image names. Pure: nothing here asks the network or the disk."""
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from trapstream.core.errors import Permanent, Reason
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_public(address: str) -> bool:
-    """Whether `address`, a numeric IP address, lies in the public internet.
-
-    An IPv6 address that carries an IPv4 address (mapped, 6to4, Teredo, NAT64) counts as what it carries.
-    """
-    try:
-        ip: IPAddress = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        carried = _carried(ip)
-        if carried:
-            return all(map(_is_public, carried))
-    return _is_public(ip)
-
-
-def _carried(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    if ip.ipv4_mapped:
-        return [ip.ipv4_mapped]
-    if ip.sixtofour:
-        return [ip.sixtofour]
-    if ip.teredo:
-        return list(ip.teredo)
-    if ip in _NAT64:
-        return [ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)]
-    return []
-
-
-def _is_public(ip: IPAddress) -> bool:
-    special = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved
-    # is_global alone calls multicast global, and its ranges differ between Python versions: several must agree.
-    return ip.is_global and not (special or ip.is_unspecified or getattr(ip, "is_site_local", False))
 
 
 def scheme(uri: str) -> str:

@@ -1,4 +1,5 @@
-"""The detector: Triton over gRPC, with pixels in shared memory.
+"""The detector: Triton over gRPC, with pixels in shared memory: a model that can is told where they lie and reads them
+there; for others the server, which maps the region too, makes them a tensor.
 
 A sick server is not a bad image. Whatever goes wrong is told apart by asking: an error that a blank image of the same
 shape meets too is the server's, and is waited for; one that it does not meet is the image's own. A server that is well
@@ -23,6 +24,8 @@ from trapstream.core.messages import Lane, ModelInfo
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
+PLACES = "places"
+"""An input of models that read pixels where they lie: "region offset height width" for each image."""
 _ANSWER_SECONDS = 600.0
 """A request unanswered for so long is sent again: the server lost it. A large model on few cores takes minutes."""
 _LIVE_SECONDS = 5.0
@@ -54,6 +57,8 @@ class Detector:
         self._server = server
         self._prefix = region_prefix
         self._regions: dict[str, int] = {}
+        self._reads_places: dict[str, bool] = {}
+        """Entry to whether it has the input PLACES."""
 
     async def __aenter__(self) -> "Detector":
         self._client = triton.InferenceServerClient(self._server)
@@ -141,6 +146,8 @@ class Detector:
         async def call() -> list[Detections]:
             if group.slab.name is None:
                 return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, priority)
+            if await self._takes_places(model):
+                return await self._infer(model, _places(group, first, count), count, priority)
             await self._register(group.slab)
             pixels = triton.InferInput(INPUT, list(shape), "UINT8")
             pixels.set_shared_memory(group.slab.name, size, offset)
@@ -165,8 +172,22 @@ class Detector:
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
+    async def _takes_places(self, model: ModelInfo) -> bool:
+        name = entry_name(model.name, model.version)
+        if name not in self._reads_places:
+            try:
+                told = await self._client.get_model_metadata(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS)
+            except InferenceServerException as error:
+                found = self._sort(error)
+                raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
+            self._reads_places[name] = any(tensor.name == PLACES for tensor in told.inputs)
+        return self._reads_places[name]
+
     def _sort(self, error: InferenceServerException) -> Exception:
         text = str(error)
+        if "unexpected inference input" in text and any(self._reads_places.values()):
+            self._reads_places.clear()  # the entry was made anew, by other means
+            return Retryable(text)
         if "shared memory region" in text:
             self._regions.clear()  # the server was started anew and knows none of ours
             return Retryable(text)
@@ -207,6 +228,15 @@ class Detector:
         for name in known.regions:
             if name.startswith(f"{self._prefix}-"):
                 await self._unregister(name)
+
+
+def _places(group: Group, first: int, count: int) -> triton.InferInput:
+    height, width, _ = group.shape
+    begin, size = group.offset + first * group.image_bytes, group.image_bytes
+    rows = [f"{group.slab.name} {begin + number * size} {height} {width}".encode() for number in range(count)]
+    given = triton.InferInput(PLACES, [count, 1], "BYTES")
+    given.set_data_from_numpy(np.array(rows, dtype=np.object_).reshape(count, 1))
+    return given
 
 
 def _plain_input(pixels: NDArray[np.uint8]) -> triton.InferInput:

@@ -1,11 +1,12 @@
 """Emit: an answer becomes a message, and only then is its reference done."""
 
 import asyncio
+import contextlib
 import functools
 
 import msgspec
 from aiokafka.errors import KafkaError
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
 from consumer.work import Answer
 from trapstream.core import faults, kafka, messages, metrics, retry, topics
@@ -14,8 +15,14 @@ from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
 
-_MOST = 256
+_MOST = 512
 """Answers sent together."""
+_LINGER = 0.05
+"""Seconds from one sending to the next while there are only bulk answers: a request costs Kafka and both its clients
+as much as the work on dozens of records."""
+
+Records = list[tuple[bytes, bytes]]
+"""Keys and values."""
 
 
 async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -> None:
@@ -23,17 +30,19 @@ async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -
 
     The steps, and what a death after each of them costs:
     """
+    sent = float("-inf")
     while True:
         try:
             # 1. Take what is ready. Death: no offset was committed, so the images are done again.
-            batch = await answers.receive_batch(_MOST)
+            batch = await _take(answers, sent + _LINGER)
         except Closed:
             return
         faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
+        sent = asyncio.get_running_loop().time()
         with meter.work:
-            await asyncio.gather(*(_send(producer, answer) for answer in batch))
+            await asyncio.gather(*(_send(producer, number, part) for number, part in _by_partition(batch).items()))
         meter.images += len(batch)
         faults.reach("emit.3")
         for answer in batch:
@@ -44,9 +53,43 @@ async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -
         # 5. `Intake.commit` commits the watermark from time to time, offsets last of all.
 
 
-async def _send(producer: kafka.Outbox, answer: Answer) -> None:
+async def _take(answers: Channel[Answer], until: float) -> list[Answer]:
+    """What is ready. Bulk answers wait for more until the loop's clock says `until`; a live one goes at once."""
+    batch = await answers.receive_batch(_MOST)
+    if asyncio.get_running_loop().time() < until:
+        with contextlib.suppress(TimeoutError, Closed):
+            async with asyncio.timeout_at(until):
+                more = batch
+                while len(batch) < _MOST and all(answer.task.lane is Lane.BULK for answer in more):
+                    more = await answers.receive_batch(_MOST - len(batch))
+                    batch += more
+    return batch
+
+
+def _by_partition(batch: list[Answer]) -> dict[int, Records]:
+    """The messages of `batch` by their partition of `detections`, in their order."""
+    parts: dict[int, Records] = {}
+    for answer in batch:
+        job = answer.task.ref.job
+        parts.setdefault(kafka.job_partition(job), []).append((job.encode(), _message(answer)))
+    return parts
+
+
+async def _send(producer: kafka.Outbox, partition: int, records: Records) -> None:
+    async def send() -> None:
+        try:
+            sent = await producer.send_batch(topics.DETECTIONS.name, partition, records)
+            faults.reach("emit.2")
+            await asyncio.gather(*sent)
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(send, "kafka")
+
+
+def _message(answer: Answer) -> bytes:
     ref, spent = answer.task.ref, answer.task.times.spent
-    value = messages.encode(
+    return messages.encode(
         ImageResult(
             job=ref.job,
             seq=ref.seq,
@@ -58,26 +101,22 @@ async def _send(producer: kafka.Outbox, answer: Answer) -> None:
         )
     )
 
-    async def send() -> None:
-        try:
-            sent = await producer.send(topics.DETECTIONS.name, value, key=ref.job.encode())
-            faults.reach("emit.2")
-            await sent
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
-
-    await retry.until_back(send, "kafka")
-
 
 def _count(answer: Answer) -> None:
     lane, times = answer.task.lane, answer.task.times
-    metrics.IMAGES.labels(lane, answer.outcome).inc()
+    _images(lane, answer.outcome).inc()
     if answer.outcome is Outcome.FAILED and answer.reason is not None:
         metrics.FAILURES.labels(answer.reason).inc()
     times.end("emit")
     for stage, spent in times.spent.items():
         _stage(lane, stage).observe(spent / 1000)
     _answered(lane).observe(sum(times.spent.values()) / 1000)
+
+
+@functools.cache
+def _images(lane: Lane, outcome: Outcome) -> Counter:
+    """Looked up once, as the others: `labels` costs more than counting does."""
+    return metrics.IMAGES.labels(lane, outcome)
 
 
 @functools.cache

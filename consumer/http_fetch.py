@@ -1,27 +1,18 @@
 """Images of any web server, by aiohttp. Every connection is checked where it is made."""
 
 import os
-import socket
-from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from consumer.addresses import is_public
 from consumer.attempts import Transient
 from trapstream.core.errors import Permanent, Reason
+from trapstream.core.outgoing import NotPublic, public_socket
 
 MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 429})
 _MEANINGS = {401: Reason.NO_PERMISSION, 403: Reason.NO_PERMISSION, 404: Reason.NOT_FOUND, 410: Reason.NOT_FOUND}
-
-
-class _Refused(OSError):
-    """A connection to an address that may not be reached. One text for all: aiohttp passes equal errors on as one."""
-
-    def __init__(self) -> None:
-        super().__init__("not a public address")
 
 
 class HttpFetcher:
@@ -30,10 +21,8 @@ class HttpFetcher:
     def __init__(self, connections: int, max_bytes: int, allow_private_networks: bool) -> None:
         self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
-            # The check stands in the socket factory: behind DNS, so no second answer can slip past it, and behind
-            # every spelling of a numeric address.
             connector=aiohttp.TCPConnector(
-                limit=connections, socket_factory=None if allow_private_networks else _public_socket
+                limit=connections, socket_factory=None if allow_private_networks else public_socket
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -71,7 +60,7 @@ class HttpFetcher:
         except aiohttp.ClientConnectorDNSError:
             raise Transient(Reason.UNREACHABLE, f"{_server(url)}: its name is not known") from None
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _Refused):
+            if isinstance(error.os_error, NotPublic):
                 raise Permanent(Reason.FORBIDDEN, f"{_server(url)} is not in the public internet") from None
             raise Transient(Reason.UNREACHABLE, f"{_server(url)}: {_cause(error.os_error)}") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
@@ -92,13 +81,6 @@ class HttpFetcher:
         if not data:
             raise Permanent(Reason.EMPTY_FILE)
         return bytes(data)
-
-
-def _public_socket(info: tuple[Any, ...]) -> socket.socket:
-    family, kind, protocol, _, address = info
-    if not is_public(address[0]):
-        raise _Refused
-    return socket.socket(family, kind, protocol)
 
 
 def _parse(text: str, relative: bool = False) -> URL:

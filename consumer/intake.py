@@ -32,7 +32,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._jobs = jobs
         self._producer = producer
         self._drain_seconds = settings.drain_seconds
-        self._consumer: kafka.Consumer = kafka.group_consumer(settings.kafka, topics.lane_group(lane), settings.member)
+        self._consumer = kafka.group_consumer(
+            settings.kafka, topics.lane_group(lane), settings.member, kafka.FETCH_WAIT_MS
+        )
         self._marks: dict[TopicPartition, Watermark] = {}
         self._begins: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, tuple[int, str]] = {}

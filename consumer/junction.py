@@ -20,9 +20,13 @@ class Junction(Generic[T]):
         self._shares, self._images = shares, images
         self._changed = asyncio.Event()
 
-    async def send(self, lane: Lane, item: T) -> None:
-        """Adds an item, waiting for room."""
-        await self.channels[lane].send(item)
+    async def send(self, lane: Lane, *items: T) -> None:
+        """Adds items, waiting for room; who waits for them is told of all that have room at once."""
+        channel = self.channels[lane]
+        for item in items:
+            if channel.is_full:
+                self.changed()
+            await channel.send(item)
         self.changed()
 
     def changed(self) -> None:

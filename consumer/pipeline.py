@@ -14,7 +14,7 @@ from consumer import boxes, shot
 from consumer.decode import Decoder
 from consumer.detect import Detections, Detector, ModelAwayError
 from consumer.emit import emit
-from consumer.fetch import Fetcher, Postponed
+from consumer.fetch import Fetcher, Postponed, is_file
 from consumer.hosts import Hosts, host_of
 from consumer.intake import Intake
 from consumer.junction import Junction
@@ -44,6 +44,8 @@ class _Line:
     def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
         self.intake = Intake(lane, settings, jobs, producer)
         self.to_fetch: Channel[Task] = Channel(1)
+        self.to_read: Channel[list[Task]] = Channel(1)
+        """Local files, which are read some together."""
         self.to_emit: Channel[Answer] = Channel(1024)
         self.at_detector: Counter[str] = Counter()
         """Images by model."""
@@ -82,9 +84,9 @@ class Pipeline:
             line.to_emit.full = self._emitting.held
         meters.add("detect", self._served.totals)
         meters.add("consumer", self._own_totals)
-        starved = Joint(len(Lane))
+        starved = Joint(2 * len(Lane))
         for line in self._lines.values():
-            line.to_fetch.empty = starved.part()
+            line.to_fetch.empty, line.to_read.empty = starved.part(), starved.part()
         meters.starved = starved.seconds
         self._missing = MissingModels(
             self._detector, EndedJobs(settings.kafka),
@@ -93,8 +95,8 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
-        intakes = [line.intake for line in self._lines.values()]
         health.details["waiting_for_model"] = self._missing.images
+        intakes = [line.intake for line in self._lines.values()]
         async with contextlib.AsyncExitStack() as held:
             held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
             await held.enter_async_context(self._fetcher)
@@ -107,6 +109,7 @@ class Pipeline:
             for line in self._lines.values():
                 bodies += [self._feed(line), emit(line.to_emit, self._producer, self._emitting)]
                 bodies += [self._fetch(line) for _ in range(self._settings.fetches)]
+                bodies += [self._read(line) for _ in range(max(1, self._settings.fetches // self._settings.batch))]
             running = [stages.create_task(body) for body in bodies]
             try:
                 async with asyncio.TaskGroup() as polling:
@@ -125,27 +128,53 @@ class Pipeline:
             self._roomy.clear()
             if any(room.is_full(line.intake.lane) for room in rooms):
                 await self._roomy.wait()
-            else:
-                await line.to_fetch.send(await line.intake.channel.receive())
+                continue
+            files: list[Task] = []
+            others: list[Task] = []
+            for task in await line.intake.channel.receive_batch(self._settings.batch):
+                (files if is_file(task.ref.uri) else others).append(task)
+            if files:
+                await line.to_read.send(files)
+            for task in others:
+                await line.to_fetch.send(task)
 
     async def _again(self, task: Task) -> None:
         await self._lines[task.lane].to_fetch.send(task)
 
+    async def _read(self, line: _Line) -> None:
+        while True:
+            tasks = [task for task in await line.to_read.receive() if self._may_begin(line, task)]
+            self._fetching.work.begin(len(tasks))
+            try:
+                read = await self._fetcher.fetch_files([task.ref.uri for task in tasks])
+            finally:
+                self._fetching.work.end(len(tasks))
+            fetched: list[Fetched] = []
+            left: list[Task] = []
+            for task, data in zip(tasks, read, strict=True):
+                if data is None:
+                    left.append(task)
+                    continue
+                task.times.end("fetch")
+                self._fetching.images += 1
+                if isinstance(data, Permanent):
+                    await self._fail(task, data)
+                else:
+                    fetched.append(Fetched(task, data))
+            if fetched:
+                await self._to_decode.send(line.intake.lane, *fetched)
+            for task in left:
+                await line.to_fetch.send(task)
+
     async def _fetch(self, line: _Line) -> None:
         while True:
             task = await line.to_fetch.receive()
-            if not self._is_wanted(task):
-                continue
-            if self._missing.is_away(task.spec.model):
-                self._missing.hold([task])
-                continue
             host = host_of(task.ref.uri)
+            if not self._may_begin(line, task):
+                continue
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
                 self._room.hold(task)
                 continue
-            if line.intake.lane is Lane.LIVE:
-                self._lively = time.monotonic() + LIVELY_SECONDS
-            task.times.end("wait")
             try:
                 with self._fetching.work:
                     data = await self._fetcher.fetch(task.ref.uri)
@@ -159,6 +188,18 @@ class Pipeline:
                 task.times.end("fetch")
                 self._fetching.images += 1
             await self._to_decode.send(line.intake.lane, Fetched(task, data))
+
+    def _may_begin(self, line: _Line, task: Task) -> bool:
+        """False, and the task is done or waits elsewhere, where its answer is not wanted or its model is away."""
+        if not self._is_wanted(task):
+            return False
+        if self._missing.is_away(task.spec.model):
+            self._missing.hold([task])
+            return False
+        if line.intake.lane is Lane.LIVE:
+            self._lively = time.monotonic() + LIVELY_SECONDS
+        task.times.end("wait")
+        return True
 
     def _is_wanted(self, task: Task) -> bool:
         """False, and the task is done, where its job was cancelled since it was taken: nobody waits for its answer."""
@@ -271,6 +312,7 @@ class Pipeline:
         channels: dict[tuple[str, Lane], Channel[Any]] = {}
         for lane, line in self._lines.items():
             channels["intake", lane], channels["fetch", lane] = line.intake.channel, line.to_fetch
+            channels["read", lane] = line.to_read
             channels["decode", lane], channels["detect", lane] = (
                 self._to_decode.channels[lane],
                 self._to_detect.channels[lane],

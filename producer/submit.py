@@ -17,7 +17,7 @@ from producer import sources
 from producer.manifest import Notes
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Retryable, TrapstreamError
-from trapstream.core.messages import JobSpec, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, Lane, ModelInfo, Webhook
 from trapstream.core.store import ManifestLine, manifest_path, whole_file
 
 _BATCH = 1000
@@ -106,6 +106,7 @@ async def submit(
     lane: Lane,
     model: ModelInfo,
     threshold: float,
+    webhooks: tuple[Webhook, ...] = (),
     weight: int = 1,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
@@ -132,6 +133,7 @@ async def submit(
             images=manifest.images,
             manifest_sha256=manifest.sha256,
             created=time.time(),
+            webhooks=webhooks,
             weight=weight,
         )
         await _announce(producer, results, spec, lacking)

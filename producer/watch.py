@@ -52,6 +52,8 @@ class Watched:
     memory: Path
     settle_seconds: float
     """A file that has not changed for so long is whole."""
+    webhook: tuple[str, str] | None = None
+    """An address that the results are sent to, and its filter."""
 
 
 @dataclass
@@ -176,6 +178,8 @@ class _Watcher:
         if len(data) != found.stamp.size or find(self._folder, found.path) != found:
             return False  # it grew just now: the next look finds it
         query = {"job": self._watched.series, "file": name}
+        if self._watched.webhook is not None:
+            query["webhook"], query["webhook_filter"] = self._watched.webhook
         try:
             async with self._session.post(f"{self._watched.api}/v1/images", params=query, data=data) as answer:
                 status, text = answer.status, await _said(answer)

@@ -1,4 +1,4 @@
-# The three services and the command, in one image.
+# The four services and the command, in one image.
 FROM python:3.11-slim-bookworm AS build
 
 RUN python -m venv /opt/trapstream
@@ -11,6 +11,7 @@ COPY trapstream trapstream
 COPY producer producer
 COPY consumer consumer
 COPY aggregator aggregator
+COPY notifier notifier
 COPY model_repository model_repository
 RUN /opt/trapstream/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 

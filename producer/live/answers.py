@@ -123,23 +123,28 @@ class Answers:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
+            fetch_max_wait_ms=kafka.FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
             if past is None:
                 consumer.assign(_PARTS)
+                consumer.pause(*_PARTS)  # no fetch yet: what is asked would wait for its answer
                 await consumer.seek_to_end(*_PARTS)
                 for part in _PARTS:
                     await consumer.position(part)  # a seek is made good when the place is asked for
+                consumer.resume(*_PARTS)
             else:
                 part, since = past
                 consumer.assign([part])
+                consumer.pause(part)
                 found = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
                 if found is None:
                     await consumer.seek_to_end(part)
+                    await consumer.position(part)
                 else:
                     consumer.seek(part, found.offset)
+                consumer.resume(part)
         except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{self._servers}: {error!r}") from error

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -15,19 +13,18 @@ from aiohttp import web
 from producer.live import incoming, names
 from producer.live.answers import Answers
 from producer.live.backlog import Backlog
-from producer.live.body import BadRequest, Body, receive
+from producer.live.body import Body, receive
 from producer.live.books import Books, Refused
-from producer.live.connections import timed
-from producer.live.keys import BadKeys, Key, Keys, Quotas
 from producer.live.series import Arrival, Placed
-from trapstream.core import faults, log, metrics
+from trapstream.core import door, faults, log, metrics, wishes
+from trapstream.core.connections import timed
+from trapstream.core.door import BadRequest, Handler, as_json
+from trapstream.core.keys import BadKeys, Key, Keys, Quotas
+from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BUSY_SECONDS = 5.0
 """After which one who met a backlog may come again."""
-_ENCODER = msgspec.json.Encoder()
 
 
 class Door:
@@ -57,20 +54,30 @@ class Door:
     def app(self) -> web.Application:
         """The routes."""
         app = web.Application(middlewares=[timed, _explained, self._guarded])
-        app.add_routes([web.post("/v1/images", self._post), web.get("/healthz", self._healthz)])
+        app.add_routes(
+            [
+                web.post("/v1/images", self._post),
+                web.get("/v1/jobs/{job}/events", self._elsewhere, allow_head=False),
+                web.get("/healthz", self._healthz),
+            ]
+        )
         return app
 
     async def _healthz(self, _: web.Request) -> web.Response:
         taking = self._inside is not None
-        return _json({"ready": taking}, 200 if taking else 503)
+        return as_json({"ready": taking}, 200 if taking else 503)
+
+    async def _elsewhere(self, request: web.Request) -> web.Response:
+        """Events are another service's: who asks here is told where."""
+        if self._settings.events_url is None:
+            raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
+        place = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
+        return web.Response(status=307, headers={"Location": place, "Cache-Control": "no-store"})
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Without keys only programs of this machine may ask, and no web page that a browser shows on it."""
         if self._keys is None:
-            origin = request.headers.get("Origin")
-            if not _is_loopback(request.host) or (origin is not None and urlsplit(origin).netloc != request.host):
-                raise BadRequest(403, "without API keys uploads are taken from programs of this machine only")
+            door.require_local(request)
         return await handler(request)
 
     async def _post(self, request: web.Request) -> web.Response:
@@ -85,7 +92,7 @@ class Door:
 
     async def _take(self, request: web.Request) -> web.Response:
         began = round(time.time(), 3)
-        key = self._authorised(request)
+        key = door.authorised(request, self._keys)
         if self._inside is None:
             raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
         books, answers, backlog = self._inside
@@ -95,8 +102,8 @@ class Door:
             body = await receive(request, self._settings, held)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
-            arrivals = await _arrivals(body, {**request.query, **body.fields}, began)
-            placed = await books.accept(arrivals)
+            fields = {**request.query, **body.fields}
+            placed = await books.accept(await _arrivals(body, fields, began), _webhook(fields))
         for place in placed:
             metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
         images = [_shown(place) for place in placed]
@@ -112,17 +119,7 @@ class Door:
                     if request.query.get("times") == "1":
                         image["ms"] = answer.ms
         faults.reach("arrive.4")
-        return _json({"images": images}, 200 if wait and answered else 202)
-
-    def _authorised(self, request: web.Request) -> Key | None:
-        if self._keys is None:
-            return None
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        key = self._keys.find(given.strip()) if kind.lower() == "bearer" else None
-        if key is None or key.revoked:
-            # One answer for both: whether a key was ever one is nobody's business.
-            raise BadRequest(401, "a valid API key is needed: send it as `Authorization: Bearer KEY`")
-        return key
+        return as_json({"images": images}, 200 if wait and answered else 202)
 
     def _wait(self, query: Mapping[str, str]) -> float:
         text = query.get("wait", "0")
@@ -164,6 +161,14 @@ async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list
     return arrivals
 
 
+def _webhook(fields: Mapping[str, str]) -> Webhook | None:
+    if "webhook" not in fields:
+        if "webhook_filter" in fields:
+            raise BadRequest(400, "webhook_filter needs webhook=URL")
+        return None
+    return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
+
+
 def facts(camera: str | None, note: str | None) -> str | None:
     """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
     known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
@@ -187,7 +192,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except BadRequest as error:
         return _refusal(request, error.status, str(error), error.retry_after)
-    except names.BadName as error:
+    except (names.BadName, wishes.BadWish) as error:
         return _refusal(request, 400, str(error), None)
     except Refused as error:
         return _refusal(request, 503, str(error), _BUSY_SECONDS)
@@ -207,23 +212,4 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 
 def _refusal(request: web.Request, status: int, text: str, retry_after: float | None) -> web.Response:
     metrics.ARRIVALS.labels("http", "refused").inc()
-    answer = _json({"error": text}, status)
-    if retry_after is not None:
-        answer.headers["Retry-After"] = str(max(1, round(retry_after)))
-    if status == 401:
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    if request.can_read_body:
-        answer.force_close()  # what is left of a body is not read
-    return answer
-
-
-def _json(value: object, status: int) -> web.Response:
-    return web.Response(body=_ENCODER.encode(value), status=status, content_type="application/json")
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return door.refusal(request, status, text, retry_after)

@@ -10,26 +10,17 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from producer.live.incoming import NoImage, Spool, TooLarge
 from producer.live.names import MOST_META, BadName
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.door import BadRequest
 from trapstream.core.settings import ProducerSettings
 
 T = TypeVar("T")
 
 LEAST_RATE = 1024
 """Bytes a second that a sender must keep up, beside its patience."""
-FIELDS = frozenset({"job", "camera", "captured", "meta", "file"})
+FIELDS = frozenset({"job", "camera", "captured", "meta", "file", "webhook", "webhook_filter"})
 _PIECE = 64 * 1024
 _MOST_PARTS = 32
 """Parts of a form that are no images."""
-
-
-class BadRequest(TrapstreamError):
-    """An upload that is not taken: a status of HTTP and one line that says why."""
-
-    def __init__(self, status: int, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.retry_after = retry_after
 
 
 class Body(NamedTuple):

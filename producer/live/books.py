@@ -25,11 +25,12 @@ from producer.live.series import (
     sealed,
     write_note,
 )
-from trapstream.core import faults, log
+from trapstream.core import faults, log, wishes
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, Lane
+from trapstream.core.messages import JobSpec, Lane, Webhook
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import ManifestLine, manifest_path
+from trapstream.core.wishes import BadWish
 from trapstream.models import bundles
 
 
@@ -39,6 +40,7 @@ class Refused(TrapstreamError):
 
 class _Waiting(NamedTuple):
     arrivals: Sequence[Arrival]
+    webhook: Webhook | None
     answer: asyncio.Future[list[Placed]]
 
 
@@ -95,10 +97,13 @@ class Books:
             self.jobs.setdefault(note.spec.series or "", []).append(job)
         self.written.set()
 
-    async def accept(self, arrivals: Sequence[Arrival]) -> list[Placed]:
-        """Places the images; returns once they are on disk for good, in the order given. Refused: none counts."""
+    async def accept(self, arrivals: Sequence[Arrival], webhook: Webhook | None = None) -> list[Placed]:
+        """Places the images; returns once they are on disk for good, in the order given. Refused: none counts.
+
+        `webhook`: who is told of their jobs' results from here on. BadWish: as Refused.
+        """
         answer: asyncio.Future[list[Placed]] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Waiting(arrivals, answer))
+        self._pending.append(_Waiting(arrivals, webhook, answer))
         self._came.set()
         return await answer
 
@@ -164,15 +169,17 @@ class Books:
         async with self._turn:
             placed: list[list[Placed]] = []
             lines: dict[int, tuple[LiveJob, list[ManifestLine]]] = {}
-            errors: dict[str, str] = {}
+            errors: dict[str, TrapstreamError] = {}
             for waiting in group:
                 places: list[Placed] = []
                 placed.append(places)
                 for arrival in waiting.arrivals:
                     try:
                         job = await self._job_for(arrival)
+                        if waiting.webhook is not None:
+                            await self._tell(job, waiting.webhook)
                     except (OSError, TrapstreamError) as error:
-                        errors[arrival.series] = _why(error)
+                        errors[arrival.series] = error if isinstance(error, BadWish) else Refused(_why(error))
                         break
                     place, line = job.place(arrival)
                     places.append(place)
@@ -186,9 +193,10 @@ class Books:
             if waiting.answer.done():
                 continue  # whoever asked has gone; what is written is written
             why = next((failed[place.job] for place in places if place.job in failed), None)
-            why = why or (errors[waiting.arrivals[len(places)].series] if len(places) < len(waiting.arrivals) else None)
             if why is not None:
                 waiting.answer.set_exception(Refused(why))
+            elif len(places) < len(waiting.arrivals):
+                waiting.answer.set_exception(errors[waiting.arrivals[len(places)].series])
             else:
                 waiting.answer.set_result(places)
         self.written.set()
@@ -219,6 +227,15 @@ class Books:
         self.jobs.setdefault(arrival.series, []).append(job)
         faults.reach("arrive.2")
         return job
+
+    async def _tell(self, job: LiveJob, webhook: Webhook) -> None:
+        """Has the job's results told to a webhook; noted before the image is. OSError; BadWish."""
+        spec = job.note.spec
+        if job.note.stage is not Stage.OPEN or webhook in spec.webhooks:
+            return
+        webhooks = wishes.added(spec.webhooks, webhook, spec.model.classes)
+        await self._note(job, replace(job.note, spec=replace(spec, webhooks=webhooks)))
+        job.announced = False
 
     def _open(self, series: str) -> LiveJob:
         results, label = self._settings.results, self._label()

@@ -70,13 +70,14 @@ class Carrier:
             await self._books.close(series, job)
             await self._books.forget(series, job)
             return
+        is_open = job.note.stage is Stage.OPEN
+        if not job.announced and job.journal.lines and (is_open or job.sent < job.journal.lines):
+            # 1. The spec, before the first reference: nobody meets one without its job; and again where it changed.
+            #    Killed after it: it is sent again, which changes nothing.
+            job.announced = True
+            await self._tell(job.note.spec if is_open else _as_opened(job.note.spec))
+            faults.reach("carry.1")
         while job.sent < job.journal.lines:
-            if not job.announced:
-                # 1. The spec, before the first reference: nobody meets one without its job. Killed after it: it is
-                #    sent again, which changes nothing.
-                await self._tell(job.note.spec if job.note.stage is Stage.OPEN else _as_opened(job.note.spec))
-                job.announced = True
-                faults.reach("carry.1")
             # 2. The references, acknowledged. Killed after it: the cursor is before them, so they are sent again; the
             #    fold counts the first result.
             refs, after = await asyncio.to_thread(_read, job, job.journal.path)

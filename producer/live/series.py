@@ -77,7 +77,7 @@ class LiveJob:
     offset: int = 0
     """Of the first line that it is not known to have."""
     announced: bool = False
-    """Its spec was sent by this process."""
+    """Its spec was sent by this process, as it is."""
 
     @property
     def id(self) -> str:

@@ -1,10 +1,15 @@
 """Live images as a user sends them, on a stack that the command brought up."""
 
+import base64
+import hmac
+import http.server
 import json
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -61,6 +66,44 @@ def sum_done(status: dict[str, Any]) -> int:
     return int(counts["detected"] + counts["empty"] + sum(counts["failed"].values()))
 
 
+def test_an_upload_becomes_an_event_and_a_webhook(trapstream: Command, scenes: Path) -> None:
+    """Asked of the upload's own address, the stream has each image as it is answered; so has a webhook, signed."""
+    got: list[tuple[dict[str, str], bytes]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hook = urllib.parse.urlencode({"webhook": f"http://127.0.0.1:{server.server_port}/", "webhook_filter": "camera=C7"})
+    first, second = sorted(scenes.glob("*.jpg"))[4:6]
+    place = api(trapstream)
+    uploads, images = f"{place}?job=told&camera=C7&{hook}", []
+    job = post(uploads, first.read_bytes())[1]["images"][0]["job"]
+    with urllib.request.urlopen(place.replace("images", f"jobs/{job}/events"), timeout=60) as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        for line in stream:
+            if line.startswith(b"data: "):
+                images.append(json.loads(line.removeprefix(b"data: ")))
+                if len(images) == 2:
+                    break
+                post(uploads, second.read_bytes())
+    assert [(image["id"], image["camera"]) for image in images] == [(f"{job}/0", "C7"), (f"{job}/1", "C7")]
+    assert images[0]["result"]["file"].startswith("C7/")
+    wait_for("both at the webhook", lambda: len(got) == 2)
+    server.shutdown()
+    secret = base64.b64decode((trapstream.home / "notifier" / "secret").read_text().strip().removeprefix("whsec_"))
+    for headers, body in got:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        digest = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+        assert headers["webhook-signature"] == f"v1,{digest}"
+    status, answer = post(uploads.replace("camera%3D", "category%3D"), first.read_bytes())
+    assert status == 400 and "animal" in answer["error"]
+
+
 def test_what_is_no_upload_is_told_so(trapstream: Command) -> None:
     """One line of JSON each, with what to do."""
     url = api(trapstream)
@@ -110,6 +153,8 @@ def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> Non
         (("watch", tmp_path), 2, "--job"),
         (("watch", tmp_path, "--job", "a/b"), 2, "letters"),
         (("watch", __file__, "--job", "a"), 1, "no folder"),
+        (("watch", tmp_path, "--job", "a", "--webhook", "ftp://x"), 2, "http://"),
+        (("submit", tmp_path, "--webhook-filter", "cooldown=5"), 2, "needs --webhook"),
     ]
     for arguments, status, text in wrong:
         ran: Ran = trapstream(*arguments)

@@ -70,7 +70,7 @@ class Whole:
         return result_path(self.home / "results", job).read_bytes()
 
 
-async def _empty_lanes(servers: str) -> None:
+async def empty_lanes(servers: str) -> None:
     """What other tests left unread on the shared broker wants models that are not there any more."""
     await kafka.create_topics(servers)
     await lose(servers)
@@ -82,7 +82,7 @@ def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str,
 
     `settings`: variables of all three.
     """
-    asyncio.run(_empty_lanes(stack.kafka))
+    asyncio.run(empty_lanes(stack.kafka))
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
     name = entry_name(model.name, model.version)

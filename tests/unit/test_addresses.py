@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.addresses import is_inside, is_public, local_path, object_name, scheme, shown
+from consumer.addresses import is_inside, local_path, object_name, scheme, shown
+from trapstream.core.addresses import is_public
 from trapstream.core.errors import Permanent, Reason
 
 PRIVATE = [

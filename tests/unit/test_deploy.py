@@ -21,7 +21,13 @@ from packaging.utils import canonicalize_name
 
 from trapstream import __version__
 from trapstream.cli import model_build
-from trapstream.core.settings import AggregatorSettings, ConsumerSettings, CoreSettings, ProducerSettings
+from trapstream.core.settings import (
+    AggregatorSettings,
+    ConsumerSettings,
+    CoreSettings,
+    NotifierSettings,
+    ProducerSettings,
+)
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -32,6 +38,7 @@ SETTINGS: dict[str, type[CoreSettings]] = {
     "producer": ProducerSettings,
     "consumer": ConsumerSettings,
     "aggregator": AggregatorSettings,
+    "notifier": NotifierSettings,
 }
 INSTRUCTIONS = {
     "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "RUN", "SHELL", "STOPSIGNAL",

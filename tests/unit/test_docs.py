@@ -15,7 +15,13 @@ from trapstream.cli.main import cli
 from trapstream.core import metrics, topics
 from trapstream.core.errors import Reason
 from trapstream.core.messages import JobState, Outcome
-from trapstream.core.settings import AggregatorSettings, ConsumerSettings, CoreSettings, ProducerSettings
+from trapstream.core.settings import (
+    AggregatorSettings,
+    ConsumerSettings,
+    CoreSettings,
+    NotifierSettings,
+    ProducerSettings,
+)
 from trapstream.core.states import MOVES
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +60,7 @@ def shown(default: Any) -> str:
         ("Producer", ProducerSettings, CoreSettings),
         ("Consumer", ConsumerSettings, CoreSettings),
         ("Aggregator", AggregatorSettings, CoreSettings),
+        ("Notifier", NotifierSettings, CoreSettings),
     ],
 )
 def test_settings_are_documented(heading: str, kind: type[CoreSettings], base: type[CoreSettings] | None) -> None:

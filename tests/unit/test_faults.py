@@ -51,6 +51,6 @@ def test_it_costs_nothing_where_nobody_asks() -> None:
 
 def test_every_point_stands_in_the_code() -> None:
     """The list of points and the points in the services are the same."""
-    folders = [ROOT / package for package in ("producer", "consumer", "aggregator")]
+    folders = [ROOT / package for package in ("producer", "consumer", "aggregator", "notifier")]
     code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     assert set(re.findall(r'faults\.reach\("([^"]+)"\)', code)) == set(faults.POINTS)

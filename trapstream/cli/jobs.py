@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,11 +19,12 @@ from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
+from trapstream.cli.webhooks import read_webhooks, webhook_options
 from trapstream.core import status as statuses
-from trapstream.core import store, verdict
+from trapstream.core import store, verdict, wishes
 from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
 from trapstream.local import loading
 from trapstream.models import bundles
@@ -55,9 +57,13 @@ async def make_job(
     threshold: float,
     lane: Lane,
     weight: int = 1,
+    hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     info = bundles.find(target.models, model)
+    webhooks: tuple[Webhook, ...] = ()
+    for hook in hooks:
+        webhooks = wishes.added(webhooks, hook, info.classes)
     await require_served(target, info)
     with progress("reading") as report:
         return await submitting.submit(
@@ -68,6 +74,7 @@ async def make_job(
             lane=lane,
             model=info,
             threshold=threshold,
+            webhooks=webhooks,
             weight=weight,
             progress=lambda read: report(read, None),
             note=say,
@@ -107,6 +114,7 @@ def _name_of(source: str) -> str:
     show_default=True,
     help="live overtakes bulk.",
 )
+@webhook_options(multiple=True)
 @click.option(
     "--weight",
     type=click.IntRange(1, 100),
@@ -124,6 +132,8 @@ def submit(
     model: str,
     threshold: float,
     lane: str,
+    webhook: tuple[str, ...],
+    webhook_filter: str,
     weight: int,
     wait: bool,
     output: Path | None,
@@ -131,9 +141,10 @@ def submit(
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
         raise click.UsageError("-o needs --wait")
+    hooks = read_webhooks(webhook, webhook_filter)
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight)
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight, hooks)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 

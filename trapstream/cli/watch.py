@@ -13,6 +13,7 @@ from producer.watch import Watched, WatchError
 from producer.watch import watch as watching
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
+from trapstream.cli.webhooks import read_webhooks, webhook_options
 from trapstream.local import control
 
 
@@ -30,13 +31,24 @@ from trapstream.local import control
     show_default=True,
     help="Seconds without a change after which a file is whole.",
 )
+@webhook_options(multiple=False)
 @click.pass_obj
-def watch(context: Context, folder: Path, series: str, api: str | None, key_file: Path | None, settle: float) -> None:
+def watch(
+    context: Context,
+    folder: Path,
+    series: str,
+    api: str | None,
+    key_file: Path | None,
+    settle: float,
+    webhook: str | None,
+    webhook_filter: str,
+) -> None:
     """Send each image that is dropped into DIR to a live job, until Ctrl-C."""
     try:
         series_name(series)
     except BadName as error:
         raise click.UsageError(str(error)) from None
+    read_webhooks([webhook] if webhook is not None else [], webhook_filter)
     place = folder.expanduser().resolve()
     if place.exists() and not place.is_dir():
         raise exits.CommandError(f"{place} is no folder")
@@ -49,6 +61,7 @@ def watch(context: Context, folder: Path, series: str, api: str | None, key_file
         key=_key(key_file),
         memory=context.home / "watch" / f"{series}-{digest}.jsonl",
         settle_seconds=settle,
+        webhook=(webhook, webhook_filter) if webhook is not None else None,
     )
     asyncio.run(_until_signal(watched))
 

@@ -71,6 +71,11 @@ class Channel(Generic[T]):
         """The item that comes next, which stays. IndexError if there is none."""
         return self._items[0]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a sender would wait."""
+        return len(self._items) >= self._size
+
     def close(self) -> None:
         """No item may be added any more; what is inside can still be received."""
         self._closed = True

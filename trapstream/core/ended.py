@@ -1,6 +1,7 @@
-"""Which jobs have ended: the compacted `job-status` topic, followed."""
+"""Which jobs have ended, and how: the compacted `job-status` topic, followed."""
 
 import asyncio
+from collections.abc import Callable
 
 from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import BadMessage
@@ -9,11 +10,12 @@ from trapstream.core.states import ENDED
 
 
 class EndedJobs:
-    """The ids of the jobs that have ended. `run` keeps them."""
+    """The last statuses of the jobs that have ended. `run` keeps them."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, on_end: Callable[[JobStatus], None] | None = None) -> None:
         self._servers = servers
-        self.jobs: set[str] = set()
+        self._on_end = on_end
+        self.jobs: dict[str, JobStatus] = {}
         self.caught_up = asyncio.Event()
         """Set once all that stood in the topic at the start has been read."""
 
@@ -25,7 +27,7 @@ class EndedJobs:
 
     def _take(self, job: str, value: bytes | None) -> None:
         if value is None:  # a tombstone: the job's retention is over
-            self.jobs.discard(job)
+            self.jobs.pop(job, None)
             return
         try:
             status = messages.decode(value, JobStatus)
@@ -33,4 +35,6 @@ class EndedJobs:
             log.get_logger().error("bad status", job=job, error=str(error))
             return
         if status.state in ENDED:
-            self.jobs.add(status.job)
+            self.jobs[status.job] = status
+            if self._on_end is not None:
+                self._on_end(status)

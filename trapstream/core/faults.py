@@ -18,6 +18,7 @@ POINTS = (
     *(f"carry.{step}" for step in ("1", "2", "3", "4", "5", "6")),
     *(f"emit.{step}" for step in ("1", "2", "3", "4", "5")),
     *(f"fold.{step}" for step in ("1", "2", "within-3", "3", "4")),
+    *(f"deliver.{step}" for step in ("1", "2")),
     *(f"finalise.{step}" for step in ("within-1", "1", "2", "3", "4", "within-5", "5")),
 )
 """A step's number is its end; `within` is its middle."""

@@ -1,6 +1,7 @@
 """The table of jobs that every service keeps: the compacted `jobs` topic, followed."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from trapstream.core import kafka, log, messages, states, topics
@@ -40,18 +41,22 @@ class JobTable:
         """
         if job in self._absent and job not in self.specs:
             return None  # waited for once already: a flood of such references must not stop the lane
-        try:
-            async with asyncio.timeout(seconds):
-                await self.caught_up.wait()
-                while job not in self.specs:
-                    await self._changed.wait()
-        except TimeoutError:
+        if await self.seen(job, seconds) is None:
             key = job.encode()
             value = (await kafka.read_table(self._servers, topics.JOBS)).get(key)
             if value is not None:
                 self._take(key, value)
             if job not in self.specs and len(self._absent) < _ABSENT_MOST:
                 self._absent.add(job)
+        return self.specs.get(job)
+
+    async def seen(self, job: str, seconds: float) -> JobSpec | None:
+        """The job's spec as soon as this table has it; None if it has not within `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.caught_up.wait()
+                while job not in self.specs:
+                    await self._changed.wait()
         return self.specs.get(job)
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator
+import functools
+from collections.abc import AsyncGenerator, Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,6 +17,11 @@ from trapstream.core import log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 
 _STOP_SECONDS = 5.0
+FETCH_WAIT_MS = 500
+"""A fetch is answered as soon as there is a message. Where there is none it is asked again after so long, at half a
+millisecond of the broker's processor time each. Whatever else goes over the same connection waits for it meanwhile."""
+_SHORT_WAIT_MS = 100
+"""Of clients that ask for offsets between two fetches."""
 _NEVER = object()
 
 
@@ -65,9 +71,7 @@ class Outbox:
 
     async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[object]:
         """Queues a message; the future is done once it is acknowledged, or a KafkaError: then send it again."""
-        if self._broken is self._client:
-            await self._renew(self._broken)
-        client = self._client
+        client = await self._working()
         try:
             queued: asyncio.Future[object] = await client.send(topic, value, key)
         except KafkaError:
@@ -75,6 +79,41 @@ class Outbox:
             raise
         queued.add_done_callback(lambda answer: self._look(client, answer))
         return queued
+
+    async def send_batch(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[asyncio.Future[object]]:
+        """Queues (key, value) records of one partition, in their order, to go at once.
+
+        The futures are done once all are acknowledged, or a KafkaError: then send them again. aiokafka's `send` makes a
+        future and a look at its tables for each record, which costs several times what the record itself does.
+        """
+        client = await self._working()
+        queued: list[asyncio.Future[object]] = []
+        batch = client.create_batch()
+
+        async def queue() -> None:
+            batch.close()  # a batch that is open waits for more
+            answer: asyncio.Future[object] = await client.send_batch(batch, topic, partition=partition)
+            answer.add_done_callback(lambda answer: self._look(client, answer))
+            queued.append(answer)
+
+        try:
+            for key, value in records:
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    await queue()
+                    batch = client.create_batch()
+                    batch.append(key=key, value=value, timestamp=None)
+            await queue()
+        except KafkaError:
+            self._broken = client
+            raise
+        return queued
+
+    async def _working(self) -> AIOKafkaProducer:
+        if self._broken is self._client:
+            await self._renew(self._broken)
+        return self._client
 
     async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None) -> None:
         """Returns once the message is acknowledged. KafkaError if it never will be: then send it again."""
@@ -126,8 +165,8 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
             await self._client.close()
 
 
-def group_consumer(servers: str, group: str, member: str) -> Consumer:
-    """A member of a group, not yet started: static id, one assignor, no automatic commit.
+def group_consumer(servers: str, group: str, member: str, wait_ms: int = _SHORT_WAIT_MS) -> Consumer:
+    """A member of a group, not yet started: static id, one assignor, no automatic commit. `wait_ms` of each fetch.
 
     aiokafka joins once for each configured assignor, so there is exactly one. The rebalance timeout is longer than
     any drain: a member that drains must not be evicted meanwhile.
@@ -143,11 +182,12 @@ def group_consumer(servers: str, group: str, member: str) -> Consumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=1_000,
         max_poll_interval_ms=300_000,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
 
 
+@functools.lru_cache(1024)
 def job_partition(job: str) -> int:
     """The partition of `detections` that a job lives on: the default partitioner's answer for its key."""
     hashed: int = murmur2(job.encode())
@@ -194,24 +234,31 @@ async def follow(
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
             consumer.assign(parts)
+            consumer.pause(*parts)  # no fetch yet: what is asked would wait for its answer
             await consumer.seek_to_beginning(*parts)
             ends = await consumer.end_offsets(parts)
+            consumer.resume(*parts)
         except KafkaError as error:
             await consumer.stop()
             raise Retryable(f"{servers}: {error!r}") from error
         return consumer, ends
 
+    async def is_at_end() -> bool:
+        return all([await consumer.position(part) >= ends[part] for part in parts])
+
     async def read() -> tuple[list[ConsumerRecord], bool]:
         try:
+            waits = caught_up is not None and not caught_up.is_set()
+            if waits and await is_at_end():
+                return [], True
             batches = await consumer.getmany(timeout_ms=200)
             records = [record for batch in batches.values() for record in batch]
-            waits = caught_up is not None and not caught_up.is_set()
-            return records, waits and all([await consumer.position(part) >= ends[part] for part in parts])
+            return records, waits and await is_at_end()
         except KafkaError as error:
             raise Retryable(f"{servers}: {error!r}") from error
 

@@ -150,6 +150,27 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}@{self.version}"
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which results of a job somebody wants to hear of. As it stands: all of them."""
+
+    categories: tuple[str, ...] = ()
+    """Names or ids; none means any."""
+    confidence: float | None = None
+    """Lowest confidence of a detection that counts; null: from the model's typical threshold on."""
+    cameras: tuple[str, ...] = ()
+    """None means any."""
+    cooldown: float = 0.0
+    """Seconds in which a camera is heard of once."""
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that a job's results are sent to."""
+
+    url: str
+    """May hold a secret: it stands in no log."""
+    wish: Wish = Wish()
+
+
 class JobSpec(Message, frozen=True, kw_only=True):
     """A job as its owner wants it. Key: job. Topic: jobs (compacted: the newest counts)."""
 
@@ -173,6 +194,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     """Why it cannot be published, in one line."""
     series: str | None = None
     """The live series that it is a part of: images are added until it is sealed, and only then it has a manifest."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Who is told of its results."""
     weight: Weight = 1
     """Its part of the bulk lane, beside the other jobs that are published."""
 

@@ -30,13 +30,13 @@ class Span:
     def __exit__(self, *_: object) -> None:
         self._count(-1)
 
-    def begin(self) -> None:
-        """One more is inside, until an `end`: for what begins and ends in different places."""
-        self._count(1)
+    def begin(self, count: int = 1) -> None:
+        """So many more are inside, until an `end`: for what begins and ends in different places."""
+        self._count(count)
 
-    def end(self) -> None:
-        """One less is inside."""
-        self._count(-1)
+    def end(self, count: int = 1) -> None:
+        """So many less are inside."""
+        self._count(-count)
 
     def set(self, inside: bool) -> None:
         """One is inside, or none."""

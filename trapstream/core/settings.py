@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -73,6 +73,8 @@ class ProducerSettings(CoreSettings):
     """Images of a live job; the next one goes into another job of the same period."""
     live_most_series: int = Field(default=1_000, gt=0)
     """Series at once."""
+    events_url: str | None = None
+    """http://host:port of a notifier: who asks here for a job's events is sent there."""
     bucket_topic: str | None = None
     """Kafka topic with the notifications of a bucket; none is read without it."""
     bucket_series: dict[str, str] = {}
@@ -146,3 +148,36 @@ class AggregatorSettings(CoreSettings):
     def stores(self) -> Path:
         """The folder of the stores, one for each partition of `detections`."""
         return self.home / "aggregator"
+
+
+class NotifierSettings(CoreSettings):
+    """The notifier."""
+
+    events_host: str = "127.0.0.1"
+    """Address that streams of events are asked for at. Any but a loopback address needs `api_keys`."""
+    events_port: int = 0
+    """Port of the streams; 0 takes a free one."""
+    api_keys: Path | None = None
+    """File of the API keys, as the producer's."""
+    events_clients: int = Field(default=200, gt=0)
+    """Streams at once; a further client is told to come back."""
+    events_heartbeat_seconds: float = Field(default=15.0, gt=0)
+    """A stream without events has a comment so often."""
+    events_patience_seconds: float = Field(default=10.0, gt=0)
+    """A client that does not read is cut off after so long."""
+
+    webhook_secret: SecretStr | None = None
+    """What webhooks are signed with. Without it one is made in `notifier/secret` of the state folder."""
+    webhook_seconds: float = Field(default=10.0, gt=0)
+    """One attempt may take this long."""
+    webhook_attempts: int = Field(default=20, gt=0)
+    """After so many an event is given up."""
+    webhook_age_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """An event that is older and fails is given up."""
+    allow_private_networks: bool = False
+    """Whether webhooks may go to loopback, link-local and private addresses."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the deliveries: how far each webhook has come, and the secret."""
+        return self.home / "notifier"

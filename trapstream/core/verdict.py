@@ -129,6 +129,9 @@ class Verdict:
     """Images a second that each stage could do by itself, as far as it can be told."""
     gain: float | None
     """The rate with one more of what limits, divided by the rate now; None where that is not how it is helped."""
+    room: float | None = None
+    """The rate at which the next stage limits, divided by the rate now: what help can bring at most. None where it
+    cannot be told."""
     sentence: str
 
 
@@ -207,17 +210,18 @@ def judge(load: Load | None) -> Verdict | None:
 
 def _stage(load: Load, stage: Stage, rate: float, could: dict[str, float]) -> Verdict:
     kind, others = KINDS[stage.name], {name: most for name, most in could.items() if name != stage.name}
-    gain = None
+    gain, next_one = None, min(others.values(), default=None)
+    most = next_one / rate if next_one is not None else None
     if kind.spread:
         more = (stage.workers + 1) / stage.workers / stage.busy
-        room = min([most / rate for most in others.values()], default=more)
+        room = most if most is not None else more
         # What computes needs cores for more. What waits does not, and the rest shows its lack of cores in `could`.
         left = 1 / max(load.processor, 0.01) if kind.computes else more
         gain = max(1.0, min(more, room, left))
         advice = f"{_ordinal(stage.workers + 1)} {kind.worker} ({kind.more.format(n=stage.workers + 1)}) would "
         advice += f"give about {gain:.1f} x" if gain >= _WORTH else f"gain nothing: {_next(load, others)}"
     else:
-        advice = kind.more
+        advice = f"{kind.more}, up to {most:.1f} x" if most is not None and most >= _WORTH else kind.more
     parts = (f"{stage.name} limits: {_workers(stage)}, {_rate(rate)}", _could(others), advice)
     return Verdict(
         limits=stage.name,
@@ -226,6 +230,7 @@ def _stage(load: Load, stage: Stage, rate: float, could: dict[str, float]) -> Ve
         rate=rate,
         could=could,
         gain=gain,
+        room=most,
         sentence="; ".join(filter(None, parts)),
     )
 
@@ -256,6 +261,7 @@ def _source(load: Load, rate: float, could: dict[str, float]) -> Verdict:
         rate=rate,
         could=could,
         gain=None,
+        room=room,
         sentence="; ".join(filter(None, parts)),
     )
 

@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.entries import TRITON_VERSION
+from trapstream.local import tuned
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
@@ -43,10 +44,14 @@ class Serving:
     threads: int = 1
 
 
-def default_serving(cores: int | None = None) -> Serving:
-    """One instance of one thread for each core: instances share nothing, so this scales best."""
+def default_serving(cores: int | None = None, home: Path | None = None) -> Serving:
+    """One instance of one thread for each core: instances share nothing, so this scales best.
+
+    Unless the environment says another number, or it was tuned for `home`. StackError where that cannot be read.
+    """
     allowed = cores or len(os.sched_getaffinity(0))
-    instances = int(os.environ.get("TRAPSTREAM_TRITON_INSTANCES") or min(allowed, 16))
+    found = tuned.defaults(home) if home is not None else {}
+    instances = int(os.environ.get(tuned.INSTANCES) or found.get(tuned.INSTANCES) or min(allowed, 16))
     return Serving(instances=instances, threads=max(1, allowed // instances))
 
 
@@ -71,7 +76,7 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         threads=serving.threads,
         runtime=runtime.partition("-")[0],
         precision=PRECISION[runtime],
-        inputs=",".join(map(_pbtxt, inputs)),
+        inputs=",".join(_pbtxt(tensor, " optional: true") for tensor in inputs),
         outputs=",".join(map(_pbtxt, outputs)),
     )
 
@@ -105,10 +110,10 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     return Tensor(value.name, _TYPES[kind.elem_type], dims[1:])
 
 
-def _pbtxt(tensor: Tensor) -> str:
+def _pbtxt(tensor: Tensor, more: str = "") -> str:
     """A scalar for each image is written as [1]: Triton has no empty dims, so clients see [N, 1]."""
     dims = f"dims: {list(tensor.dims)}" if tensor.dims else "dims: [1] reshape { shape: [] }"
-    return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims} }}'
+    return f'\n  {{ name: "{tensor.name}" data_type: {tensor.type} {dims}{more} }}'
 
 
 def _template(name: str) -> str:

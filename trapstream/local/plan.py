@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import model_repository
-from trapstream.local import jars, kafka, processes, repository, starting, triton
+from trapstream.local import jars, kafka, processes, repository, starting, triton, tuned
 from trapstream.local.child import Child
 from trapstream.local.health import http_ok
 from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
-SERVICES = ("producer", "consumer", "aggregator")
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
 _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
 """Services of which several may run, and the variables that say how many."""
+_DOORS = {"producer": "api", "notifier": "events"}
+"""Services that others ask over HTTP, and the names of their ports."""
 Progress = Callable[[str], None]
 _ROOT = Path(model_repository.__path__[0]).parent
 """Where the packages lie: site-packages, or a checkout that nobody installed."""
@@ -37,8 +39,8 @@ Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ..
 
 def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
     """The ports of a stack; those that others connect to are its endpoints."""
-    api = ("api",) if "producer" in services else ()
-    return (*kafka.PORTS, *triton.PORTS, *api, *services)
+    doors = tuple(door for service, door in _DOORS.items() if service in services)
+    return (*kafka.PORTS, *triton.PORTS, *doors, *services)
 
 
 def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
@@ -50,6 +52,8 @@ def recipe(wanted: Wanted) -> Recipe:
     """Kafka, Triton with its models, and the services."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
+        if line := tuned.said(home):
+            progress(line)
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
         detector = await asyncio.to_thread(server, home, ports, progress)
         services = [service(name, home, ports) for name in wanted.services]
@@ -81,10 +85,13 @@ def _wanted_copies(service: str) -> int:
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, or a copy of one (`consumer-1`), with all it is told."""
     package, _, number = name.partition("-")
-    own = decoding(len(os.sched_getaffinity(0)), _wanted_copies(package)) if package == "consumer" else {}
+    own = _consuming(home) if package == "consumer" else {}
     member = f"{package}-{number or 0}"
     regions = f"{shm_prefix(home)}{package}"
-    api = {"TRAPSTREAM_API_PORT": str(ports["api"])} if package == "producer" else {}
+    door = _DOORS.get(package)
+    doors = {f"TRAPSTREAM_{door.upper()}_PORT": str(ports[door])} if door is not None else {}
+    if package == "producer" and "events" in ports and "TRAPSTREAM_EVENTS_URL" not in os.environ:
+        doors["TRAPSTREAM_EVENTS_URL"] = f"http://{HOST}:{ports['events']}"
     return Child(
         name=name,
         argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
@@ -97,15 +104,23 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
             "TRAPSTREAM_SHM_PREFIX": regions,
             "TRAPSTREAM_MEMBER": member,
             "TRAPSTREAM_LOG_FORMAT": "json",
-            **api,
+            **doors,
             **{key: value for key, value in own.items() if key not in os.environ},
         },
         stage=1,
         health=http_ok(ports[name], "/healthz"),
         stop_seconds=25.0,
-        ports=(ports[name], *(int(port) for port in api.values())),
+        ports=(ports[name], *((ports[door],) if door is not None else ())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
+
+
+def _consuming(home: Path) -> dict[str, str]:
+    """What a consumer is told of this machine. What was tuned holds for one consumer alone."""
+    consumers = _wanted_copies("consumer")
+    found = tuned.defaults(home) if consumers == 1 else {}
+    mine = {name: value for name, value in found.items() if name != tuned.INSTANCES}
+    return decoding(len(os.sched_getaffinity(0)), consumers) | mine
 
 
 def decoding(cores: int, consumers: int) -> dict[str, str]:

@@ -40,8 +40,8 @@ class Stack:
     supervisor: Process
     processes: tuple[Process, ...] = ()
     endpoints: dict[str, str] = field(default_factory=dict)
-    """Name to host:port: `kafka`, `triton-grpc`, `triton-http`, `triton-metrics`, `api`, and `<service>` for its
-    metrics."""
+    """Name to host:port: `kafka`, `triton-grpc`, `triton-http`, `triton-metrics`, `api`, `events`, and
+    `<service>` for its metrics."""
     ports: dict[str, int] = field(default_factory=dict)
     """Kept while the stack is down, so that it comes back where it was."""
     shm_prefix: str = ""

@@ -6,7 +6,10 @@ on a CPU the intermediate tensors of one image stay in the cache, those of eight
 """
 
 import json
-from collections.abc import Callable, Sequence
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ except ModuleNotFoundError:  # exists inside Triton only; the rest is tested wit
     pb = None
 
 Array = npt.NDArray[Any]
+PLACES = "places"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's name for POSIX shared memory
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}")
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """OpenVINO's names. It takes bfloat16 by itself where the CPU has it, so it is told."""
 
@@ -46,9 +52,62 @@ def open_session(path: Path, threads: int, runtime: str = "onnxruntime", precisi
     raise ValueError(f"there is no runtime {runtime} that computes in {precision}")
 
 
-def detect(session: Session, images: Array) -> list[Array]:
-    """The graph's outputs for a request's images [N, H, W, 3], uint8. First axis of each output: N."""
-    answers = [session.run(images[i : i + 1]) for i in range(len(images))]
+class Regions:
+    """The clients' shared memory, each region mapped once.
+
+    As a tensor an image is copied twice before `execute` sees it, by the server and by the Python backend, which costs
+    some 200 microseconds for 640 x 480 pixels. Read where it lies, it is not copied at all.
+    """
+
+    def __init__(self) -> None:
+        self._mapped: dict[str, tuple[os.stat_result, mmap.mmap]] = {}
+
+    def images(self, places: Iterable[bytes]) -> list[Array]:
+        """The image [H, W, 3], uint8, at each `region offset height width`. ValueError for what is no such place.
+
+        FileNotFoundError where a region is gone: then so is its client.
+        """
+        maps: dict[str, mmap.mmap] = {}
+        found = []
+        for place in places:
+            name, *numbers = place.decode().split(" ")
+            offset, height, width = map(int, numbers)
+            if name not in maps:
+                maps[name] = self._map(name)
+            found.append(np.frombuffer(maps[name], np.uint8, height * width * 3, offset).reshape(height, width, 3))
+        return found
+
+    def _map(self, name: str) -> mmap.mmap:
+        if not _REGION.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a shared memory region")
+        now, known = _status(name), self._mapped.get(name)
+        if now is None:
+            raise FileNotFoundError(f"there is no shared memory region {name}")
+        # A client that starts anew may give a new region an old one's name: its process number comes again.
+        if known is not None and os.path.samestat(known[0], now) and known[0].st_size == now.st_size:
+            return known[1]
+        for old in [old for old in self._mapped if _status(old) is None]:
+            del self._mapped[old]
+        handle = os.open(_MEMORY / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(handle)
+            mapped = mmap.mmap(handle, status.st_size, prot=mmap.PROT_READ)
+        finally:
+            os.close(handle)
+        self._mapped[name] = status, mapped
+        return mapped
+
+
+def _status(name: str) -> os.stat_result | None:
+    try:
+        return (_MEMORY / name).lstat()
+    except FileNotFoundError:
+        return None
+
+
+def detect(session: Session, images: Iterable[Array]) -> list[Array]:
+    """The graph's outputs for a request's images [H, W, 3], uint8. First axis of each output: the images."""
+    answers = [session.run(image[None]) for image in images]
     return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
@@ -118,6 +177,7 @@ class TritonPythonModel:
         told = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         self._session = open_session(path, int(told["threads"]), told["runtime"], told["precision"])
+        self._regions = Regions()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request, in order; an error answers its own request only."""
@@ -125,9 +185,18 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         try:
-            images = pb.get_input_tensor_by_name(request, self._session.input).as_numpy()
-            arrays = detect(self._session, images)
+            arrays = detect(self._session, self._images(request))
             tensors = [pb.Tensor(name, array) for name, array in zip(self._session.outputs, arrays, strict=True)]
             return pb.InferenceResponse(output_tensors=tensors)
         except Exception as error:  # whatever it is, it belongs to this request and to no other
             return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(f"{type(error).__name__}: {error}"))
+
+    def _images(self, request: Any) -> Iterable[Array]:
+        places = pb.get_input_tensor_by_name(request, PLACES)
+        if places is not None:
+            return self._regions.images(places.as_numpy().reshape(-1))
+        tensor = pb.get_input_tensor_by_name(request, self._session.input)
+        if tensor is None:
+            raise ValueError(f"the request has neither {self._session.input} nor {PLACES}")
+        pixels: Array = tensor.as_numpy()
+        return pixels

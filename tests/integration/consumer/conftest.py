@@ -28,6 +28,21 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     await client.close()
 
 
+@pytest.fixture
+async def tensor_only(stack: RunningStack) -> AsyncIterator[str]:
+    """The stack's own graph as an entry that takes pixels as a tensor only, as a TensorRT plan does."""
+    repository = stack.home / "triton" / "repository"
+    name = entry_name("tensor-only", "1")
+    config = entry.render(stack.graph, name, repository, entry.Serving(instances=1)) / "config.pbtxt"
+    config.write_text("".join(line for line in config.read_text().splitlines(True) if '"places"' not in line))
+    config.write_text(config.read_text().replace("},\n]", "}\n]").replace(" optional: true", ""))
+    client = triton.InferenceServerClient(stack.triton)
+    await client.load_model(name)
+    yield "tensor-only"
+    await client.unload_model(name)
+    await client.close()
+
+
 def write_picky(path: Path) -> None:
     """Brightness chooses a row of a table that has only one: the second is an error at run time."""
     values = {

@@ -74,17 +74,38 @@ async def test_answers_are_the_graphs_own(stack: RunningStack, prefix: str, shar
     pool.close()
 
 
-async def test_a_slab_that_grows_is_registered_anew(stack: RunningStack, prefix: str) -> None:
+async def test_a_slab_that_grows_is_registered_anew(stack: RunningStack, prefix: str, tensor_only: str) -> None:
     """A larger batch in the same slab is answered, and the server keeps no region of the smaller one."""
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
         slab = pool.take(Lane.BULK)
         for count in (1, 8):
-            assert len(await detector.detect(_group(slab, _images(count), stack.model))) == count
+            assert len(await detector.detect(_group(slab, _images(count), tensor_only))) == count
         client = triton.InferenceServerClient(stack.triton)
         known = (await client.get_system_shared_memory_status()).regions
         assert [name for name in known if name.startswith(prefix)] == [slab.name]
         await client.close()
+    pool.close()
+
+
+async def test_pixels_that_are_read_in_place_give_the_same_answers(
+    stack: RunningStack, prefix: str, tensor_only: str
+) -> None:
+    """A model that reads the slab itself answers as one that is given a tensor, also after the slab has grown, and the
+    server knows of no region then."""
+    pool = SlabPool(1, prefix)
+    client = triton.InferenceServerClient(stack.triton)
+    async with Detector(stack.triton, prefix) as detector:
+        slab = pool.take(Lane.BULK)
+        for count in (2, 5):
+            found = await detector.detect(_group(slab, _images(count), stack.model))
+            assert slab.name not in (await client.get_system_shared_memory_status()).regions
+            expected = await detector.detect(_group(slab, _images(count), tensor_only))
+            for one, other in zip(found, expected, strict=True):
+                assert isinstance(one, np.ndarray)
+                assert isinstance(other, np.ndarray)
+                np.testing.assert_array_equal(one, other)
+    await client.close()
     pool.close()
 
 

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from consumer import http_fetch
 from consumer.fetch import Fetcher
+from consumer.file_fetch import read_files
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.settings import ConsumerSettings
 
@@ -98,6 +99,29 @@ async def test_file_failures(tmp_path: Path) -> None:
         assert time.monotonic() - began < 2
     assert len(await fetched(tmp_path, file_uri(tmp_path / "full"))) == 1000
     assert await failed(tmp_path, "file:///dev/zero", roots=[Path("/")]) == (Reason.NOT_A_FILE, "a device")
+
+
+async def test_files_read_together_end_as_each_by_itself(tmp_path: Path) -> None:
+    """Bytes or failure of a file do not depend on those beside it; what took too long for one thread is left."""
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "large.jpg").write_bytes(bytes(1001))
+    (tmp_path / "empty.jpg").touch()
+    uris = [file_uri(tmp_path / name) for name in ("a.jpg", "gone.jpg", "large.jpg", "empty.jpg", "a.jpg")]
+    uris += ["file:///etc/hostname", file_uri(tmp_path)]
+    async with Fetcher(settings(tmp_path)) as fetcher:
+        together = await fetcher.fetch_files(uris)
+        assert len(together) == len(uris)
+        assert together[0] == b"a"
+        for uri, found in zip(uris, together, strict=True):
+            if isinstance(found, Permanent):
+                with pytest.raises(Permanent) as caught:
+                    await fetcher.fetch(uri)
+                assert (caught.value.reason, caught.value.detail) == (found.reason, found.detail)
+            elif found is not None:
+                assert found == await fetcher.fetch(uri)
+        read: list[bytes | Permanent | None] = []
+        read_files(uris, [os.fsencode(tmp_path)], 1000, 0.0, read)
+        assert read == [b"a"]
 
 
 async def test_no_permission(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from producer import cursor
 from producer.live.books import Books, Refused
-from producer.live.owner import owned
 from producer.live.series import Arrival, Placed, Stage
 from tests.waiting import eventually
+from trapstream.core import wishes
+from trapstream.core.owner import owned
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import manifest_path, read_manifest
+from trapstream.core.wishes import BadWish
 
 
 @contextlib.asynccontextmanager
@@ -185,7 +187,7 @@ async def test_one_process_owns_the_series_of_a_store(tmp_path: Path) -> None:
     order: list[str] = []
 
     async def own(name: str, until: asyncio.Event) -> None:
-        async with owned(tmp_path / "results"):
+        async with owned(tmp_path / "live", "test does this"):
             order.append(name)
             await until.wait()
 
@@ -206,3 +208,21 @@ def _truth(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
         return condition()
 
     return look
+
+
+async def test_who_is_told_is_noted_before_the_image(tmp_path: Path) -> None:
+    """A webhook stands in the job's spec once the upload is answered, and after a restart; a wrong one is refused."""
+    hook = wishes.webhook("https://example.org/a?token=b", "category=animal")
+    async with books(tmp_path) as found:
+        await found.accept([arrival(0)])
+        found.jobs["ridge"][0].announced = True
+        await found.accept([arrival(1)], hook)
+        job = found.jobs["ridge"][0]
+        assert job.note.spec.webhooks == (hook,) and not job.announced, "Kafka is told again"
+        with pytest.raises(BadWish, match="yeti"):
+            await found.accept([arrival(2)], wishes.webhook("https://example.org/b", "category=yeti"))
+        other, worse = found.accept([arrival(3)]), found.accept([arrival(4)], wishes.webhook("https://c", "category=x"))
+        places, error = await asyncio.gather(other, worse, return_exceptions=True)
+        assert not isinstance(places, BaseException) and at(places) == [(2, False)] and isinstance(error, BadWish)
+    async with books(tmp_path) as found:
+        assert found.jobs["ridge"][0].note.spec.webhooks == (hook,)

@@ -19,12 +19,12 @@ from producer.live.answers import Answers
 from producer.live.api import Door
 from producer.live.backlog import Backlog
 from producer.live.books import Books
-from producer.live.keys import Keys
 from producer.live.service import check, listening
 from tests import images
 from tests.unit.live.test_books import books
-from tests.unit.live.test_keys import entry, written
+from tests.unit.test_keys import entry, written
 from trapstream.core.errors import Fatal
+from trapstream.core.keys import Keys
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import incoming_folder, manifest_path, read_manifest
@@ -327,3 +327,18 @@ async def test_nobody_answers_in_time(tmp_path: Path) -> None:
     async with door(tmp_path) as at:
         status, answer = await at.post("job=ridge&wait=0.2")
         assert status == 202 and "result" not in answer["images"][0]
+
+
+@as_served
+async def test_who_asks_for_events_is_sent_to_the_notifier(tmp_path: Path) -> None:
+    """With all that was asked; where no notifier is named, one line says so."""
+    path = "/v1/jobs/ridge-2026-11-23/events?category=animal&from=now"
+    async with door(tmp_path, events_url="http://127.0.0.1:7/") as at:
+        async with at.session.get(f"http://127.0.0.1:{at.port}{path}", allow_redirects=False) as answer:
+            assert answer.status == 307 and answer.headers["Location"] == f"http://127.0.0.1:7{path}"
+        assert (await at.post("job=ridge&webhook=ftp://x"))[0] == 400
+        assert (await at.post("job=ridge&webhook_filter=camera%3DC7"))[0] == 400
+        assert (await at.post("job=ridge&webhook=http://x&webhook_filter=a%3Db"))[0] == 400
+        assert (await at.post("job=ridge&webhook=http://x&webhook_filter=camera%3DC7"))[0] == 202
+    async with door(tmp_path) as at, at.session.get(f"http://127.0.0.1:{at.port}{path}") as answer:
+        assert answer.status == 404 and "notifier" in (await answer.json())["error"]

@@ -50,7 +50,8 @@ def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     folder = entry.render(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("tiny@2b", "python", 8)
-    assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3])]
+    assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3]), ("places", [1])]
+    assert all(each.optional for each in config.input)
     assert [(each.name, list(each.dims)) for each in config.output] == [("detections", [300, 6]), ("count", [1])]
     assert config.output[1].HasField("reshape")
     assert config.instance_group[0].count == 3
@@ -140,7 +141,7 @@ def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
     monkeypatch.setenv("TRAPSTREAM_CONSUMERS", "11")
     names = plan.copies(plan.SERVICES)
     assert names[:3] == ("producer", "consumer", "consumer-1")
-    assert names[-2:] == ("consumer-10", "aggregator")
+    assert names[-3:] == ("consumer-10", "aggregator", "notifier")
     ports = {name: 21_000 + number for number, name in enumerate(plan.port_names(names))}
     children = [plan.service(name, tmp_path, ports) for name in names]
     assert len({child.env["TRAPSTREAM_MEMBER"] for child in children}) == len(children)
@@ -161,5 +162,6 @@ def test_a_number_of_copies_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_the_controllers_port_is_no_endpoint() -> None:
     assert set(plan.endpoints(PORTS)) == {
-        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "producer", "consumer", "aggregator",
+        "kafka", "triton-grpc", "triton-http", "triton-metrics", "api", "events",
+        "producer", "consumer", "aggregator", "notifier",
     }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.live.keys import BadKeys, Key, Keys, Quotas
+from trapstream.core.keys import BadKeys, Key, Keys, Quotas
 
 
 def entry(name: str, key: str, **more: Any) -> dict[str, Any]:

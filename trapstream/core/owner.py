@@ -1,4 +1,4 @@
-"""Which producer takes live images: the one that holds a lock in the result store. The others stand by."""
+"""Which copy of a service does what only one may do: the one that holds a lock in a folder. The others stand by."""
 
 import asyncio
 import contextlib
@@ -9,20 +9,22 @@ from pathlib import Path
 
 from trapstream.core import log, retry
 from trapstream.core.errors import Retryable
-from trapstream.core.store import live_folder
 
 _EVERY = 0.5
 
 
 @contextlib.asynccontextmanager
-async def owned(results: Path) -> AsyncIterator[None]:
-    """Waits until this process alone may give images their places. The system frees the lock of one that dies."""
-    handle = await retry.until_back(lambda: asyncio.to_thread(_open, results), "result store")
+async def owned(folder: Path, what: str) -> AsyncIterator[None]:
+    """Waits until this process alone has `folder`. The system frees the lock of one that dies.
+
+    `what`: what another one does meanwhile, for the log.
+    """
+    handle = await retry.until_back(lambda: asyncio.to_thread(_open, folder), "result store")
     said = False
     try:
         while not _locked(handle):
             if not said:
-                log.get_logger().info("standing by: another producer takes the uploads of this result store")
+                log.get_logger().info(f"standing by: another {what}")
                 said = True
             await asyncio.sleep(_EVERY)
         yield
@@ -30,8 +32,7 @@ async def owned(results: Path) -> AsyncIterator[None]:
         os.close(handle)
 
 
-def _open(results: Path) -> int:
-    folder = live_folder(results)
+def _open(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

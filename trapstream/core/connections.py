@@ -1,4 +1,4 @@
-"""How many connections the API holds, and for how long one may say nothing. aiohttp itself bounds neither."""
+"""How many connections a door holds, and for how long one may say nothing. aiohttp itself bounds neither."""
 
 import asyncio
 import json
@@ -31,6 +31,10 @@ class Connections:
         self._open += 1
         metrics.API_CONNECTIONS.set(self._open)
         return _Timed(self, self._server, loop=asyncio.get_running_loop())
+
+    async def listen(self, host: str, port: int) -> asyncio.Server:
+        """Begins to take connections. OSError if the port cannot be had."""
+        return await asyncio.get_running_loop().create_server(self, host, port, backlog=1024)
 
     def left(self) -> None:
         """One has gone."""

@@ -1,0 +1,64 @@
+"""Stages that a shared stack cannot slow, on services of our own: the verdict names them. How far its predictions come
+true is measured by `trapstream bench verdict`."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import load, slowing
+from bench.load import Images
+from bench.services import service
+from bench.stacks import Bench
+from tests.integration.whole import empty_lanes
+from trapstream.core.messages import ModelInfo
+from trapstream.local import control
+from trapstream.local.testing import RunningStack
+
+SECONDS = 2.0
+SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
+SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1", "TRAPSTREAM_FOLD_BATCH": "4"}
+
+
+@pytest.fixture(scope="module")
+def bench(stack: RunningStack) -> Iterator[Bench]:
+    """The shared Kafka and Triton with a producer, and a consumer of one decoder."""
+    asyncio.run(empty_lanes(stack.kafka))
+    up = control.running(stack.home)
+    assert up is not None
+    with (
+        service(Bench(up), "producer") as told,
+        service(told, "consumer", settings={"TRAPSTREAM_DECODERS": "1"}) as seen,
+    ):
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def free(bench: Bench) -> Iterator[ModelInfo]:
+    """A model that costs nothing."""
+    model = bench.load_model("free", 0.0)
+    yield model
+    bench.drop_model(model)
+
+
+async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
+    """With one thread that decodes, and images of six megapixels, decode limits, or is what keeps the cores busy."""
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 500)
+    with service(bench, "aggregator", settings=SOON) as seen:
+        found = (await slowing.sampled(seen, manifest, free, SECONDS, filling=8)).verdict
+    assert found is not None
+    assert found.busiest == "decode", found.sentence
+    assert found.limits in {"decode", "processor"}, found.sentence
+
+
+async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
+    """With a disk under the aggregator that takes 0.2 s for a sync, fold limits, and a faster disk is what helps."""
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 1000)
+    with service(bench, "aggregator", settings=SOON, module=("bench.slow_disk", "0.2")) as seen:
+        found = (await slowing.sampled(seen, manifest, free, SECONDS)).verdict
+    assert found is not None
+    assert found.limits == "fold", found.sentence
+    assert found.room is not None, found.sentence
+    assert found.room > 1.5, found.sentence
+    assert "a faster disk" in found.sentence

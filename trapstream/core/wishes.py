@@ -1,0 +1,111 @@
+"""Which results somebody wants to hear of: read from the words of a query, the same for streams and webhooks. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from trapstream.core.errors import TrapstreamError
+from trapstream.core.messages import Webhook, Wish
+
+WORDS = frozenset({"category", "confidence", "camera", "cooldown"})
+MOST_WEBHOOKS = 8
+"""Of one job."""
+_MOST_COOLDOWN = 7 * 24 * 3600.0
+_MOST_NAMES, _MOST_LENGTH = 100, 200
+_MOST_URL = 2048
+_URL = re.compile(r"[\x21-\x7e]+\Z")
+
+
+class BadWish(TrapstreamError):
+    """A wish that cannot be read, and what was expected, in one line."""
+
+
+def wish(words: Iterable[tuple[str, str]]) -> Wish:
+    """The wish in a query's words; all others are passed over. BadWish.
+
+    `category` and `camera` may come several times, or with commas between names.
+    """
+    categories: list[str] = []
+    cameras: list[str] = []
+    confidence, cooldown = None, 0.0
+    for name, value in words:
+        match name:
+            case "category":
+                categories += _names(name, value)
+            case "camera":
+                cameras += _names(name, value)
+            case "confidence":
+                confidence = _number(name, value, 1.0)
+            case "cooldown":
+                cooldown = _number(name, value, _MOST_COOLDOWN)
+    if len(categories) + len(cameras) > _MOST_NAMES:
+        raise BadWish(f"more than {_MOST_NAMES} categories and cameras")
+    return Wish(categories=tuple(categories), confidence=confidence, cameras=tuple(cameras), cooldown=cooldown)
+
+
+def category_ids(wanted: Wish, classes: Mapping[str, str]) -> frozenset[str]:
+    """The ids of the categories that are wanted, by id or by name; all where none is named. BadWish.
+
+    `classes`: the model's, id to name.
+    """
+    ids = {name: number for number, name in classes.items()} | {number: number for number in classes}
+    unknown = [name for name in wanted.categories if name not in ids]
+    if unknown:
+        raise BadWish(f"there is no category {unknown[0]!r}; this model has {', '.join(classes.values())}")
+    return frozenset(ids[name] for name in wanted.categories) or frozenset(classes)
+
+
+def webhook(url: str, words: str) -> Webhook:
+    """A webhook. `words`: its wish, as a query. BadWish."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        sound = False
+    if not sound or len(url) > _MOST_URL or not _URL.match(url):
+        raise BadWish(f"a webhook is an http:// or https:// address of up to {_MOST_URL:,} ASCII characters")
+    try:
+        pairs = parse_qsl(words, True, strict_parsing=True, max_num_fields=_MOST_NAMES) if words else []
+    except ValueError:
+        pairs = [("", "")]
+    if strange := [name for name, _ in pairs if name not in WORDS]:
+        raise BadWish(
+            "a webhook's filter is written as category=animal&confidence=0.6&camera=C7&cooldown=300; "
+            f"{strange[0]!r} is none of these"
+        )
+    return Webhook(url=url, wish=wish(pairs))
+
+
+def added(known: tuple[Webhook, ...], new: Webhook, classes: Mapping[str, str]) -> tuple[Webhook, ...]:
+    """A job's webhooks with another one; one of the same address takes the other's place.
+
+    `classes`: of the job's model. BadWish for too many, and for a category that the model does not have.
+    """
+    category_ids(new.wish, classes)
+    kept = tuple(each for each in known if each.url != new.url)
+    if len(kept) >= MOST_WEBHOOKS:
+        raise BadWish(f"a job has {MOST_WEBHOOKS} webhooks at most")
+    return (*kept, new)
+
+
+def place_of(url: str) -> str:
+    """A webhook's address for a log: scheme and host alone, since the rest is often a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _names(word: str, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if any(not 0 < len(name) <= _MOST_LENGTH for name in names):
+        raise BadWish(f"{word} takes names of up to {_MOST_LENGTH} characters, with commas between them")
+    return names
+
+
+def _number(word: str, value: str, most: float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= most:
+        raise BadWish(f"{word} is a number from 0 to {most:g}")
+    return number
