@@ -2,7 +2,7 @@
 
 import sys
 
-from consumer import pipeline
+from consumer.service import run
 from trapstream.core import service
 from trapstream.core.settings import ConsumerSettings
 
@@ -10,7 +10,7 @@ from trapstream.core.settings import ConsumerSettings
 def main() -> int:
     """Runs a consumer until it is told to stop. Returns its exit status."""
     settings = ConsumerSettings()  # type: ignore[call-arg]  # read from the environment
-    return service.run("consumer", settings, lambda stop, health: pipeline.run(settings, stop, health))
+    return service.run("consumer", settings, lambda stop, health: run(settings, stop, health))
 
 
 if __name__ == "__main__":

@@ -4,51 +4,36 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from consumer import boxes, shot
+from consumer.answering import answered, failed
 from consumer.decode import Decoder
-from consumer.detect import Detections, Detector, ModelAwayError
+from consumer.detect import Detector, ModelAwayError
 from consumer.emit import emit
 from consumer.fetch import Fetcher, Postponed, is_file
 from consumer.hosts import Hosts, host_of
-from consumer.intake import Intake
 from consumer.junction import Junction
 from consumer.lanes import LIVELY_SECONDS, Depth, Shares
 from consumer.letterboxing import Laid, letterbox_batch
+from consumer.line import Line
 from consumer.missing import MissingModels
 from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
-from consumer.work import Answer, Fetched, Group, Task
+from consumer.work import Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Retryable
-from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
-from trapstream.core.messages import Lane, Outcome
+from trapstream.core.messages import Lane
 from trapstream.core.meters import Joint, Meters
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.verdict import StageTotals
-
-
-class _Line:
-    """What one lane has for itself: it waits for no image of the other."""
-
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
-        self.intake = Intake(lane, settings, jobs, producer)
-        self.to_fetch: Channel[Task] = Channel(1)
-        self.to_read: Channel[list[Task]] = Channel(1)
-        """Local files, which are read some together."""
-        self.to_emit: Channel[Answer] = Channel(1024)
-        self.at_detector: Counter[str] = Counter()
-        """Images by model."""
 
 
 class Pipeline:
@@ -59,7 +44,7 @@ class Pipeline:
         self._producer = producer
         self._jobs = jobs
         prefix = f"{settings.shm_prefix}-{settings.member}" if settings.shared_memory else None
-        self._lines = {lane: _Line(lane, settings, jobs, producer) for lane in Lane}
+        self._lines = {lane: Line(lane, settings, jobs, producer) for lane in Lane}
         self._roomy = asyncio.Event()
         shares = partial(Shares, settings.live_share, memory=settings.batch)
         self._to_decode: Junction[Fetched] = Junction(shares(), settings.batch, lambda _: 1)
@@ -122,7 +107,7 @@ class Pipeline:
                 for task in running:
                     task.cancel()
 
-    async def _feed(self, line: _Line) -> None:
+    async def _feed(self, line: Line) -> None:
         rooms = (self._room, self._missing.room)
         while True:
             self._roomy.clear()
@@ -141,7 +126,7 @@ class Pipeline:
     async def _again(self, task: Task) -> None:
         await self._lines[task.lane].to_fetch.send(task)
 
-    async def _read(self, line: _Line) -> None:
+    async def _read(self, line: Line) -> None:
         while True:
             tasks = [task for task in await line.to_read.receive() if self._may_begin(line, task)]
             self._fetching.work.begin(len(tasks))
@@ -166,7 +151,7 @@ class Pipeline:
             for task in left:
                 await line.to_fetch.send(task)
 
-    async def _fetch(self, line: _Line) -> None:
+    async def _fetch(self, line: Line) -> None:
         while True:
             task = await line.to_fetch.receive()
             host = host_of(task.ref.uri)
@@ -189,7 +174,7 @@ class Pipeline:
                 self._fetching.images += 1
             await self._to_decode.send(line.intake.lane, Fetched(task, data))
 
-    def _may_begin(self, line: _Line, task: Task) -> bool:
+    def _may_begin(self, line: Line, task: Task) -> bool:
         """False, and the task is done or waits elsewhere, where its answer is not wanted or its model is away."""
         if not self._is_wanted(task):
             return False
@@ -266,7 +251,7 @@ class Pipeline:
         there = sum(self._lines[each].at_detector[group.model] for each in lanes)
         return there == 0 or there + len(group.tasks) <= self._depth(group).in_flight
 
-    async def _detect(self, line: _Line, group: Group) -> None:
+    async def _detect(self, line: Line, group: Group) -> None:
         metrics.BATCH_IMAGES.observe(len(group.tasks))
         self._served.note(group.tasks[0].spec.model)
         for task in group.tasks:
@@ -283,7 +268,7 @@ class Pipeline:
         for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
             task.times.end("detect")
             try:
-                answer = _answer(task, letterbox, detections)
+                answer = answered(task, letterbox, detections)
             except Permanent as error:
                 await self._fail(task, error)
             else:
@@ -305,8 +290,7 @@ class Pipeline:
 
     async def _fail(self, task: Task, error: Permanent) -> None:
         log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
-        entry = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
-        await self._lines[task.lane].to_emit.send(Answer(task, Outcome.FAILED, error.reason, entry))
+        await self._lines[task.lane].to_emit.send(failed(task, error))
 
     async def _watch(self) -> None:
         channels: dict[tuple[str, Lane], Channel[Any]] = {}
@@ -329,37 +313,8 @@ class Pipeline:
                 metrics.CHANNEL_RECEIVERS.labels(*labels).set(now.receivers_waiting)
 
 
-def _answer(task: Task, letterbox: boxes.Letterbox, detections: Detections | Permanent) -> Answer:
-    if isinstance(detections, Permanent):
-        raise detections
-    ref, spec = task.ref, task.spec
-    if task.shots:
-        [one] = task.shots
-        facts, taken = shot.meta(ref, one), shot.taken(ref, one)
-        outcome, entry = boxes.entry(ref.file, facts, letterbox, detections, spec.threshold, spec.model, taken)
-    else:
-        outcome, entry = boxes.entry(ref.file, ref.meta, letterbox, detections, spec.threshold, spec.model)
-    return Answer(task, outcome, None, entry)
-
-
 async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> Laid:
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
     except OSError as error:
         raise Retryable(f"{error}; a larger /dev/shm helps") from error
-
-
-async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
-    """The consumer from start to stop."""
-    await kafka.create_topics(settings.kafka)
-    producer = kafka.Outbox(settings.kafka)
-    await producer.start()
-    jobs = JobTable(settings.kafka)
-    try:
-        async with asyncio.TaskGroup() as tables:
-            following = tables.create_task(jobs.run())
-            await jobs.caught_up.wait()
-            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
-            following.cancel()
-    finally:
-        await producer.stop()

@@ -1,0 +1,25 @@
+"""The consumer from start to stop: its Kafka client, its jobs, and the pipeline between them."""
+
+import asyncio
+
+from consumer.pipeline import Pipeline
+from trapstream.core import kafka
+from trapstream.core.jobs import JobTable
+from trapstream.core.service import Health
+from trapstream.core.settings import ConsumerSettings
+
+
+async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
+    """Works until `stop` is set and the work in flight is done."""
+    await kafka.create_topics(settings.kafka)
+    producer = kafka.Outbox(settings.kafka)
+    await producer.start()
+    jobs = JobTable(settings.kafka)
+    try:
+        async with asyncio.TaskGroup() as tables:
+            following = tables.create_task(jobs.run())
+            await jobs.caught_up.wait()
+            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
+            following.cancel()
+    finally:
+        await producer.stop()
