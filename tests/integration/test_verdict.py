@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from bench import load, slowing
 from bench.load import Images
 from bench.services import service
 from bench.stacks import Bench
 from tests.integration.whole import empty_lanes
+from tests.losing import lose
+from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
@@ -25,6 +28,10 @@ SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1", "TRAPSTREAM_FOLD_BATCH": "4"}
 def bench(stack: RunningStack) -> Iterator[Bench]:
     """The shared Kafka and Triton with a producer, and a consumer of one decoder."""
     asyncio.run(empty_lanes(stack.kafka))
+    # A new aggregator folds the whole log first, which a slow disk would make a matter of minutes.
+    asyncio.run(
+        lose(stack.kafka, [TopicPartition(topics.DETECTIONS.name, n) for n in range(topics.DETECTIONS.partitions)])
+    )
     up = control.running(stack.home)
     assert up is not None
     with (

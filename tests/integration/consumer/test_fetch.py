@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from consumer import http_fetch
 from consumer.fetch import Fetcher
 from consumer.file_fetch import read_files
+from trapstream.core import outgoing
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.settings import ConsumerSettings
 
@@ -328,7 +329,7 @@ async def test_a_redirect_to_a_private_network(tmp_path: Path, monkeypatch: pyte
     def first_is_public(address: str) -> bool:
         return public.pop("first", False)
 
-    monkeypatch.setattr(http_fetch, "is_public", first_is_public)
+    monkeypatch.setattr(outgoing, "is_public", first_is_public)
 
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": f"http://localhost:{request.url.port}/secret"})
