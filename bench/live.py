@@ -8,11 +8,12 @@ import contextlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
 from bench import load
+from bench.events import listening
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.slowing import trickle
@@ -52,6 +53,8 @@ class _Found:
     """Round by round."""
 
     answers: dict[str, list[list[Answered]]] = field(default_factory=lambda: defaultdict(list))
+    events: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds from when an image was due to its event."""
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def runs(self, name: str) -> Runs:
@@ -73,15 +76,30 @@ def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
 
 async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chance: random.Random) -> None:
     photos, api = load.uris(plan.images, plan.say), bench.stack.endpoints["api"]
-    manifest = load.write_manifest(plan.work / "backfill.jsonl", photos, plan.pick(20_000, 100_000))
     seconds = plan.pick(6.0, 40.0)
-    await offered(api, _SERIES, photos, RATE, 2.0, chance)  # the warm-up: the day's job is made with its first image
-    found.answers[ALONE].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
+    # The warm-up: the day's job is made with its first image.
+    job = (await offered(api, _SERIES, photos, RATE, 2.0, chance))[0].image.rpartition("/")[0]
+    async with listening(bench.stack.endpoints["events"], job) as heard:
+
+        async def cameras(where: str) -> None:
+            answers = await offered(api, _SERIES, photos, RATE, seconds, chance)
+            found.answers[where].append(answers)
+            found.events[where].append([await heard.time(one.image) - one.due for one in answers])
+
+        await cameras(ALONE)
+        await _backfilled(plan, bench, model, found, lambda: cameras(BACKFILLED))
+
+
+async def _backfilled(
+    plan: Plan, bench: Bench, model: ModelInfo, found: _Found, cameras: Callable[[], Awaitable[None]]
+) -> None:
+    photos, seconds = load.uris(plan.images, plan.say), plan.pick(6.0, 40.0)
+    manifest = load.write_manifest(plan.work / "backfill.jsonl", photos, plan.pick(20_000, 100_000))
     async with _progress(bench, await bench.submit(manifest, model)) as backfill:
         await backfill.settled()
         without = await backfill.rate(seconds / 2)
         beside = asyncio.create_task(backfill.rate(seconds))
-        found.answers[BACKFILLED].append(await offered(api, _SERIES, photos, RATE, seconds, chance))
+        await cameras()
         with_live = await beside
         if not plan.quick:
             await asyncio.sleep(_SETTLE)
@@ -185,14 +203,16 @@ def _records(found: _Found) -> list[Record]:
     for where in (ALONE, BACKFILLED):
         rounds = found.answers[where]
         stages = _stages([one for each in rounds for one in each])
-        for part, name in ((0.5, "p50"), (0.99, "p99")):
-            runs = Runs(tuple(1000 * quantile(each, part) for each in rounds))
-            what = f"upload to answer, {RATE:g}/s {where}, {name}"
-            made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
+        answers = [[one.seconds for one in each] for each in rounds]
+        for way, latencies in (("event", found.events[where]), ("answer", answers)):
+            for part, name in ((0.5, "p50"), (0.99, "p99")):
+                runs = Runs(tuple(1000 * quantile(each, part) for each in latencies))
+                what = f"upload to {way}, {RATE:g}/s {where}, {name}"
+                made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
     for part, name, most in ((0.5, "p50", None), (0.99, "p99", SLOWER)):
-        pairs = zip(found.answers[BACKFILLED], found.answers[ALONE], strict=True)
+        pairs = zip(found.events[BACKFILLED], found.events[ALONE], strict=True)
         runs = Runs(tuple(quantile(loaded, part) / quantile(idle, part) for loaded, idle in pairs))
-        made.append(record("live", f"upload to answer {BACKFILLED} / alone, {name}", runs, "x", at_most=most))
+        made.append(record("live", f"upload to event {BACKFILLED} / alone, {name}", runs, "x", at_most=most))
     share = 1 - ConsumerSettings.model_fields["live_share"].get_default()
     made += [
         record("live", "backfill alone", found.runs("without"), "images/s"),
@@ -214,9 +234,9 @@ def _records(found: _Found) -> list[Record]:
     return made
 
 
-def quantile(answers: Sequence[Answered], part: float) -> float:
-    """Seconds within which this part of the images was answered."""
-    ordered = sorted(one.seconds for one in answers)
+def quantile(latencies: Sequence[float], part: float) -> float:
+    """Seconds within which this part of the images came."""
+    ordered = sorted(latencies)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -22,8 +23,12 @@ _COMMENT = b"\xff\xfe"
 class Answered:
     """One image's answer."""
 
+    image: str
+    """JOB/SEQ."""
+    due: float
+    """When it was, by time.perf_counter."""
     seconds: float
-    """From the moment that it was due to its answer: a sender that is late makes it longer, and hides nothing."""
+    """From then to its answer: a sender that is late makes it longer, and hides nothing."""
     ms: dict[str, float]
     """How much of it each stage of the consumer took."""
 
@@ -40,11 +45,9 @@ def numbered(jpeg: bytes, number: int) -> bytes:
     return jpeg[:2] + _COMMENT + (2 + len(text)).to_bytes(2, "big") + text + jpeg[2:]
 
 
-async def answer(session: aiohttp.ClientSession, api: str, series: str, number: int, jpeg: bytes) -> dict[str, float]:
-    """Uploads an image and returns once its detections are here: its times by stage. BenchError if they do not come.
-
-    They come as the upload's own answer (`wait`), which is the way that this measures.
-    """
+async def answer(session: aiohttp.ClientSession, api: str, series: str, number: int, jpeg: bytes) -> dict[str, Any]:
+    """Uploads an image and returns what the door says of it, once its detections are here, as the upload's own answer
+    (`wait`). BenchError if they do not come."""
     url = f"http://{api}/v1/images?job={series}&file={number}.jpg&wait={_WAIT_SECONDS}&times=1"
     try:
         async with session.post(url, data=jpeg) as reply:
@@ -54,7 +57,7 @@ async def answer(session: aiohttp.ClientSession, api: str, series: str, number: 
     if reply.status != 200:
         raise BenchError(f"the upload got {reply.status}: {body.decode(errors='replace')[:200]}")
     [image] = msgspec.json.decode(body)["images"]
-    return dict(image["ms"])
+    return dict(image)
 
 
 async def offered(
@@ -67,8 +70,8 @@ async def offered(
     async def one(session: aiohttp.ClientSession, due: float) -> None:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         number = next(_NUMBERS)
-        ms = await answer(session, api, series, number, numbered(encoded[number % len(encoded)], number))
-        found.append(Answered(time.perf_counter() - due, ms))
+        image = await answer(session, api, series, number, numbered(encoded[number % len(encoded)], number))
+        found.append(Answered(image["id"], due, time.perf_counter() - due, image["ms"]))
 
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as uploads:
         began = time.perf_counter()
