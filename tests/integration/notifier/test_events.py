@@ -19,7 +19,7 @@ from tests.integration.outages import free_port
 from tests.integration.service import Service, service
 from tests.losing import lose
 from tests.unit.values import image_result
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_for
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Counts, ImageResult, JobState, JobStatus, Outcome
 from trapstream.local.testing import RunningStack
@@ -78,6 +78,7 @@ def notifier(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> I
     small: dict[str, Any] = {"events_patience_seconds": "0.5", "events_clients": "2", "events_heartbeat_seconds": "0.2"}
     home = tmp_path_factory.mktemp("notifier")
     with service("notifier", home, stack.kafka, "events", events_port=str(port), **small) as process:
+        wait_for("the notifier", lambda: '"event": "ready"' in process.log)
         yield process, port
 
 
