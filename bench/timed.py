@@ -20,7 +20,7 @@ output [
   {{ name: "detections" data_type: TYPE_FP32 dims: [300, 6] }},
   {{ name: "count" data_type: TYPE_INT32 dims: [1] reshape {{ shape: [] }} }}
 ]
-dynamic_batching {{ max_queue_delay_microseconds: 1000 priority_levels: 2 default_priority_level: 2 }}
+dynamic_batching {{ priority_levels: 2 default_priority_level: 2 }}
 instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
 parameters {{ key: "seconds" value {{ string_value: "{seconds}" }} }}
 """

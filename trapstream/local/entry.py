@@ -39,7 +39,6 @@ class Serving:
     """How an entry is served."""
 
     max_batch_size: int = 8
-    queue_delay_us: int = 1000
     instances: int = 1
     threads: int = 1
 
@@ -71,7 +70,6 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
     return template.substitute(
         name=name,
         max_batch_size=serving.max_batch_size,
-        queue_delay_us=serving.queue_delay_us,
         instances=serving.instances,
         threads=serving.threads,
         runtime=runtime.partition("-")[0],
