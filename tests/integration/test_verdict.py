@@ -21,7 +21,9 @@ from trapstream.local.testing import RunningStack
 
 SECONDS = 2.0
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
-SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1", "TRAPSTREAM_FOLD_BATCH": "4"}
+SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1"}
+SMALL_BATCHES = {**SOON, "TRAPSTREAM_FOLD_BATCH": "25"}
+"""Each costs a sync, so that the consumers have far more to do than the fold until it has been looked at."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,9 @@ async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Pat
 
 
 async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
-    """With a disk under the aggregator that takes 0.2 s for a sync, fold limits, and a faster disk is what helps."""
-    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 1000)
-    with service(bench, "aggregator", settings=SOON, module=("bench.slow_disk", "0.2")) as seen:
+    """With a disk under the aggregator that takes 0.3 s for a sync, fold limits, and a faster disk is what helps."""
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 4000)
+    with service(bench, "aggregator", settings=SMALL_BATCHES, module=("bench.slow_disk", "0.3")) as seen:
         found = (await slowing.sampled(seen, manifest, free, SECONDS)).verdict
     assert found is not None
     assert found.limits == "fold", found.sentence
