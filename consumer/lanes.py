@@ -58,11 +58,11 @@ def depth(instances: int, max_batch: int, batch: int, seconds: float, live: bool
     """The fewest images that keep `instances` of a model at work, each with batches of at most `max_batch`.
 
     Where images are quick that is two such batches, one at work and one at hand. Where an instance takes longer for
-    them, `seconds` an image, it is as many as it does in a fixed time, in one request if may be: nothing queues then,
-    and the way there and back costs little of that time. A live image that comes next waits for what is there already.
+    them, `seconds` an image, it is as many as it does in a fixed time, in two requests if may be: no instance waits for
+    the way there and back. A live image that comes next waits for what is there already.
     `live` tells whether such images come just now, `batch` how many images a client has together.
     """
     time = LIVE_SECONDS if live else QUIET_SECONDS
     most = 2 * max_batch
     each = most if seconds * most <= time else max(1, round(time / seconds))
-    return Depth(request=min(batch, max_batch, each), in_flight=instances * each)
+    return Depth(request=min(batch, max_batch, max(1, each // 2)), in_flight=instances * each)
