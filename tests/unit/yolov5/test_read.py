@@ -1,5 +1,7 @@
 """Checkpoints become graphs that compute what their layers say."""
 
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,28 @@ def test_what_the_file_tells(tmp_path: Path) -> None:
     told = checkpoints.checkpoint(checkpoints.p5(Maker()), opt={"imgsz": 640})
     raw = read_checkpoint(checkpoints.write(file, told))
     assert (raw.classes, raw.stride, raw.image_size) == (("cat", "dog"), 32, 640)
+
+
+def test_megadetector_s_own_note_goes_before_the_training(tmp_path: Path) -> None:
+    """Where MegaDetector's tools noted an image size in the file, its script takes that, and so do we."""
+    told = checkpoints.checkpoint(checkpoints.p5(Maker()), opt={"imgsz": 640})
+    file = noted(checkpoints.write(tmp_path / "m.pt", told), json.dumps({"model_type": "yolov5", "image_size": 960}))
+    assert read_checkpoint(file).image_size == 960
+
+
+@pytest.mark.parametrize("note", ["{", "[" * 100_000, f'{{"a": "{"x" * (1 << 20)}"}}'])
+def test_a_note_that_cannot_be_read_is_one_line(note: str, tmp_path: Path) -> None:
+    """A note cut short, nested without end or of a huge size says what it is."""
+    file = noted(checkpoints.write(tmp_path / "m.pt", checkpoints.checkpoint(checkpoints.p5(Maker()))), note)
+    with pytest.raises(CheckpointError, match=r"^megadetector_info\.json in the file [^\n]*$"):
+        read_checkpoint(file)
+
+
+def noted(file: Path, note: str) -> Path:
+    """The checkpoint with a note of MegaDetector's tools."""
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/megadetector_info.json", note)
+    return file
 
 
 def test_any_batch_and_size(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ The layout is PyTorch's: https://github.com/pytorch/pytorch/blob/main/docs/sourc
 
 from __future__ import annotations
 
+import json
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from trapstream.models.yolov5.errors import CheckpointError
 
@@ -19,6 +21,8 @@ _DIRECTORY = 16 << 20
 """Bytes of the zip's own list of members, at most: a checkpoint of a thousand tensors has 70 kB."""
 _PICKLE = 32 << 20
 """Bytes of the pickle, at most. It has no weights in it."""
+_NOTES = 1 << 20
+"""Bytes of what MegaDetector's tools say of a model, at most."""
 _STORAGES = 4 << 30
 """Bytes of tensors that are read from one file, at most."""
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -68,6 +72,24 @@ class Archive:
         if len(content) != size:
             raise CheckpointError(f"storage {key} has {len(content)} bytes and should have {size}: the file is damaged")
         return content
+
+    def notes(self) -> Any:
+        """What MegaDetector's own tools added to the file, which is JSON (`add_metadata_to_megadetector_model_file` of
+        its pytorch_detector.py); None where they added nothing."""
+        try:
+            with self._zip.open(f"{self._prefix}/megadetector_info.json") as member:
+                content = member.read(_NOTES + 1)  # it is compressed: its size in the list of members may be a lie
+            if len(content) > _NOTES:
+                raise CheckpointError(f"megadetector_info.json in the file has more than {_NOTES:,} bytes")
+            return json.loads(content)
+        except KeyError:
+            return None
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"megadetector_info.json in the file cannot be read: {error}") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+            raise CheckpointError(
+                f"megadetector_info.json in the file cannot be read, it is damaged: {error}"
+            ) from error
 
     def _read(self, name: str, most: int) -> bytes:
         try:

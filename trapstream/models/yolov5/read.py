@@ -27,7 +27,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
     it.
     """
     with Archive(path) as archive:
-        checkpoint = pickles.read(archive.pickle())
+        checkpoint, notes = pickles.read(archive.pickle()), archive.notes()
         model = Module("model", _model(checkpoint))
         writer = Writer(archive, progress)
         head = _layers(writer, model.child("model"))
@@ -39,7 +39,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
         graph=writer.model,
         family="yolov5",
         classes=_classes(model, head.classes),
-        image_size=_image_size(checkpoint, max(head.strides)),
+        image_size=_image_size(checkpoint, notes, max(head.strides)),
         stride=max(head.strides),
     )
 
@@ -114,8 +114,12 @@ def _classes(model: Module, count: int) -> tuple[str, ...] | None:
     return tuple(names) if all(isinstance(name, str) and name.isprintable() for name in names) else None
 
 
-def _image_size(checkpoint: Any, stride: int) -> int | None:
-    """The size that it was trained at, which newer checkpoints keep among the options of their training."""
+def _image_size(checkpoint: Any, notes: Any, stride: int) -> int | None:
+    """The size that MegaDetector's script takes, where its file says one; else the one that it was trained at, which
+    newer checkpoints keep among the options of their training."""
     options = checkpoint.get("opt") if isinstance(checkpoint, dict) else None
-    size = options.get("imgsz") if isinstance(options, dict) else None
-    return size if type(size) is int and size >= stride and size % stride == 0 else None
+    for said, name in ((notes, "image_size"), (options, "imgsz")):
+        size = said.get(name) if isinstance(said, dict) else None
+        if type(size) is int and size >= stride and size % stride == 0:
+            return size
+    return None
