@@ -19,7 +19,6 @@ from bench.records import Record, Runs, record
 from bench.slowing import trickle
 from bench.stacks import FILLING, Bench, BenchError
 from bench.uploads import Answered, offered
-from consumer.lanes import LIVELY_SECONDS
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
@@ -41,8 +40,8 @@ BESIDE = 1.5
 _SMALL_SECONDS = 60.0
 """So long the one job lasts that a small one is beside; of the large number it is a hundred times as long."""
 _SERIES = "bench"
-_SETTLE = LIVELY_SECONDS + 1.0
-"""Seconds until a change of the load has come through all stages, and consumers expect no live image any more."""
+_SETTLE = 6.0
+"""Seconds until a change of the load has come through all stages."""
 _PATIENCE = 180.0
 
 ALONE, BACKFILLED = "live alone", "beside a backfill"

@@ -8,6 +8,7 @@ and does not serve the model says so in words of its own: that is waited for els
 
 import asyncio
 from types import TracebackType
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -18,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 from consumer.slabs import Slab
 from consumer.work import Group
 from trapstream.core import log, retry
-from trapstream.core.entries import TRITON_VERSION, entry_name
+from trapstream.core.entries import TRITON_VERSION, entry_name, lane_version
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
 
@@ -33,9 +34,18 @@ _LOOK_SECONDS = 3.0
 _NOT_SERVED = ("unknown model", "not at ready state")
 """What Triton says of a model that it does not have, or not at the moment. Its status codes do not tell it apart."""
 _PRIORITY = {Lane.LIVE: 1, Lane.BULK: 0}
-"""Triton's: 1 goes first, 0 is the entry's own choice, the last. Strict, but shares say how many of each get there."""
+"""Triton's: 1 goes first, 0 is the entry's own choice, the last. For entries in which both lanes share the instances.
+Strict, but shares say how many of each get there."""
 _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
+
+
+class _Entry(NamedTuple):
+    """What an entry can."""
+
+    reads_places: bool
+    versions: frozenset[str]
+
 
 Detections = NDArray[np.float32]
 """[k, 6]: x_min, y_min, x_max, y_max in pixels of the letterboxed image, confidence, class index."""
@@ -57,8 +67,7 @@ class Detector:
         self._server = server
         self._prefix = region_prefix
         self._regions: dict[str, int] = {}
-        self._reads_places: dict[str, bool] = {}
-        """Entry to whether it has the input PLACES."""
+        self._entries: dict[str, _Entry] = {}
 
     async def __aenter__(self) -> "Detector":
         self._client = triton.InferenceServerClient(self._server)
@@ -133,7 +142,7 @@ class Detector:
         """Retryable unless the server answers for a blank image of the group's shape."""
         blank = np.full((1, *group.shape), 114, np.uint8)
         try:
-            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1, _PRIORITY[Lane.LIVE])
+            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1, Lane.LIVE)
         except RefusedError as error:
             raise Retryable(f"the model answers with errors: {error}") from error
 
@@ -141,28 +150,29 @@ class Detector:
         shape = (count, *group.shape)
         offset = group.offset + first * group.image_bytes
         size = count * group.image_bytes
-        model, priority = group.tasks[0].spec.model, _PRIORITY[group.tasks[0].lane]
+        model, lane = group.tasks[0].spec.model, group.tasks[0].lane
 
         async def call() -> list[Detections]:
             if group.slab.name is None:
-                return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, priority)
-            if await self._takes_places(model):
-                return await self._infer(model, _places(group, first, count), count, priority)
+                return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, lane)
+            if (await self._entry(model)).reads_places:
+                return await self._infer(model, _places(group, first, count), count, lane)
             await self._register(group.slab)
             pixels = triton.InferInput(INPUT, list(shape), "UINT8")
             pixels.set_shared_memory(group.slab.name, size, offset)
-            return await self._infer(model, pixels, count, priority)
+            return await self._infer(model, pixels, count, lane)
 
         return await retry.until_back(call, "triton")
 
-    async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, priority: int) -> list[Detections]:
+    async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, lane: Lane) -> list[Detections]:
+        version = lane_version(lane, (await self._entry(model)).versions)
         try:
             answer = await self._client.infer(
                 entry_name(model.name, model.version),
                 [pixels],
-                model_version=TRITON_VERSION,
+                model_version=version,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
-                priority=priority,
+                priority=_PRIORITY[lane],
                 client_timeout=_ANSWER_SECONDS,
             )
         except InferenceServerException as error:
@@ -172,26 +182,27 @@ class Detector:
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
-    async def _takes_places(self, model: ModelInfo) -> bool:
+    async def _entry(self, model: ModelInfo) -> _Entry:
         name = entry_name(model.name, model.version)
-        if name not in self._reads_places:
+        if name not in self._entries:
             try:
-                told = await self._client.get_model_metadata(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS)
+                told = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
             except InferenceServerException as error:
                 found = self._sort(error)
                 raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
-            self._reads_places[name] = any(tensor.name == PLACES for tensor in told.inputs)
-        return self._reads_places[name]
+            self._entries[name] = _Entry(any(tensor.name == PLACES for tensor in told.inputs), frozenset(told.versions))
+        return self._entries[name]
 
     def _sort(self, error: InferenceServerException) -> Exception:
         text = str(error)
-        if "unexpected inference input" in text and any(self._reads_places.values()):
-            self._reads_places.clear()  # the entry was made anew, by other means
+        if "unexpected inference input" in text and any(entry.reads_places for entry in self._entries.values()):
+            self._entries.clear()  # the entry was made anew, by other means
             return Retryable(text)
         if "shared memory region" in text:
             self._regions.clear()  # the server was started anew and knows none of ours
             return Retryable(text)
         if any(words in text for words in _NOT_SERVED):
+            self._entries.clear()
             return ModelAwayError(text)
         away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
         if any(str(code) in (error.status() or "") for code in away):

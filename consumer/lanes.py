@@ -9,13 +9,8 @@ from typing import NamedTuple
 
 from trapstream.core.messages import Lane
 
-QUIET_SECONDS = 0.3
-"""Work of bulk images that may stand before each instance of a model while no live image comes, ..."""
-LIVE_SECONDS = 0.03
-"""... and while some do: a live image waits about so long for them."""
-
-LIVELY_SECONDS = 5.0
-"""So long after a live image the next one is expected."""
+MOST_SECONDS = 0.3
+"""Work that may stand before each instance of a model."""
 
 
 class Shares:
@@ -54,15 +49,13 @@ class Depth(NamedTuple):
     """Images that may be there at once, over all instances."""
 
 
-def depth(instances: int, max_batch: int, batch: int, seconds: float, live: bool) -> Depth:
+def depth(instances: int, max_batch: int, batch: int, seconds: float) -> Depth:
     """The fewest images that keep `instances` of a model at work, each with batches of at most `max_batch`.
 
     Where images are quick that is two such batches, one at work and one at hand. Where an instance takes longer for
     them, `seconds` an image, it is as many as it does in a fixed time, in two requests if may be: no instance waits for
-    the way there and back. A live image that comes next waits for what is there already.
-    `live` tells whether such images come just now, `batch` how many images a client has together.
+    the way there and back. `batch` is how many images a client has together.
     """
-    time = LIVE_SECONDS if live else QUIET_SECONDS
     most = 2 * max_batch
-    each = most if seconds * most <= time else max(1, round(time / seconds))
+    each = most if seconds * most <= MOST_SECONDS else max(1, round(MOST_SECONDS / seconds))
     return Depth(request=min(batch, max_batch, max(1, each // 2)), in_flight=instances * each)

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import math
+import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from consumer.emit import emit
 from consumer.fetch import Fetcher, Postponed, is_file
 from consumer.hosts import Hosts, host_of
 from consumer.junction import Junction
-from consumer.lanes import LIVELY_SECONDS, Depth, Shares
+from consumer.lanes import Depth, Shares
 from consumer.letterboxing import Laid, letterbox_batch
 from consumer.line import Line
 from consumer.missing import MissingModels
@@ -27,6 +27,7 @@ from consumer.work import Fetched, Group, Task
 from trapstream.core import kafka, log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.ended import EndedJobs
+from trapstream.core.entries import BULK_NICE
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
@@ -49,8 +50,6 @@ class Pipeline:
         shares = partial(Shares, settings.live_share, memory=settings.batch)
         self._to_decode: Junction[Fetched] = Junction(shares(), settings.batch, lambda _: 1)
         self._to_detect: Junction[Group] = Junction(shares(), settings.slabs, lambda group: len(group.tasks))
-        self._lively = -math.inf
-        """Until when live images are held to come again, by the monotonic clock."""
         self._slabs = SlabPool(settings.slabs, prefix)
         self._hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
         self._fetcher = Fetcher(settings, self._hosts)
@@ -89,9 +88,8 @@ class Pipeline:
             stages = await held.enter_async_context(asyncio.TaskGroup())
             bodies = [self._watch(), self._room.run(), self._missing.run(), self._dispatch()]
             bodies += [each.watch() for each in (self._detector, self._producer, self._served, self._meters)]
-            bodies += [self._decode(tuple(Lane)) for _ in range(self._settings.decoders)]
-            bodies.append(self._decode((Lane.LIVE,)))  # a live image does not wait for a batch that is being decoded
             for line in self._lines.values():
+                bodies += [self._decode(line.intake.lane) for _ in range(self._settings.decoders)]
                 bodies += [self._feed(line), emit(line.to_emit, self._producer, self._emitting)]
                 bodies += [self._fetch(line) for _ in range(self._settings.fetches)]
                 bodies += [self._read(line) for _ in range(max(1, self._settings.fetches // self._settings.batch))]
@@ -128,7 +126,7 @@ class Pipeline:
 
     async def _read(self, line: Line) -> None:
         while True:
-            tasks = [task for task in await line.to_read.receive() if self._may_begin(line, task)]
+            tasks = [task for task in await line.to_read.receive() if self._may_begin(task)]
             self._fetching.work.begin(len(tasks))
             try:
                 read = await self._fetcher.fetch_files([task.ref.uri for task in tasks])
@@ -155,7 +153,7 @@ class Pipeline:
         while True:
             task = await line.to_fetch.receive()
             host = host_of(task.ref.uri)
-            if not self._may_begin(line, task):
+            if not self._may_begin(task):
                 continue
             if host is not None and not self._hosts.may_ask(host, time.monotonic()):
                 self._room.hold(task)
@@ -174,15 +172,13 @@ class Pipeline:
                 self._fetching.images += 1
             await self._to_decode.send(line.intake.lane, Fetched(task, data))
 
-    def _may_begin(self, line: Line, task: Task) -> bool:
+    def _may_begin(self, task: Task) -> bool:
         """False, and the task is done or waits elsewhere, where its answer is not wanted or its model is away."""
         if not self._is_wanted(task):
             return False
         if self._missing.is_away(task.spec.model):
             self._missing.hold([task])
             return False
-        if line.intake.lane is Lane.LIVE:
-            self._lively = time.monotonic() + LIVELY_SECONDS
         task.times.end("wait")
         return True
 
@@ -196,17 +192,15 @@ class Pipeline:
     def _is_cancelled(self, task: Task) -> bool:
         return self._jobs.specs.get(task.ref.job, task.spec).cancelled
 
-    async def _decode(self, lanes: Collection[Lane]) -> None:
+    async def _decode(self, lane: Lane) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
         try:
-            decoder = await loop.run_in_executor(
-                thread, Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels
-            )
+            decoder = await loop.run_in_executor(thread, _decoder, settings, lane)
             while True:
-                lane, received = await self._to_decode.take(
-                    settings.batch, counts=self._slabs.has, fits=lambda lane, _: lane in lanes
+                _, received = await self._to_decode.take(
+                    settings.batch, counts=self._slabs.has, fits=lambda chosen, _: chosen is lane
                 )
                 batch = [fetched for fetched in received if self._is_wanted(fetched.task)]
                 if not batch:
@@ -242,13 +236,11 @@ class Pipeline:
                 asked.create_task(self._detect(self._lines[lane], group))
 
     def _depth(self, group: Group) -> Depth:
-        live = time.monotonic() < self._lively
-        return self._served.depth(group.tasks[0].spec.model, self._settings.batch, live)
+        return self._served.depth(group.tasks[0].spec.model, self._settings.batch)
 
     def _fits(self, lane: Lane, group: Group) -> bool:
-        """A live image does not wait until there are fewer of the others."""
-        lanes = (Lane.LIVE,) if lane is Lane.LIVE else tuple(Lane)
-        there = sum(self._lines[each].at_detector[group.model] for each in lanes)
+        """Each lane by itself: a live image does not wait until there are fewer of the others."""
+        there = self._lines[lane].at_detector[group.model]
         return there == 0 or there + len(group.tasks) <= self._depth(group).in_flight
 
     async def _detect(self, line: Line, group: Group) -> None:
@@ -311,6 +303,19 @@ class Pipeline:
                 metrics.CHANNEL_USED.labels(*labels).set(now.used)
                 metrics.CHANNEL_SENDERS.labels(*labels).set(now.senders_waiting)
                 metrics.CHANNEL_RECEIVERS.labels(*labels).set(now.receivers_waiting)
+
+
+def _decoder(settings: ConsumerSettings, lane: Lane) -> Decoder:
+    """The decoder of a lane; what decodes bulk images gives way to the rest.
+
+    DALI's own threads do, which take over the priority of whoever makes them. The thread that asks them does not: it
+    holds Python's lock at times, for which the event loop waits.
+    """
+    make = partial(Decoder, settings.batch, settings.decode_threads, settings.decode_device, settings.max_pixels)
+    if lane is Lane.LIVE:
+        return make()
+    with ThreadPoolExecutor(1, initializer=partial(os.nice, BULK_NICE)) as low:
+        return low.submit(make).result()
 
 
 async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> Laid:

@@ -43,12 +43,12 @@ class Served:
             images=sum(images for _, images in self._told.values()),
         )
 
-    def depth(self, model: ModelInfo, batch: int, live: bool) -> Depth:
+    def depth(self, model: ModelInfo, batch: int) -> Depth:
         """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
         entry = entry_name(model.name, model.version)
         if entry not in self._seconds:
             return Depth(request=1, in_flight=batch)
-        return depth(self._instances[entry], self._max_batch[entry], batch, self._seconds[entry], live)
+        return depth(self._instances[entry], self._max_batch[entry], batch, self._seconds[entry])
 
     async def watch(self) -> None:
         """Looks twice a second, for ever, until cancelled. A server that is away tells nothing new."""

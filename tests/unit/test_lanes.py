@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.lanes import LIVE_SECONDS, QUIET_SECONDS, Shares, depth
+from consumer.lanes import MOST_SECONDS, Shares, depth
 from trapstream.core.messages import Lane
 
 BOTH = (Lane.LIVE, Lane.BULK)
@@ -136,13 +136,13 @@ def test_nothing_to_choose_from_is_refused() -> None:
 machines = st.tuples(st.integers(1, 16), st.integers(1, 64), st.integers(1, 64), st.floats(0, 100))
 
 
-@given(machines, st.booleans())
+@given(machines)
 def test_no_instance_is_without_work_and_none_has_more_than_it_takes_twice(
-    machine: tuple[int, int, int, float], live: bool
+    machine: tuple[int, int, int, float],
 ) -> None:
     """Each instance has an image at least, and never more than two of its largest batches; a request fits in."""
     instances, max_batch, batch, seconds = machine
-    found = depth(instances, max_batch, batch, seconds, live)
+    found = depth(instances, max_batch, batch, seconds)
     assert instances <= found.in_flight <= 2 * max_batch * instances
     assert 1 <= found.request <= min(batch, max_batch)
     each = found.in_flight // instances
@@ -150,17 +150,13 @@ def test_no_instance_is_without_work_and_none_has_more_than_it_takes_twice(
 
 
 @given(machines)
-def test_a_live_image_waits_for_a_fixed_time_of_bulk_work(machine: tuple[int, int, int, float]) -> None:
-    """What is at the server takes no longer than that time, or is one image for each instance; less while live
-    images come."""
+def test_what_is_at_the_server_takes_no_longer_than_a_fixed_time(machine: tuple[int, int, int, float]) -> None:
+    """Of the images there an instance has so many as it does in that time, or one."""
     instances, max_batch, batch, seconds = machine
-    for live, most in ((True, LIVE_SECONDS), (False, QUIET_SECONDS)):
-        found = depth(instances, max_batch, batch, seconds, live)
-        each = found.in_flight // instances
-        assert each == 1 or each * seconds <= most + seconds / 2 + 1e-9
-    assert depth(instances, max_batch, batch, seconds, live=True) <= found
+    each = depth(instances, max_batch, batch, seconds).in_flight // instances
+    assert each == 1 or each * seconds <= MOST_SECONDS + seconds / 2 + 1e-9
 
 
 def test_quick_images_fill_the_largest_batches_twice() -> None:
     """Where images cost next to nothing the server has one batch at work and the next one at hand."""
-    assert depth(instances=2, max_batch=8, batch=8, seconds=0.001, live=True) == (8, 32)
+    assert depth(instances=2, max_batch=8, batch=8, seconds=0.001) == (8, 32)

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from trapstream.core.entries import TRITON_VERSION
+from trapstream.core.entries import BULK_NICE, LIVE_VERSION, TRITON_VERSION
 from trapstream.local import tuned
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
@@ -72,6 +72,8 @@ def config(name: str, inputs: list[Tensor], outputs: list[Tensor], serving: Serv
         max_batch_size=serving.max_batch_size,
         instances=serving.instances,
         threads=serving.threads,
+        live=LIVE_VERSION,
+        nice=BULK_NICE,
         runtime=runtime.partition("-")[0],
         precision=PRECISION[runtime],
         inputs=",".join(_pbtxt(tensor, " optional: true") for tensor in inputs),
@@ -91,9 +93,10 @@ def render(graph: Path, name: str, repository: Path, serving: Serving, runtime: 
     inputs, outputs = signature(graph)
     entry = repository / name
     folder = entry / TRITON_VERSION
-    folder.mkdir(parents=True, exist_ok=True)
+    for version in (TRITON_VERSION, LIVE_VERSION):
+        (entry / version).mkdir(parents=True, exist_ok=True)
+        _replace(entry / version / "model.py", _template("model.py"))
     _replace(entry / "config.pbtxt", config(name, inputs, outputs, serving, runtime))
-    _replace(folder / "model.py", _template("model.py"))
     part = folder / "model.onnx.part"
     shutil.copyfile(graph, part)
     part.replace(folder / "model.onnx")

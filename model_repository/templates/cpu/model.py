@@ -5,6 +5,7 @@ Images are run one at a time, whatever batch they arrive in. So the answer for a
 on a CPU the intermediate tensors of one image stay in the cache, those of eight do not.
 """
 
+import functools
 import json
 import mmap
 import os
@@ -173,15 +174,24 @@ class TritonPythonModel:
     """What Triton calls. The names are Triton's."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads `model.onnx`, which lies beside this file."""
-        told = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
-        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = open_session(path, int(told["threads"]), told["runtime"], told["precision"])
+        """Loads the graph. What is for live images loads it with the first of them: many stacks never have one."""
+        self._told = {
+            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
+        }
+        self._folder = Path(args["model_repository"]) / "1"  # one graph for both versions
         self._regions = Regions()
+        if args["model_version"] != self._told["live"]:
+            os.nice(int(self._told["nice"]))  # this thread, and those that it starts
+            _ = self._session
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request, in order; an error answers its own request only."""
         return [self._answer(request) for request in requests]
+
+    @functools.cached_property
+    def _session(self) -> Session:
+        told = self._told
+        return open_session(self._folder / "model.onnx", int(told["threads"]), told["runtime"], told["precision"])
 
     def _answer(self, request: Any) -> Any:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +18,7 @@ from consumer.slabs import Slab, SlabPool, sweep
 from consumer.work import Group, Task
 from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
-from trapstream.core.entries import entry_name
+from trapstream.core.entries import BULK_NICE, LIVE_VERSION, TRITON_VERSION, entry_name
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.local import control
@@ -33,12 +34,12 @@ def _model(name: str) -> ModelInfo:
     )  # fmt: skip
 
 
-def _group(slab: Slab, images: list[np.ndarray], model: str) -> Group:  # type: ignore[type-arg]
+def _group(slab: Slab, images: list[np.ndarray], model: str, lane: Lane = Lane.BULK) -> Group:  # type: ignore[type-arg]
     slab.hold(sum(image.nbytes for image in images))
     slab.pixels(0, (len(images), *SHAPE))[:] = images
     spec = job_spec(model=_model(model))
     tasks = tuple(
-        Task(ref=image_ref(job=spec.job, seq=seq), spec=spec, lane=Lane.BULK, done=lambda: None)
+        Task(ref=image_ref(job=spec.job, seq=seq), spec=spec, lane=lane, done=lambda: None)
         for seq in range(len(images))
     )
     boxes = tuple(letterbox(96, 64, 96, 32) for _ in images)
@@ -71,6 +72,35 @@ async def test_answers_are_the_graphs_own(stack: RunningStack, prefix: str, shar
         detections, count = session.run(None, {"images": image[None]})
         assert isinstance(answer, np.ndarray)
         np.testing.assert_array_equal(answer, detections[0][: count[0]])
+    pool.close()
+
+
+async def test_each_lane_has_instances_of_its_own(stack: RunningStack, prefix: str) -> None:
+    """Live images are answered by instances to which those of bulk images give way, with the same answers."""
+    pool, images = SlabPool(1, prefix), _images(3)
+
+    async def answered(client: triton.InferenceServerClient) -> dict[str, int]:
+        told = await client.get_inference_statistics(entry_name(stack.model, "1"))
+        return {model.version: model.inference_count for model in told.model_stats}
+
+    found = {}
+    async with triton.InferenceServerClient(stack.triton) as client, Detector(stack.triton, prefix) as detector:
+        for lane, version in ((Lane.BULK, TRITON_VERSION), (Lane.LIVE, LIVE_VERSION)):
+            before = await answered(client)
+            found[lane] = await detector.detect(_group(pool.take(lane), images, stack.model, lane))
+            expected = before | {version: before[version] + 3}
+
+            async def counted(expected: dict[str, int] = expected) -> bool:
+                return await answered(client) == expected
+
+            await eventually(f"the images of {lane} in version {version}", counted)
+    for bulk, live in zip(found[Lane.BULK], found[Lane.LIVE], strict=True):
+        np.testing.assert_array_equal(bulk, live)
+    running = control.running(stack.home)
+    assert running is not None
+    stubs = psutil.Process(running.process("triton").pid).children(recursive=True)
+    nice = Counter(stub.nice() for stub in stubs if f"/{stack.entry}/" in " ".join(stub.cmdline()))
+    assert nice.keys() == {min(nice), min(nice) + BULK_NICE}, nice
     pool.close()
 
 
