@@ -42,8 +42,7 @@ def run(
         spec, ended = asyncio.run(_job(target, sources, name, model, threshold))
         exits.unless_complete(ended)
         target.copy_result(ended, output)
-        sheet = _contact_sheet(target, spec, output)
-    _summary(spec, ended, output, sheet)
+        _summary(spec, ended, output, _contact_sheet(target, spec, output))  # nobody waits for the stack to go down
     failed = sum(ended.counts.failed.values())
     if strict and failed:
         raise exits.SomeFailed(f"complete, but {failed:,} images failed; each entry in {output} says why")
