@@ -21,6 +21,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
+from consumer.scans import has_more_scans
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.sniff import Format, format_of, looks_like
 
@@ -35,6 +36,9 @@ _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.GIF: GifImagePlugin.GifImageFile,
     Format.AVIF: AvifImagePlugin.AvifImageFile,
 }
+_PASSES = 32
+"""A decoder may go over all the pixels that an image may have so many times; over fewer pixels oftener. Progressive
+files of cameras and of the usual tools have 6 to 20 scans."""
 _END_OF_JPEG = b"\xff\xd9"
 _TRAILER = 65_536
 """Cameras append up to this much after the end of the JPEG."""
@@ -69,7 +73,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     """The header of `data`.
 
     Permanent: EMPTY_FILE; NOT_AN_IMAGE with what it looks like; DAMAGED for a known format whose header cannot be
-    read; TOO_MANY_PIXELS before anything of that size is allocated.
+    read; TOO_MANY_PIXELS before anything of that size is allocated; TOO_COSTLY for a JPEG of too many scans.
     """
     if not data:
         raise Permanent(Reason.EMPTY_FILE)
@@ -92,6 +96,9 @@ def _inspect(data: bytes, form: Format, max_pixels: int) -> Header:
         width, height = _raw_size(image)
         if width * height > max_pixels:
             raise Permanent(Reason.TOO_MANY_PIXELS, f"{width} x {height}, the limit is {max_pixels} in all")
+        most_scans = _PASSES * max_pixels // max(width * height, 1)
+        if form is Format.JPEG and has_more_scans(data, most_scans):
+            raise Permanent(Reason.TOO_COSTLY, f"more than {most_scans} scans of {width} x {height} pixels")
         orientation = _orientation(image, data)
         direct = form is Format.JPEG and _has_end(data)
     if orientation >= 5:

@@ -67,6 +67,12 @@ def damaged_length() -> bytes:
     return bytes(data)
 
 
+def many_scans(scans: int, width: int = 320, height: int = 240) -> bytes:
+    """A JPEG of ten scans as Pillow writes it, and further ones of ten bytes each, `scans` in all."""
+    whole = jpeg(width, height, progressive=True)
+    return whole[:-2] + SCAN * (scans - 10) + whole[-2:]
+
+
 def cmyk(width: int = 320, height: int = 240) -> bytes:
     """A JPEG in CMYK."""
     return encode(scene(width, height).convert("CMYK"), "JPEG", quality=90)
@@ -118,5 +124,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x10"
+"""The head of a scan that refines the first component's means, without data."""
 HTML = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
 TEXT = b"camera 7, battery low\n" * 20
