@@ -80,7 +80,7 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
-        health.details["waiting_for_model"] = self._missing.images
+        health.details |= {"waiting_for_model": self._missing.images, "model_errors": self._missing.errors}
         intakes = [line.intake for line in self._lines.values()]
         async with contextlib.AsyncExitStack() as held:
             held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
@@ -259,7 +259,7 @@ class Pipeline:
         try:
             found = await self._detector.detect(group)
         except ModelAwayError as error:
-            self._missing.hold(group.tasks, str(error))
+            self._missing.hold(group.tasks, error)
             return
         finally:
             line.at_detector[group.model] -= len(group.tasks)
