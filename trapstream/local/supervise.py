@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trapstream.core import retry
-from trapstream.local import claim, ports, processes, shm, state
+from trapstream.local import claim, ends, ports, processes, shm, state
 from trapstream.local.child import Child
 from trapstream.local.home import STACK_MARK, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
@@ -169,13 +169,13 @@ class _Supervisor:
         """Brings the child back for as long as the stack runs."""
         delays, ready_at = _delays(), time.monotonic()
         while True:
-            died = _in_words(await process.wait())
+            ended, why = await ends.until_gone(child, process)
             if time.monotonic() - ready_at > _STEADY_SECONDS:
                 delays = _delays()
             delay = next(delays)
             before = self._stack.process(child.name)
-            self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=died))
-            self._progress(f"{child.name}: died ({died}), starts again in {delay:.1f} s")
+            self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=why))
+            self._progress(f"{child.name}: {ended} ({why}), starts again in {delay:.1f} s")
             await self._bury(child, process)
             await asyncio.sleep(delay)
             began = time.monotonic()
@@ -223,7 +223,7 @@ class _Supervisor:
         finally:
             gone.cancel()
         if gone.done() and not gone.cancelled():
-            raise StackError(_why_it_died(self._home, child, gone.result()))
+            raise StackError(ends.why_it_died(self._home, child, gone.result()))
         self._state(child.name, "up")
 
     async def _stop_all(self) -> None:
@@ -271,22 +271,6 @@ class _Supervisor:
 def _delays() -> Iterator[float]:
     """Seconds before each next start of a child that dies again and again."""
     return itertools.chain((0.1,), retry.delays(first=1.0, most=_MOST_SECONDS))
-
-
-def _in_words(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def _why_it_died(home: Path, child: Child, status: int) -> str:
-    taken = [port for port in child.ports if not ports.is_free(port)]
-    if taken:
-        return f"{child.name} could not start: another program took port {taken[0]}; start again, it gets a new one"
-    try:
-        lines = log_file(home, child.name).read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    last = f": {lines[-1][:200]}" if lines else ""
-    return f"{child.name} ended while starting ({_in_words(status)}){last}"
 
 
 def _first(error: BaseException) -> BaseException:

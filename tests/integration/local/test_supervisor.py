@@ -107,6 +107,22 @@ async def test_a_child_that_dies_comes_back_at_its_port_and_is_reported(tmp_path
     assert any(line.startswith("web: back in") for line in lines)
 
 
+async def test_a_child_that_hangs_is_ended_and_comes_back(tmp_path: Path) -> None:
+    """Stopped as it stands, it neither dies nor answers: after its time it is killed, started again and reported."""
+    lines: list[str] = []
+
+    def web(_: Path, chosen: Mapping[str, int]) -> Child:
+        return server("web", chosen["web"], alive=health.http_alive(chosen["web"], "/"), silent_seconds=3)
+
+    async with running(tmp_path, ("web",), recipe(web), lines):
+        pid = _process(tmp_path, "web").pid or pytest.fail("no pid")
+        os.kill(pid, signal.SIGSTOP)
+        await until(is_back(tmp_path, 1))
+        assert not psutil.pid_exists(pid)
+        assert _process(tmp_path, "web").last_exit == "no answer for 3 s"
+    assert any(line.startswith("web: hangs (no answer for 3 s), starts again") for line in lines)
+
+
 async def test_what_goes_on_beside_the_children_cannot_take_them_down(tmp_path: Path) -> None:
     """It is told of the stack that is up; where it fails a line says so, and the children stay."""
     lines: list[str] = []
