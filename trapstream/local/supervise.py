@@ -29,6 +29,7 @@ _STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
 
 _TRIM_SECONDS = 30.0
+_HOME_SECONDS = 1.0
 
 
 async def supervise(
@@ -79,6 +80,7 @@ class _Supervisor:
     ) -> None:
         self._home, self._stack, self._progress, self._on_up = home, stack, progress, on_up
         self._beside = beside
+        self._lock = claim.identity(home)
         self._stop, self._force = asyncio.Event(), asyncio.Event()
         self._running: dict[str, tuple[Child, asyncio.subprocess.Process]] = {}
 
@@ -96,8 +98,9 @@ class _Supervisor:
         finally:
             self._save(state="stopping")
             await self._stop_all()
-            # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
-            await asyncio.to_thread(clean, self._home, self._progress)
+            if claim.identity(self._home) in {self._lock, None}:  # else another's children have the same mark by now
+                # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
+                await asyncio.to_thread(clean, self._home, self._progress)
             self._save(state="failed" if error else "down", error=error)
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
@@ -125,6 +128,7 @@ class _Supervisor:
         self._save(processes=tuple(Process(name=child.name) for child in children))
         async with asyncio.TaskGroup() as keepers:
             keepers.create_task(self._trim_logs())
+            keepers.create_task(self._watch_home())
             for _, stage in itertools.groupby(children, key=lambda child: child.stage):
                 together = list(stage)
                 started = await self._start_together(together)
@@ -151,6 +155,16 @@ class _Supervisor:
         while True:
             await asyncio.to_thread(processes.trim_logs, log_file(self._home, "x").parent)
             await asyncio.sleep(_TRIM_SECONDS)
+
+    async def _watch_home(self) -> None:
+        while True:
+            self._require_home()
+            await asyncio.sleep(_HOME_SECONDS)
+
+    def _require_home(self) -> None:
+        """Without their home children die again and again, and a start would make half of it anew."""
+        if claim.identity(self._home) != self._lock:
+            raise StackError(f"the state folder {self._home} was deleted or moved away: the stack goes down")
 
     async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
         async with asyncio.TaskGroup() as group:
@@ -190,6 +204,7 @@ class _Supervisor:
             ready_at = time.monotonic()
 
     async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
+        self._require_home()
         log = processes.open_log(log_file(self._home, child.name))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -262,6 +277,8 @@ class _Supervisor:
 
     def _save(self, **changes: object) -> None:
         self._stack = replace(self._stack, **changes)  # type: ignore[arg-type]
+        if claim.identity(self._home) != self._lock:
+            return  # nobody could read it there, or it is another's
         try:
             state.write(self._home, self._stack)
         except OSError as error:  # a full disk must not keep the children from being stopped
