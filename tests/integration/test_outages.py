@@ -8,17 +8,18 @@ import pytest
 import tritonclient.grpc.aio as triton_client
 from aiokafka import TopicPartition
 
+from producer import cursor, submit
 from tests import graphs
 from tests.integration import outages
 from tests.integration.aggregator.harness import expected
 from tests.integration.outages import Server
-from tests.integration.producer.helpers import clean_lanes
+from tests.integration.producer.helpers import clean_lanes, published, sealed, spec_when
 from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
 from trapstream.core import topics
 from trapstream.core.entries import entry_name
-from trapstream.core.messages import Outcome
+from trapstream.core.messages import Lane, Outcome
 from trapstream.core.store import result_path
 from trapstream.local import entry, ports
 from trapstream.local import triton as local_triton
@@ -28,6 +29,8 @@ MODEL = "steady"
 ENTRY = entry_name(MODEL, "1")
 COUNT = 400
 """Images before an outage, and as many during it."""
+IMAGES = 1_500
+"""Of a job that is published while it is done."""
 
 pytestmark = pytest.mark.timeout(240 + 3 * outages.SECONDS)
 
@@ -118,6 +121,49 @@ async def test_kafka_away(
         assert all(process.runs for process in services.values())
     assert set(found.outcomes.values()) == {Outcome.EMPTY}
     assert path.read_bytes() == expected(spec, list(found.first.values()))
+
+
+async def test_kafka_killed_while_a_job_is_published(
+    stack: RunningStack, steady: str, broker: tuple[Server, str], photo: Path, member: str, tmp_path: Path
+) -> None:
+    """Kafka killed in the midst of a job's publishing: the producer says so and waits, goes on where it was, and the
+    file has every image once."""
+    server, servers = broker
+    home, listed = tmp_path / "home", tmp_path / "list.jsonl"
+    listed.write_text("".join(f'{{"file": "{number}.png", "uri": "{photo.as_uri()}"}}\n' for number in range(IMAGES)))
+    await core_kafka.create_topics(servers)
+    port = outages.free_port()
+    with (
+        service(
+            "producer", home, servers, "producer", http_port=str(port), publish_ahead_seconds="0.3",
+        ) as producer,
+        service(
+            "consumer", home, servers, "consumer", triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
+            commit_seconds="0.1",
+        ),
+        service("aggregator", home, servers, "aggregator"),
+    ):  # fmt: skip
+        model = outages.job(member, steady, IMAGES).model
+        spec = await submit.submit(
+            servers, home / "results", [str(listed)], name=member, lane=Lane.BULK, model=model, threshold=0.005
+        )
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) > IMAGES // 4)
+            server.kill()
+        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec).seq
+        assert IMAGES // 8 < before < IMAGES
+        await outages.announced(producer, port, "kafka")
+        await server.start()
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) == IMAGES)
+        path = result_path(home / "results", spec.job)
+        wait_for("the file", path.exists)
+        await outages.over(port, "kafka")
+    whole = await spec_when(servers, spec.job, sealed)
+    references = [each.ref.seq for each in await published(servers, spec.job)]
+    assert set(references) == set(range(IMAGES))
+    assert len(references) <= 2 * IMAGES - before
+    assert path.read_bytes() == expected(whole, list(found.first.values()))
 
 
 async def test_consumers_stop_without_kafka(broker: tuple[Server, str]) -> None:
