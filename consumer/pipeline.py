@@ -24,13 +24,14 @@ from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Fetched, Group, Task
-from trapstream.core import kafka, log, metrics, retry
+from trapstream.core import log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
 from trapstream.core.meters import Joint, Meters
+from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.verdict import StageTotals
@@ -39,7 +40,7 @@ from trapstream.core.verdict import StageTotals
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable, meters: Meters) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: Outbox, jobs: JobTable, meters: Meters) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
