@@ -33,6 +33,7 @@ CODES: dict[tuple[Outcome, Reason | None], int] = {
     (Outcome.FAILED, Reason.TOO_MANY_PIXELS): 14,
     (Outcome.FAILED, Reason.MODEL_REFUSED): 15,
     (Outcome.FAILED, Reason.LOST): 16,
+    (Outcome.FAILED, Reason.TOO_COSTLY): 17,
 }
 """What became of an image, in one byte. The stores hold these numbers: never change one, only add."""
 

@@ -13,15 +13,14 @@ from aggregator.progress import status_of
 from trapstream.core import kafka, log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
 from trapstream.core.settings import AggregatorSettings
 
 
 class Reports:
     """Sends the statuses of the jobs of our partitions."""
 
-    def __init__(
-        self, settings: AggregatorSettings, partitions: Partitions, producer: kafka.Outbox, table: JobTable
-    ) -> None:
+    def __init__(self, settings: AggregatorSettings, partitions: Partitions, producer: Outbox, table: JobTable) -> None:
         self._settings = settings
         self._partitions = partitions
         self._producer = producer

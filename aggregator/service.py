@@ -20,10 +20,10 @@ from aggregator.reading import read
 from aggregator.repair import Repair
 from aggregator.reports import Reports
 from aggregator.strangers import forget_strangers
-from trapstream.core import faults, jobs, kafka, log, metrics, retry, topics
-from trapstream.core.errors import Retryable
+from trapstream.core import faults, jobs, kafka, letters, log, metrics, retry, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
+from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
 
@@ -44,7 +44,7 @@ def service(settings: AggregatorSettings) -> Main:
         gc.set_threshold(50_000, 50, 100)
         await kafka.create_topics(settings.kafka)
         async with contextlib.AsyncExitStack() as stack:
-            producer = kafka.Outbox(settings.kafka)
+            producer = Outbox(settings.kafka)
             await producer.start()
             stack.push_async_callback(_stop, producer, settings.drain_seconds)
             fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
@@ -64,7 +64,7 @@ class Aggregator:
         self,
         settings: AggregatorSettings,
         partitions: Partitions,
-        producer: kafka.Outbox,
+        producer: Outbox,
         writer: ThreadPoolExecutor,
         tasks: asyncio.TaskGroup,
         meter: Meter,
@@ -111,11 +111,7 @@ class Aggregator:
             consumer = kafka.group_consumer(self._settings.kafka, GROUP, self._settings.member)
             self._partitions.consumer = consumer
             consumer.subscribe([topics.DETECTIONS.name], listener=self._partitions)
-            try:
-                await consumer.start()
-            except KafkaError as error:
-                await consumer.stop()
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
+            await kafka.begin(consumer, self._settings.kafka)
             return consumer
 
         return await retry.until_back(start, "kafka")
@@ -195,7 +191,7 @@ class Aggregator:
         )
         faults.reach("fold.1")
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
-        await asyncio.gather(*(kafka.send_dead_letter(self._producer, record, reason) for record, reason in batch.bad))
+        await asyncio.gather(*(letters.park(self._producer, record, reason) for record, reason in batch.bad))
         faults.reach("fold.2")
         # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
         #    Killed after it: both are there, and the log is read on from here.
@@ -284,7 +280,7 @@ class Aggregator:
             await asyncio.sleep(self._settings.quiet_seconds / 8)
 
 
-async def _stop(client: kafka.Outbox | kafka.Consumer, seconds: float) -> None:
+async def _stop(client: Outbox | kafka.Consumer, seconds: float) -> None:
     """Stops a client; a broker that is away must not hold us."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from trapstream.core.messages import ModelInfo
-from trapstream.local.testing import save_graph
+from trapstream.local.testing import save_mean_graph
 from trapstream.models.bundles import info_of
 from trapstream.models.card import Card, sha256_of, write_card
 
@@ -24,21 +24,19 @@ def write_bundle(folder: Path) -> ModelInfo:
     rest, slope = np.zeros((1, 300, 6), "f4"), np.zeros((1, 300, 6), "f4")
     rest[0, 0], slope[0, 0] = (4, 4, 40, 40, 0.1, 0), (8, 4, 16, 8, 0.8, 0)
     values = {
-        "axes": np.array([1, 2, 3], "i8"), "scale": np.float32(1 / 255), "limit": np.float32(0.45),
+        "scale": np.float32(1 / 255), "limit": np.float32(0.45),
         "rest": rest, "slope": slope, "across": np.array([-1, 1, 1], "i8"),
     }  # fmt: skip
     nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["level"], keepdims=0),
-        helper.make_node("Mul", ["level", "scale"], ["mean"]),
-        helper.make_node("Reshape", ["mean", "across"], ["factor"]),
+        helper.make_node("Mul", ["mean", "scale"], ["share"]),
+        helper.make_node("Reshape", ["share", "across"], ["factor"]),
         helper.make_node("Mul", ["factor", "slope"], ["moved"]),
         helper.make_node("Add", ["moved", "rest"], ["detections"]),
-        helper.make_node("Greater", ["mean", "limit"], ["bright"]),
+        helper.make_node("Greater", ["share", "limit"], ["bright"]),
         helper.make_node("Cast", ["bright"], ["count"], to=TensorProto.INT32),
     ]
     path = folder / "model.onnx"
-    save_graph(path, NAME, nodes, values)
+    save_mean_graph(path, NAME, nodes, values)
     card = Card(
         name=NAME, version="1", family="none", classes={"1": "brightness"}, image_size=64, stride=32,
         typical_detection_threshold=0.2, conservative_detection_threshold=0.1, precision="float32",

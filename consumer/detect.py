@@ -2,8 +2,9 @@
 there; for others the server, which maps the region too, makes them a tensor.
 
 A sick server is not a bad image. Whatever goes wrong is told apart by asking: an error that a blank image of the same
-shape meets too is the server's, and is waited for; one that it does not meet is the image's own. A server that is well
-and does not serve the model says so in words of its own: that is waited for elsewhere, so that other jobs go on.
+shape meets too is the model's, one that it does not meet is the image's own. A server that is well and does not serve
+the model says so in words of its own. A model that is not served or not well is waited for elsewhere, so that other
+jobs go on.
 """
 
 import asyncio
@@ -52,7 +53,15 @@ Detections = NDArray[np.float32]
 
 
 class ModelAwayError(Exception):
-    """The server is there, and does not serve the model: never loaded, loading just now, or unloaded."""
+    """The server is there, and the model is not: never loaded, loading just now, unloaded, or not well."""
+
+
+class ModelSickError(ModelAwayError):
+    """The model is loaded, and answers a blank image of `shape` (height, width, 3) with an error."""
+
+    def __init__(self, text: str, shape: tuple[int, int, int]) -> None:
+        super().__init__(text)
+        self.shape = shape
 
 
 class RefusedError(Exception):
@@ -86,7 +95,7 @@ class Detector:
     async def detect(self, group: Group) -> list[Detections | Permanent]:
         """The detections of each image of `group`, in order. Waits for a server that is away.
 
-        ModelAwayError where the model is not served: nothing is known of any image then.
+        ModelAwayError where the model is not served or not well: nothing is known of any image then.
         """
         try:
             return list(await self._ask(group, 0, len(group.tasks)))
@@ -95,17 +104,17 @@ class Detector:
             return [await self._ask_alone(group, number) for number in range(len(group.tasks))]
 
     async def _ask_alone(self, group: Group, number: int) -> Detections | Permanent:
-        ref, refusals = group.tasks[number].ref, 0
+        ref, refusals, model = group.tasks[number].ref, 0, group.tasks[number].spec.model
         while True:
             try:
                 return (await self._ask(group, number, 1))[0]
             except RefusedError as error:
                 refusal = str(error)
             try:
-                await self._probe(group)
+                await self._probe(model, group.shape)
             except Retryable:
-                # The server refuses a blank image too: it is sick. Once it is well the image comes again.
-                await retry.until_back(lambda: self._probe(group), "triton")
+                # The server is away just now. Once it is back the image comes again.
+                await retry.until_back(lambda: self._probe(model, group.shape), "triton")
                 refusals = 0
             else:
                 refusals += 1
@@ -113,15 +122,24 @@ class Detector:
                 log.get_logger().warning("image refused", job=ref.job, file=ref.file, error=refusal)
                 return Permanent(Reason.MODEL_REFUSED)
 
-    async def serves(self, model: ModelInfo) -> bool:
-        """Whether the server has the model ready. Retryable where it is away."""
+    async def serves(self, model: ModelInfo, shape: tuple[int, int, int] | None = None) -> bool:
+        """Whether the server has the model ready, and, with a `shape`, whether it answers for a blank image of that.
+
+        Retryable where the server is away.
+        """
         name = entry_name(model.name, model.version)
         try:
-            return bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
+            ready = bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
         except InferenceServerException as error:
             if isinstance(self._sort(error), ModelAwayError):
                 return False
             raise Retryable(str(error)) from error
+        if ready and shape is not None:
+            try:
+                await self._probe(model, shape)
+            except ModelAwayError:
+                return False
+        return ready
 
     async def watch(self) -> None:
         """Says by log and metric that the server is away, also while no request is: for ever, until cancelled."""
@@ -138,13 +156,13 @@ class Detector:
             await retry.until_back(ask, "triton")
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _probe(self, group: Group) -> None:
-        """Retryable unless the server answers for a blank image of the group's shape."""
-        blank = np.full((1, *group.shape), 114, np.uint8)
+    async def _probe(self, model: ModelInfo, shape: tuple[int, int, int]) -> None:
+        """Returns where the model answers for a blank image. ModelSickError where it answers with an error."""
+        blank = np.full((1, *shape), 114, np.uint8)
         try:
-            await self._infer(group.tasks[0].spec.model, _plain_input(blank), 1, Lane.LIVE)
+            await self._infer(model, _plain_input(blank), 1, Lane.BULK)
         except RefusedError as error:
-            raise Retryable(f"the model answers with errors: {error}") from error
+            raise ModelSickError(f"the model answers with errors: {error}", shape) from error
 
     async def _ask(self, group: Group, first: int, count: int) -> list[Detections]:
         shape = (count, *group.shape)

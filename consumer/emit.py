@@ -14,6 +14,7 @@ from trapstream.core.channel import Channel, Closed
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
+from trapstream.core.outbox import Outbox
 
 _MOST = 512
 """Answers sent together."""
@@ -25,7 +26,7 @@ Records = list[tuple[bytes, bytes]]
 """Keys and values."""
 
 
-async def emit(answers: Channel[Answer], producer: kafka.Outbox, meter: Meter) -> None:
+async def emit(answers: Channel[Answer], producer: Outbox, meter: Meter) -> None:
     """Sends answers until the channel is closed and empty.
 
     The steps, and what a death after each of them costs:
@@ -75,7 +76,7 @@ def _by_partition(batch: list[Answer]) -> dict[int, Records]:
     return parts
 
 
-async def _send(producer: kafka.Outbox, partition: int, records: Records) -> None:
+async def _send(producer: Outbox, partition: int, records: Records) -> None:
     async def send() -> None:
         try:
             sent = await producer.send_batch(topics.DETECTIONS.name, partition, records)

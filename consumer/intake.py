@@ -11,12 +11,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumer.work import Task, Times
-from trapstream.core import faults, kafka, lag, log, messages, metrics, topics
+from trapstream.core import faults, kafka, lag, letters, log, messages, metrics, topics
 from trapstream.core.channel import Channel
 from trapstream.core.errors import BadMessage
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import ImageRef, Lane
 from trapstream.core.offsets import Watermark
+from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ConsumerSettings
 
 _POLL_MS = 200
@@ -26,7 +27,7 @@ _COMMIT_SECONDS = 5.0
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: Outbox) -> None:
         self.lane = lane
         self.channel: Channel[Task] = Channel(settings.batch)
         self._jobs = jobs
@@ -147,7 +148,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             if spec is None:
                 raise BadMessage(f"no such job: {ref.job}")
         except BadMessage as error:
-            await kafka.send_dead_letter(self._producer, record, str(error))
+            await letters.park(self._producer, record, str(error))
             done()
             return
         if spec.cancelled:

@@ -4,17 +4,17 @@ from collections import Counter
 
 from consumer.intake import Intake
 from consumer.work import Answer, Task
-from trapstream.core import kafka
 from trapstream.core.channel import Channel
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
+from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ConsumerSettings
 
 
 class Line:
     """A lane's intake and the channels behind it. Decode and detect, where the lanes meet, have junctions."""
 
-    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: kafka.Outbox) -> None:
+    def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: Outbox) -> None:
         self.intake = Intake(lane, settings, jobs, producer)
         self.to_fetch: Channel[Task] = Channel(1)
         self.to_read: Channel[list[Task]] = Channel(1)

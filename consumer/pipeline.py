@@ -24,7 +24,7 @@ from consumer.served import Served
 from consumer.slabs import Slab, SlabPool
 from consumer.waiting_room import WaitingRoom
 from consumer.work import Fetched, Group, Task
-from trapstream.core import kafka, log, metrics, retry
+from trapstream.core import log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.ended import EndedJobs
 from trapstream.core.entries import BULK_NICE
@@ -32,6 +32,7 @@ from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
 from trapstream.core.meters import Joint, Meters
+from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.verdict import StageTotals
@@ -40,7 +41,7 @@ from trapstream.core.verdict import StageTotals
 class Pipeline:
     """One consumer's stages and the channels between them."""
 
-    def __init__(self, settings: ConsumerSettings, producer: kafka.Outbox, jobs: JobTable, meters: Meters) -> None:
+    def __init__(self, settings: ConsumerSettings, producer: Outbox, jobs: JobTable, meters: Meters) -> None:
         self._settings = settings
         self._producer = producer
         self._jobs = jobs
@@ -79,7 +80,7 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Runs until `stop` is set and the work in flight is done, or its time is over."""
-        health.details["waiting_for_model"] = self._missing.images
+        health.details |= {"waiting_for_model": self._missing.images, "model_errors": self._missing.errors}
         intakes = [line.intake for line in self._lines.values()]
         async with contextlib.AsyncExitStack() as held:
             held.callback(self._slabs.close)  # the last of all, once nothing reads or writes them
@@ -251,7 +252,7 @@ class Pipeline:
         try:
             found = await self._detector.detect(group)
         except ModelAwayError as error:
-            self._missing.hold(group.tasks, str(error))
+            self._missing.hold(group.tasks, error)
             return
         finally:
             line.at_detector[group.model] -= len(group.tasks)

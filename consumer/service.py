@@ -5,6 +5,7 @@ import asyncio
 from consumer.pipeline import Pipeline
 from trapstream.core import kafka
 from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 
@@ -12,7 +13,7 @@ from trapstream.core.settings import ConsumerSettings
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
     """Works until `stop` is set and the work in flight is done."""
     await kafka.create_topics(settings.kafka)
-    producer = kafka.Outbox(settings.kafka)
+    producer = Outbox(settings.kafka)
     await producer.start()
     jobs = JobTable(settings.kafka)
     try:

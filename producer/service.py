@@ -10,7 +10,7 @@ from producer.desk import Desk
 from producer.live import service as live_service
 from producer.sender import Sender
 from trapstream.core import kafka, log, messages, retry, topics
-from trapstream.core.errors import BadMessage, Retryable
+from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
@@ -95,11 +95,7 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
 async def _joined(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
     consumer.subscribe([topics.JOBS.name], listener=partitions)
-    try:
-        await consumer.start()
-    except KafkaError as error:
-        await consumer.stop()
-        raise Retryable(f"{settings.kafka}: {error!r}") from error
+    await kafka.begin(consumer, settings.kafka)
     return consumer
 
 

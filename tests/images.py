@@ -67,6 +67,12 @@ def damaged_length() -> bytes:
     return bytes(data)
 
 
+def many_scans(scans: int, width: int = 320, height: int = 240) -> bytes:
+    """A JPEG of ten scans as Pillow writes it, and further ones of ten bytes each, `scans` in all."""
+    whole = jpeg(width, height, progressive=True)
+    return whole[:-2] + SCAN * (scans - 10) + whole[-2:]
+
+
 def cmyk(width: int = 320, height: int = 240) -> bytes:
     """A JPEG in CMYK."""
     return encode(scene(width, height).convert("CMYK"), "JPEG", quality=90)
@@ -102,6 +108,20 @@ def bomb(width: int = 100_000, height: int = 100_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, body) for name, body in chunks)
 
 
+def tiff(places: list[tuple[int, int]], data: bytes, size: tuple[int, int] = (64, 48), compression: int = 8) -> bytes:
+    """A TIFF of strips of one row of RGB: (offset in `data`, bytes) of each."""
+    count, arrays = len(places), 8 + len(data)
+    bits = arrays + 8 * count
+    fields = [
+        (256, 4, 1, size[0]), (257, 4, 1, size[1]), (258, 3, 3, bits), (259, 4, 1, compression), (262, 4, 1, 2),
+        (273, 4, count, arrays), (277, 4, 1, 3), (278, 4, 1, 1), (279, 4, count, arrays + 4 * count),
+    ]  # fmt: skip
+    numbers = [8 + begin for begin, _ in places] + [length for _, length in places]
+    directory = b"".join(struct.pack("<HHII", *field) for field in fields)
+    tail = struct.pack(f"<{2 * count}I3HxxH", *numbers, 8, 8, 8, len(fields))
+    return struct.pack("<2sHI", b"II", 42, bits + 8) + data + tail + directory + bytes(4)
+
+
 def pixels(data: bytes) -> NDArray[np.uint8]:
     """What Pillow reads of a file, as it lies, in RGB [h, w, 3]."""
     with Image.open(io.BytesIO(data)) as image:
@@ -118,5 +138,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x10"
+"""The head of a scan that refines the first component's means, without data."""
 HTML = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
 TEXT = b"camera 7, battery low\n" * 20

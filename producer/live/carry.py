@@ -12,10 +12,11 @@ from producer import cursor
 from producer.chunks import reference
 from producer.live.books import Books
 from producer.live.series import LiveJob, Stage
-from trapstream.core import faults, kafka, log, messages, metrics, retry, topics
+from trapstream.core import faults, log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import JobSpec, Lane
+from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ProducerSettings
 from trapstream.core.store import ManifestLine
 
@@ -32,7 +33,7 @@ _decoder = msgspec.json.Decoder(ManifestLine)
 class Carrier:
     """Publishes what the books have on disk, and ends jobs. One a producer."""
 
-    def __init__(self, settings: ProducerSettings, books: Books, outbox: kafka.Outbox, table: JobTable) -> None:
+    def __init__(self, settings: ProducerSettings, books: Books, outbox: Outbox, table: JobTable) -> None:
         self._settings, self._books, self._outbox, self._table = settings, books, outbox, table
         self._noted: dict[str, tuple[int, float]] = {}
         """Job to what its cursor says, and when it was written."""

@@ -10,8 +10,9 @@ from aiokafka.structs import ConsumerRecord
 from producer.live.books import Books, Refused
 from producer.live.notices import Outcome, read
 from producer.live.series import Arrival
-from trapstream.core import kafka, log, metrics, retry
+from trapstream.core import kafka, letters, log, metrics, retry
 from trapstream.core.errors import BadMessage, Retryable
+from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ProducerSettings
 
 _GROUP = "producer-bucket-events"
@@ -21,7 +22,7 @@ _REST_MS = 1000
 """Between two looks at a backlog that is too deep."""
 
 
-async def run(settings: ProducerSettings, books: Books, outbox: kafka.Outbox) -> None:
+async def run(settings: ProducerSettings, books: Books, outbox: Outbox) -> None:
     """Reads the topic until cancelled. An offset is committed only once the journals have what stands before it."""
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
     consumer.subscribe([settings.bucket_topic])
@@ -42,15 +43,13 @@ async def run(settings: ProducerSettings, books: Books, outbox: kafka.Outbox) ->
         await consumer.stop()
 
 
-async def _take(
-    records: Sequence[ConsumerRecord], settings: ProducerSettings, books: Books, outbox: kafka.Outbox
-) -> None:
+async def _take(records: Sequence[ConsumerRecord], settings: ProducerSettings, books: Books, outbox: Outbox) -> None:
     arrivals: list[Arrival] = []
     for record in records:
         try:
             noticed = read(record.value, settings.bucket_series)
         except BadMessage as error:
-            await kafka.send_dead_letter(outbox, record, str(error))
+            await letters.park(outbox, record, str(error))
             continue
         for each in noticed:
             if each.arrival is not None:

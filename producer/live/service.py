@@ -16,6 +16,7 @@ from producer.live.carry import Carrier
 from trapstream.core import door, kafka, log, retry
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
 from trapstream.core.owner import owned
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
@@ -124,7 +125,7 @@ async def _loaded(settings: ProducerSettings, books: Books) -> None:
 async def _carry(settings: ProducerSettings, books: Books, table: JobTable, answers: Answers, backlog: Backlog) -> None:
     """Everything that needs Kafka."""
     await kafka.create_topics(settings.kafka)
-    outbox = kafka.Outbox(settings.kafka)
+    outbox = Outbox(settings.kafka)
     await outbox.start()
     carrier = Carrier(settings, books, outbox, table)
     try:

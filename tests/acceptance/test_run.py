@@ -52,6 +52,7 @@ BAD = {
     "page.jpg": (b"<!DOCTYPE html><html><body>404</body></html>", "not an image"),
     "empty.jpg": (b"", "empty file"),
     "bomb.png": (images.bomb(), "too many pixels"),
+    "scans.jpg": (images.many_scans(90_000), "too costly to decode"),
 }
 GOOD = {
     "truncated.jpg": images.truncated(images.jpeg(640, 480, 1), 0.5),

@@ -4,31 +4,33 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton_client
 from aiokafka import TopicPartition
-from onnx import TensorProto, helper
 
+from producer import cursor, submit
+from tests import graphs
 from tests.integration import outages
 from tests.integration.aggregator.harness import expected
 from tests.integration.outages import Server
-from tests.integration.producer.helpers import clean_lanes
+from tests.integration.producer.helpers import clean_lanes, published, sealed, spec_when
 from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
 from trapstream.core import topics
 from trapstream.core.entries import entry_name
-from trapstream.core.messages import Outcome
+from trapstream.core.messages import Lane, Outcome
 from trapstream.core.store import result_path
 from trapstream.local import entry, ports
 from trapstream.local import triton as local_triton
-from trapstream.local.testing import RunningStack, save_graph
+from trapstream.local.testing import RunningStack
 
 MODEL = "steady"
 ENTRY = entry_name(MODEL, "1")
 COUNT = 400
 """Images before an outage, and as many during it."""
+IMAGES = 1_500
+"""Of a job that is published while it is done."""
 
 pytestmark = pytest.mark.timeout(240 + 3 * outages.SECONDS)
 
@@ -48,8 +50,8 @@ async def broker(tmp_path: Path) -> AsyncIterator[tuple[Server, str]]:
 
 
 @pytest.fixture
-async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str, Path]]:
-    """A Triton of this test's own with the tiny model, its address and its repository."""
+async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str]]:
+    """A Triton of this test's own with the tiny model, and its address."""
     home = tmp_path / "triton home"
     repository = home / local_triton.REPOSITORY
     repository.mkdir(parents=True)
@@ -57,7 +59,7 @@ async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str, Path]]:
     chosen = ports.choose(local_triton.PORTS, {})
     child = local_triton.child(home, (ENTRY,), chosen, f"outage-{chosen['triton-grpc']}-")
     async with outages.running(child, home) as server:
-        yield server, f"{ports.HOST}:{chosen['triton-grpc']}", repository
+        yield server, f"{ports.HOST}:{chosen['triton-grpc']}"
 
 
 @pytest.fixture
@@ -121,6 +123,49 @@ async def test_kafka_away(
     assert path.read_bytes() == expected(spec, list(found.first.values()))
 
 
+async def test_kafka_killed_while_a_job_is_published(
+    stack: RunningStack, steady: str, broker: tuple[Server, str], photo: Path, member: str, tmp_path: Path
+) -> None:
+    """Kafka killed in the midst of a job's publishing: the producer says so and waits, goes on where it was, and the
+    file has every image once."""
+    server, servers = broker
+    home, listed = tmp_path / "home", tmp_path / "list.jsonl"
+    listed.write_text("".join(f'{{"file": "{number}.png", "uri": "{photo.as_uri()}"}}\n' for number in range(IMAGES)))
+    await core_kafka.create_topics(servers)
+    port = outages.free_port()
+    with (
+        service(
+            "producer", home, servers, "producer", http_port=str(port), publish_ahead_seconds="0.3",
+        ) as producer,
+        service(
+            "consumer", home, servers, "consumer", triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
+            commit_seconds="0.1",
+        ),
+        service("aggregator", home, servers, "aggregator"),
+    ):  # fmt: skip
+        model = outages.job(member, steady, IMAGES).model
+        spec = await submit.submit(
+            servers, home / "results", [str(listed)], name=member, lane=Lane.BULK, model=model, threshold=0.005
+        )
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) > IMAGES // 4)
+            server.kill()
+        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec).seq
+        assert IMAGES // 8 < before < IMAGES
+        await outages.announced(producer, port, "kafka")
+        await server.start()
+        async with outages.answers(servers, spec.job) as found:
+            await found.reach(lambda done: len(done) == IMAGES)
+        path = result_path(home / "results", spec.job)
+        wait_for("the file", path.exists)
+        await outages.over(port, "kafka")
+    whole = await spec_when(servers, spec.job, sealed)
+    references = [each.ref.seq for each in await published(servers, spec.job)]
+    assert set(references) == set(range(IMAGES))
+    assert len(references) <= 2 * IMAGES - before
+    assert path.read_bytes() == expected(whole, list(found.first.values()))
+
+
 async def test_consumers_stop_without_kafka(broker: tuple[Server, str]) -> None:
     """Kafka killed: a consumer that waits to ask again can be stopped, and whoever stops it goes on."""
     server, servers = broker
@@ -138,10 +183,10 @@ async def test_consumers_stop_without_kafka(broker: tuple[Server, str]) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_triton_away(
-    stack: RunningStack, triton: tuple[Server, str, Path], photo: Path, member: str, tmp_path: Path, how: str
+    stack: RunningStack, triton: tuple[Server, str], photo: Path, member: str, tmp_path: Path, how: str
 ) -> None:
     """Triton away in mid-job: the consumer says so and waits; no image fails, and it goes on by itself."""
-    server, address, _ = triton
+    server, address = triton
     await core_kafka.create_topics(stack.kafka)
     spec, port = outages.job(member, MODEL, 2 * COUNT), outages.free_port()
     with service(
@@ -169,55 +214,7 @@ async def test_triton_away(
     assert set(found.outcomes.values()) == {Outcome.EMPTY}
 
 
-async def test_triton_answers_everything_with_errors(
-    stack: RunningStack, triton: tuple[Server, str, Path], photo: Path, member: str, tmp_path: Path
-) -> None:
-    """A model that is switched to a version which fails on all images costs none: work waits for a well one."""
-    _, address, repository = triton
-    await core_kafka.create_topics(stack.kafka)
-    spec, port = outages.job(member, MODEL, 2 * COUNT), outages.free_port()
-    client = triton_client.InferenceServerClient(address)
-    with service(
-        "consumer", tmp_path / "home", stack.kafka, triton=address, http_port=str(port),
-        shm_prefix=f"{stack.shm_prefix}{member}",
-    ) as process:  # fmt: skip
-        async with outages.answers(stack.kafka, spec.job) as found:
-            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
-            await found.reach(lambda done: len(done) > COUNT // 4)
-            _render(repository, works=False)
-            await client.load_model(ENTRY)
-            await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT, first=COUNT)
-            await outages.announced(process, port, "triton")
-            await outages.outage()
-            assert len(found.outcomes) < 2 * COUNT
-            _render(repository)
-            await client.load_model(ENTRY)
-            await found.reach(lambda done: len(done) == 2 * COUNT)
-            await outages.over(port, "triton")
-            assert process.stop() == 0, process.log
-    await client.close()
-    assert set(found.outcomes.values()) == {Outcome.EMPTY}
-
-
-def _write_graph(path: Path, works: bool) -> None:
-    """Finds nothing in any image, or fails at run time on every image, as a broken export does."""
-    values = {
-        "axes": np.array([1, 2, 3], "i8"), "none": np.float32(0), "row": np.int64(0 if works else 1),
-        "table": np.zeros((1, 300, 6), "f4"), "zeros": np.zeros(1, "i4"),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "none"], ["nothing"]),
-        helper.make_node("Cast", ["nothing"], ["first"], to=TensorProto.INT64),
-        helper.make_node("Add", ["first", "row"], ["chosen"]),
-        helper.make_node("Gather", ["table", "chosen"], ["detections"], axis=0),
-        helper.make_node("Gather", ["zeros", "chosen"], ["count"], axis=0),
-    ]
-    save_graph(path, MODEL, nodes, values)
-
-
-def _render(repository: Path, works: bool = True) -> None:
+def _render(repository: Path) -> None:
     graph = repository.parent / "steady.onnx"
-    _write_graph(graph, works)
+    graphs.save_picky(graph, graphs.ANY)
     entry.render(graph, ENTRY, repository, entry.Serving(instances=1))

@@ -12,6 +12,7 @@ from aggregator import ending, store
 from aggregator.fold import PIECE, Result
 from aggregator.lease import Lease, Released
 from tests.unit.values import job_spec
+from tests.waiting import eventually
 from trapstream.core import messages
 from trapstream.core.messages import JobSpec, JobState, JobStatus
 from trapstream.core.store import result_path
@@ -115,10 +116,12 @@ async def test_other_jobs_do_not_wait(
     async def announce(job: str, status: bytes) -> None:
         pass
 
+    async def says_why() -> bool:
+        return lease.progress_of("job").message is not None
+
     task = asyncio.ensure_future(ending.end_job(lease, SPEC, tmp_path / "results", thread, announce))
     async with asyncio.timeout(10):
-        while lease.progress_of("job").message is None:  # noqa: ASYNC110 - nobody sets an event for a test
-            await asyncio.sleep(0.01)
+        await eventually("a word of it", says_why, pause=0.01)
         assert "result store" in str(lease.progress_of("job").message)
         await lease.with_store(lambda opened: opened.fold([Result("other", 0, 0, b"{}")], IMAGES + 1))
         (tmp_path / "results").unlink()

@@ -17,12 +17,13 @@ def note(status: JobStatus, now: float) -> str:
     return ", ".join(parts)
 
 
-def waits(job: str, model: str) -> str:
-    """One line about a job whose model is not served: what loads it, and what ends the wait."""
-    return (
-        f"waits for its model {model}, which is not served: `trapstream model deploy {model}` loads it, "
-        f"`trapstream cancel {job}` ends the wait"
-    )
+def waits(job: str, model: str, error: str) -> str:
+    """One line about a job whose model is not served, or answers with `error`: what helps, and what ends the wait."""
+    if error:
+        wrong, remedy = f"is loaded but not well ({error})", "`trapstream logs triton` says more"
+    else:
+        wrong, remedy = "is not served", f"`trapstream model deploy {model}` loads it"
+    return f"waits for its model {model}, which {wrong}: {remedy}, `trapstream cancel {job}` ends the wait"
 
 
 def equation(status: JobStatus) -> list[str]:

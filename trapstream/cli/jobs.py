@@ -176,12 +176,12 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
             if each.state in ENDED:
                 return
 
-    async def waiting(rows: list[JobStatus]) -> dict[str, str]:
-        """The model that a job waits for, of the jobs that wait for one."""
+    async def waiting(rows: list[JobStatus]) -> dict[str, tuple[str, str]]:
+        """The model that a job waits for, and its error, of the jobs that wait for one."""
         away = await target.waiting()
         specs = await statuses.read_specs(target.kafka) if away else {}
         wanted = {row.job: specs[row.job].model.label for row in rows if row.state not in ENDED and row.job in specs}
-        return {each: label for each, label in wanted.items() if label in away}
+        return {each: (label, away[label]) for each, label in wanted.items() if label in away}
 
     async def show(rows: list[JobStatus]) -> None:
         running = any(row.state not in ENDED for row in rows)
@@ -190,14 +190,15 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
         if as_json:
             for row in rows:
                 found = msgspec.to_builtins(limits) if row.state not in ENDED else None
-                more = {"waits_for_model": waits.get(row.job), "verdict": found}
+                model, error = waits.get(row.job, (None, ""))
+                more = {"waits_for_model": model, "model_error": error or None, "verdict": found}
                 print(msgspec.json.encode(msgspec.to_builtins(row) | more).decode(), flush=True)
         else:
-            Console().print(_table(rows, waits))
+            Console().print(_table(rows, {each: model for each, (model, _) in waits.items()}))
             for line in [line for row in rows if job is not None for line in account.equation(row)]:
                 print(line, flush=True)
-            for each, model in waits.items() if job is not None else ():
-                print(account.waits(each, model), flush=True)
+            for each, (model, error) in waits.items() if job is not None else ():
+                print(account.waits(each, model, error), flush=True)
             if limits is not None:
                 print(limits.sentence, flush=True)
 

@@ -42,8 +42,8 @@ class Target:
         stack = control.running(self.home) if self.home is not None else None
         return await loads.load(stack) if stack is not None else None
 
-    async def waiting(self) -> dict[str, int]:
-        """Images that wait for models of the local stack, by label; none known where another broker was named."""
+    async def waiting(self) -> dict[str, str]:
+        """Models of the local stack that images wait for, as `loads.waiting`; none where another broker was named."""
         stack = control.running(self.home) if self.home is not None else None
         return await loads.waiting(stack) if stack is not None else {}
 

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not an image"
     DAMAGED = "damaged image"
     TOO_MANY_PIXELS = "too many pixels"
+    TOO_COSTLY = "too costly to decode"
     MODEL_REFUSED = "the model refused the image"
     LOST = "never answered"
 

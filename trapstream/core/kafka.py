@@ -1,10 +1,9 @@
 """The Kafka clients, set as this system needs them. The reasons stand in docs/architecture.md."""
 
 import asyncio
-import base64
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -13,16 +12,14 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import log, messages, metrics, retry, topics
+from trapstream.core import retry, topics
 from trapstream.core.errors import Retryable
 
-_STOP_SECONDS = 5.0
 FETCH_WAIT_MS = 500
 """A fetch is answered as soon as there is a message. Where there is none it is asked again after so long, at half a
 millisecond of the broker's processor time each. Whatever else goes over the same connection waits for it meanwhile."""
 _SHORT_WAIT_MS = 100
 """Of clients that ask for offsets between two fetches."""
-_NEVER = object()
 
 
 async def start_producer(servers: str) -> AIOKafkaProducer:
@@ -38,115 +35,19 @@ async def start_producer(servers: str) -> AIOKafkaProducer:
             max_request_size=topics.MAX_MESSAGE_BYTES,
             request_timeout_ms=60_000,  # a broker that restarts is back within this
         )
-        try:
-            await producer.start()
-        except KafkaError as error:
-            await producer.stop()
-            raise Retryable(f"{servers}: {error!r}") from error
+        await begin(producer, servers)
         return producer
 
     return await retry.until_back(start, "kafka")
 
 
-class Outbox:
-    """A producer that goes on after its client cannot: that is stopped, and another one takes its place.
-
-    After a batch that failed for good, which an outage of more than a minute may bring, the numbering of an
-    idempotent client has a gap, and whatever it sends then is refused.
-    """
-
-    def __init__(self, servers: str) -> None:
-        self._servers = servers
-        self._client: AIOKafkaProducer = None  # until it is started
-        self._broken: AIOKafkaProducer = _NEVER
-        self._renewing = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Waits for a broker that is away."""
-        self._client = await start_producer(self._servers)
-
-    async def stop(self) -> None:
-        """Sends what is left, for as long as the caller lets it."""
-        await self._client.stop()
-
-    async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[object]:
-        """Queues a message; the future is done once it is acknowledged, or a KafkaError: then send it again."""
-        client = await self._working()
-        try:
-            queued: asyncio.Future[object] = await client.send(topic, value, key)
-        except KafkaError:
-            self._broken = client
-            raise
-        queued.add_done_callback(lambda answer: self._look(client, answer))
-        return queued
-
-    async def send_batch(
-        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
-    ) -> list[asyncio.Future[object]]:
-        """Queues (key, value) records of one partition, in their order, to go at once.
-
-        The futures are done once all are acknowledged, or a KafkaError: then send them again. aiokafka's `send` makes a
-        future and a look at its tables for each record, which costs several times what the record itself does.
-        """
-        client = await self._working()
-        queued: list[asyncio.Future[object]] = []
-        batch = client.create_batch()
-
-        async def queue() -> None:
-            batch.close()  # a batch that is open waits for more
-            answer: asyncio.Future[object] = await client.send_batch(batch, topic, partition=partition)
-            answer.add_done_callback(lambda answer: self._look(client, answer))
-            queued.append(answer)
-
-        try:
-            for key, value in records:
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    await queue()
-                    batch = client.create_batch()
-                    batch.append(key=key, value=value, timestamp=None)
-            await queue()
-        except KafkaError:
-            self._broken = client
-            raise
-        return queued
-
-    async def _working(self) -> AIOKafkaProducer:
-        if self._broken is self._client:
-            await self._renew(self._broken)
-        return self._client
-
-    async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None) -> None:
-        """Returns once the message is acknowledged. KafkaError if it never will be: then send it again."""
-        await (await self.send(topic, value, key))
-
-    def _look(self, client: AIOKafkaProducer, answer: asyncio.Future[object]) -> None:
-        if not answer.cancelled() and isinstance(answer.exception(), KafkaError):
-            self._broken = client
-
-    async def _renew(self, broken: AIOKafkaProducer) -> None:
-        """Once, whoever comes first."""
-        async with self._renewing:
-            if self._client is broken:
-                log.get_logger().warning("another client for kafka", servers=self._servers)
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(_STOP_SECONDS):
-                        await broken.stop()
-                self._client = await start_producer(self._servers)
-
-    async def watch(self, every: float = 3.0, seconds: float = 5.0) -> None:
-        """Says by log and metric that Kafka is away, also while nobody sends: for ever, until cancelled."""
-
-        async def ask() -> None:
-            there = False
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    there = await self._client.client.force_metadata_update()
-            if not there:
-                raise Retryable(f"{self._servers} does not answer")
-
-        while True:
-            await retry.until_back(ask, "kafka")
-            await asyncio.sleep(every)
+async def begin(client: AIOKafkaProducer | AIOKafkaConsumer, servers: str) -> None:
+    """Starts a client. Retryable where the broker is away: that client is stopped, make another one."""
+    try:
+        await client.start()
+    except KafkaError as error:
+        await client.stop()
+        raise Retryable(f"{servers}: {error!r}") from error
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -287,31 +188,6 @@ async def read_table(servers: str, topic: topics.Topic) -> dict[bytes, bytes]:
             if caught_up.is_set():
                 break
     return table
-
-
-async def send_dead_letter(producer: Outbox, record: ConsumerRecord, reason: str) -> None:
-    """Parks a message that cannot be read, with its origin; returns once it is acknowledged, whatever it takes."""
-    content = record.value or b""
-    letter = messages.DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=reason,
-        value=base64.b64encode(content[: messages.MOST_LETTER_BYTES]).decode(),
-        size=len(content),
-    )
-
-    async def send() -> None:
-        try:
-            await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
-
-    await retry.until_back(send, "kafka")
-    metrics.DEAD_LETTERS.labels(record.topic).inc()
-    log.get_logger().warning(
-        "dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason
-    )
 
 
 async def started(consumer: AIOKafkaConsumer) -> None:

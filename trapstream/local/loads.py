@@ -1,7 +1,6 @@
 """How busy the services of a local stack are, and what they wait for, asked of each where it tells its health."""
 
 import asyncio
-from collections import Counter
 
 import aiohttp
 import msgspec
@@ -17,6 +16,7 @@ class _Told(msgspec.Struct):
     load: Load | None = None
     totals: Totals | None = None
     waiting_for_model: dict[str, int] = {}
+    model_errors: dict[str, str] = {}
 
 
 async def load(stack: Stack) -> Load | None:
@@ -29,12 +29,13 @@ async def totals(stack: Stack) -> dict[str, Totals]:
     return {name: told.totals for name, told in (await _ask(stack)).items() if told.totals is not None}
 
 
-async def waiting(stack: Stack) -> dict[str, int]:
-    """How many images wait for each model that Triton does not serve, by its label (name@version)."""
-    found: Counter[str] = Counter()
+async def waiting(stack: Stack) -> dict[str, str]:
+    """The models that images wait for, by label (name@version): what each answers that is loaded and not well, and an
+    empty text for one that Triton does not serve."""
+    found: dict[str, str] = {}
     for told in (await _ask(stack)).values():
-        found.update(told.waiting_for_model)
-    return dict(found)
+        found |= dict.fromkeys(told.waiting_for_model, "") | told.model_errors
+    return found
 
 
 async def _ask(stack: Stack) -> dict[str, _Told]:

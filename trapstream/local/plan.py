@@ -11,7 +11,7 @@ from pathlib import Path
 import model_repository
 from trapstream.local import jars, kafka, processes, repository, starting, triton, tuned
 from trapstream.local.child import Child
-from trapstream.local.health import http_ok
+from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
@@ -109,6 +109,7 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         },
         stage=1,
         health=http_ok(ports[name], "/healthz"),
+        alive=http_alive(ports[name], "/healthz"),
         stop_seconds=25.0,
         ports=(ports[name], *((ports[door],) if door is not None else ())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions

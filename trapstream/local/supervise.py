@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trapstream.core import retry
-from trapstream.local import claim, ports, processes, shm, state
+from trapstream.local import claim, ends, ports, processes, shm, state
 from trapstream.local.child import Child
 from trapstream.local.home import STACK_MARK, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
@@ -29,6 +29,7 @@ _STEADY_SECONDS = 10.0
 """A child that was up this long starts again at once when it dies; one that died sooner waits ever longer."""
 
 _TRIM_SECONDS = 30.0
+_HOME_SECONDS = 1.0
 
 
 async def supervise(
@@ -79,6 +80,7 @@ class _Supervisor:
     ) -> None:
         self._home, self._stack, self._progress, self._on_up = home, stack, progress, on_up
         self._beside = beside
+        self._lock = claim.identity(home)
         self._stop, self._force = asyncio.Event(), asyncio.Event()
         self._running: dict[str, tuple[Child, asyncio.subprocess.Process]] = {}
 
@@ -96,8 +98,9 @@ class _Supervisor:
         finally:
             self._save(state="stopping")
             await self._stop_all()
-            # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
-            await asyncio.to_thread(clean, self._home, self._progress)
+            if claim.identity(self._home) in {self._lock, None}:  # else another's children have the same mark by now
+                # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
+                await asyncio.to_thread(clean, self._home, self._progress)
             self._save(state="failed" if error else "down", error=error)
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
@@ -125,6 +128,7 @@ class _Supervisor:
         self._save(processes=tuple(Process(name=child.name) for child in children))
         async with asyncio.TaskGroup() as keepers:
             keepers.create_task(self._trim_logs())
+            keepers.create_task(self._watch_home())
             for _, stage in itertools.groupby(children, key=lambda child: child.stage):
                 together = list(stage)
                 started = await self._start_together(together)
@@ -152,6 +156,16 @@ class _Supervisor:
             await asyncio.to_thread(processes.trim_logs, log_file(self._home, "x").parent)
             await asyncio.sleep(_TRIM_SECONDS)
 
+    async def _watch_home(self) -> None:
+        while True:
+            self._require_home()
+            await asyncio.sleep(_HOME_SECONDS)
+
+    def _require_home(self) -> None:
+        """Without their home children die again and again, and a start would make half of it anew."""
+        if claim.identity(self._home) != self._lock:
+            raise StackError(f"the state folder {self._home} was deleted or moved away: the stack goes down")
+
     async def _start_together(self, children: list[Child]) -> list[asyncio.subprocess.Process]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._first_start(child)) for child in children]
@@ -169,13 +183,13 @@ class _Supervisor:
         """Brings the child back for as long as the stack runs."""
         delays, ready_at = _delays(), time.monotonic()
         while True:
-            died = _in_words(await process.wait())
+            ended, why = await ends.until_gone(child, process)
             if time.monotonic() - ready_at > _STEADY_SECONDS:
                 delays = _delays()
             delay = next(delays)
             before = self._stack.process(child.name)
-            self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=died))
-            self._progress(f"{child.name}: died ({died}), starts again in {delay:.1f} s")
+            self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=why))
+            self._progress(f"{child.name}: {ended} ({why}), starts again in {delay:.1f} s")
             await self._bury(child, process)
             await asyncio.sleep(delay)
             began = time.monotonic()
@@ -190,6 +204,7 @@ class _Supervisor:
             ready_at = time.monotonic()
 
     async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
+        self._require_home()
         log = processes.open_log(log_file(self._home, child.name))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -223,7 +238,7 @@ class _Supervisor:
         finally:
             gone.cancel()
         if gone.done() and not gone.cancelled():
-            raise StackError(_why_it_died(self._home, child, gone.result()))
+            raise StackError(ends.why_it_died(self._home, child, gone.result()))
         self._state(child.name, "up")
 
     async def _stop_all(self) -> None:
@@ -262,6 +277,8 @@ class _Supervisor:
 
     def _save(self, **changes: object) -> None:
         self._stack = replace(self._stack, **changes)  # type: ignore[arg-type]
+        if claim.identity(self._home) != self._lock:
+            return  # nobody could read it there, or it is another's
         try:
             state.write(self._home, self._stack)
         except OSError as error:  # a full disk must not keep the children from being stopped
@@ -271,22 +288,6 @@ class _Supervisor:
 def _delays() -> Iterator[float]:
     """Seconds before each next start of a child that dies again and again."""
     return itertools.chain((0.1,), retry.delays(first=1.0, most=_MOST_SECONDS))
-
-
-def _in_words(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def _why_it_died(home: Path, child: Child, status: int) -> str:
-    taken = [port for port in child.ports if not ports.is_free(port)]
-    if taken:
-        return f"{child.name} could not start: another program took port {taken[0]}; start again, it gets a new one"
-    try:
-        lines = log_file(home, child.name).read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    last = f": {lines[-1][:200]}" if lines else ""
-    return f"{child.name} ended while starting ({_in_words(status)}){last}"
 
 
 def _first(error: BaseException) -> BaseException:

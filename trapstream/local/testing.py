@@ -81,3 +81,12 @@ def save_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: M
         [numpy_helper.from_array(np.asarray(value), key) for key, value in values.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+
+
+def save_mean_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
+    """As `save_graph`, for `nodes` that begin with `mean`: of each image's values, 0 to 255, float [N]."""
+    mean = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+    ]
+    save_graph(path, name, [*mean, *nodes], {"axes": np.array([1, 2, 3], "i8"), **values})

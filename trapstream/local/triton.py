@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from trapstream.local.child import Child, Health
-from trapstream.local.health import http_status
+from trapstream.local.health import http_alive, http_status
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
 
@@ -129,6 +129,8 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
         health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,
         start_seconds=300.0,  # each instance loads a model of its own
+        alive=http_alive(ports["triton-http"], "/v2/health/live"),
+        silent_seconds=300.0,  # while it loads a large model it may answer nothing
         ports=tuple(ports[name] for name in PORTS),
         shm_prefix=f"{shm_prefix}{_REGIONS}",
     )

@@ -250,13 +250,14 @@ async def test_sizes(tmp_path: Path) -> None:
 
 async def test_time_limit(tmp_path: Path) -> None:
     """A server that hangs, before or inside its answer, costs its attempts and no more."""
+    over = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         if request.path == "/inside":
             await response.prepare(request)
             await response.write(b"x")
-        await asyncio.sleep(5)
+        await over.wait()
         return response
 
     async with serving(handler) as server:
@@ -265,6 +266,7 @@ async def test_time_limit(tmp_path: Path) -> None:
             found = await failed(tmp_path, url(server, name), fetch_seconds=0.2, fetch_attempts=2)
             assert found == (Reason.TIMED_OUT, "0.2 s")
             assert time.monotonic() - began < 2
+        over.set()
 
 
 async def test_broken_connections(tmp_path: Path) -> None:

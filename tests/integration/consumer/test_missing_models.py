@@ -1,5 +1,7 @@
-"""A job whose model is not served waits in a room of its own: other jobs go on, and it does once the model is there."""
+"""A job whose model is not served, or not well, waits in a room of its own: others go on, and so does it in the end."""
 
+import asyncio
+import json
 import re
 import urllib.error
 import urllib.request
@@ -10,8 +12,8 @@ import msgspec
 import pytest
 import tritonclient.grpc.aio as triton
 
+from tests import graphs
 from tests.integration import outages
-from tests.integration.consumer.conftest import write_picky
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
 from tests.waiting import eventually
@@ -46,12 +48,13 @@ class Late:
     def __init__(self, stack: RunningStack, name: str) -> None:
         self.name, self.entry = name, entry_name(name, "1")
         self.client = triton.InferenceServerClient(stack.triton)
-        repository = stack.home / "triton" / "repository"
-        graph = repository.parent / f"{name}.onnx"
-        write_picky(graph)
-        entry.render(graph, self.entry, repository, entry.Serving(instances=1))
+        self._repository = stack.home / "triton" / "repository"
 
-    async def load(self) -> None:
+    async def load(self, limit: float = graphs.ANY) -> None:
+        """Also in place of one that is loaded: `limit` as in `graphs.save_picky`."""
+        graph = self._repository.parent / f"{self.name}.onnx"
+        graphs.save_picky(graph, limit)
+        entry.render(graph, self.entry, self._repository, entry.Serving(instances=1))
         await self.client.load_model(self.entry)
 
     async def unload(self) -> None:
@@ -98,6 +101,45 @@ async def test_others_go_on_and_it_does_once_the_model_is_loaded(
             await found.reach(lambda done: len(done) == 2 * COUNT)
             await outages.over(port, "model")
             assert waiting(port, label) == 0
+            assert process.stop() == 0, process.log
+    assert set(found.outcomes.values()) == set(other.outcomes.values()) == {Outcome.EMPTY}
+    assert await outages.lag(stack.kafka, Lane.BULK) == 0
+
+
+def errors(port: int) -> dict[str, str]:
+    """What the consumer at `port` tells of models that answer with errors."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+        found: dict[str, str] = json.load(answer)["model_errors"]
+    return found
+
+
+async def test_a_model_that_answers_with_errors_waits_aside(
+    stack: RunningStack, picky: str, late: Late, photo: Path, member: str, tmp_path: Path
+) -> None:
+    """A model that comes to fail on every image: another job is done beside its own, log and health say what it
+    answers; once it is well again not one image has failed."""
+    here, there = outages.job(member, picky, COUNT), outages.job(f"{member}-sick", late.name, 2 * COUNT)
+    port, label = outages.free_port(), late.entry
+    await late.load()
+    with service(
+        "consumer", tmp_path, stack.kafka, triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
+        http_port=str(port), commit_seconds="0.2", slabs="2",
+    ) as process:  # fmt: skip
+        async with outages.answers(stack.kafka, there.job) as found, outages.answers(stack.kafka, here.job) as other:
+            await outages.publish(stack.kafka, there, [photo.as_uri()] * COUNT)
+            await found.reach(lambda done: len(done) == COUNT)
+            await late.load(graphs.NONE)
+            await outages.publish(stack.kafka, there, [photo.as_uri()] * COUNT, first=COUNT)
+            await outages.announced(process, port, "model")
+            await outages.publish(stack.kafka, here, [photo.as_uri()] * COUNT)
+            await other.reach(lambda done: len(done) == COUNT)
+            await eventually("the metric", lambda: outages.asked(lambda: waiting(port, label) == COUNT))
+            assert "the model answers with errors" in (await asyncio.to_thread(errors, port))[label]
+            assert len(found.outcomes) == COUNT
+            await late.load()
+            await found.reach(lambda done: len(done) == 2 * COUNT)
+            await outages.over(port, "model")
+            assert await asyncio.to_thread(errors, port) == {}
             assert process.stop() == 0, process.log
     assert set(found.outcomes.values()) == set(other.outcomes.values()) == {Outcome.EMPTY}
     assert await outages.lag(stack.kafka, Lane.BULK) == 0

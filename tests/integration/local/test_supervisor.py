@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import pytest
 from tests.waiting import eventually
 from trapstream.local import claim, health, ports, processes, shm, state
 from trapstream.local.child import Child
-from trapstream.local.home import shm_prefix
+from trapstream.local.home import lock_file, shm_prefix
 from trapstream.local.plan import Progress, Recipe
 from trapstream.local.state import StackError
 from trapstream.local.supervise import Beside, supervise
@@ -105,6 +106,42 @@ async def test_a_child_that_dies_comes_back_at_its_port_and_is_reported(tmp_path
         assert await health.http_status(before.ports["web"], "/") == 200
     assert any(line.startswith("web: died (signal 9)") for line in lines)
     assert any(line.startswith("web: back in") for line in lines)
+
+
+async def test_a_child_that_hangs_is_ended_and_comes_back(tmp_path: Path) -> None:
+    """Stopped as it stands, it neither dies nor answers: after its time it is killed, started again and reported."""
+    lines: list[str] = []
+
+    def web(_: Path, chosen: Mapping[str, int]) -> Child:
+        return server("web", chosen["web"], alive=health.http_alive(chosen["web"], "/"), silent_seconds=3)
+
+    async with running(tmp_path, ("web",), recipe(web), lines):
+        pid = _process(tmp_path, "web").pid or pytest.fail("no pid")
+        os.kill(pid, signal.SIGSTOP)
+        await until(is_back(tmp_path, 1))
+        assert not psutil.pid_exists(pid)
+        assert _process(tmp_path, "web").last_exit == "no answer for 3 s"
+    assert any(line.startswith("web: hangs (no answer for 3 s), starts again") for line in lines)
+
+
+@pytest.mark.parametrize("made_anew", [False, True], ids=["deleted", "made anew"])
+async def test_a_home_that_is_deleted_takes_the_stack_down(tmp_path: Path, made_anew: bool) -> None:
+    """One line says so; no process stays, and nothing is made or changed where the home was."""
+    home = tmp_path / "home"
+    made = recipe(lambda _, chosen: server("web", chosen["web"]))
+    task = asyncio.create_task(supervise(home, ("web",), made, print))
+    await until(lambda: task.done() or is_up(home))
+    web = psutil.Process(_process(home, "web").pid or pytest.fail("no pid"))
+    shutil.rmtree(home)
+    if made_anew:
+        home.mkdir()
+        lock_file(home).touch()
+    web.kill()
+    with pytest.raises(StackError, match=r"the state folder \S+home was deleted or moved away: the stack goes down"):
+        async with asyncio.timeout(30):
+            await task
+    assert processes.leftovers(shm_prefix(home), None) == []
+    assert (list(home.iterdir()) == [lock_file(home)]) if made_anew else not home.exists()
 
 
 async def test_what_goes_on_beside_the_children_cannot_take_them_down(tmp_path: Path) -> None:
