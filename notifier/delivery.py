@@ -18,7 +18,7 @@ from trapstream.core import faults, log, metrics, retry
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec, Webhook
 from trapstream.core.settings import NotifierSettings
-from trapstream.core.wishes import place_of
+from trapstream.core.wishes import check_categories, place_of
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ class Delivery:
         """BadWish for a category that the job's model does not have."""
         self._settings, self._hub, self._places, self._poster, self._key = settings, hub, places, post, key
         self._spec, self._url = spec, webhook.url
+        check_categories(webhook.wish, spec.model.classes)
         self._listening = Listening(webhook.wish, spec.model)
         self._log = log.get_logger().bind(job=spec.job, to=place_of(webhook.url))
         self._failures = 0
@@ -57,7 +58,7 @@ class Delivery:
             place = Place(await self._hub.past.since(self._spec.job, since), {})
         if place.done:
             return
-        self._listening.rang = dict(place.rang)
+        self._listening.cooling.rang = dict(place.rang)
         metrics.WEBHOOKS.inc()
         try:
             async with self._hub.reader(self._spec.job, place.offset) as reader:
@@ -92,12 +93,12 @@ class Delivery:
             result = results.read(record)
         except BadMessage:
             return True
-        before = dict(self._listening.rang)
+        before = dict(self._listening.cooling.rang)
         if not self._listening.hears(result):
             return True
         # 1. The event, until it is taken or given up. Killed in it or after it: it is sent again, with the same id.
         if not await self._until_taken(result):
-            self._listening.rang = before
+            self._listening.cooling.rang = before
             return False
         faults.reach("deliver.1")
         # 2. The place after it. Killed after it: nothing is repeated.
@@ -132,7 +133,7 @@ class Delivery:
         return False
 
     async def _note(self, offset: int, done: bool = False) -> None:
-        place = Place(offset, self._listening.rang, done)
+        place = Place(offset, self._listening.cooling.rang, done)
         await _stored(partial(self._places.put, self._spec.job, self._url, place))
 
 

@@ -58,6 +58,7 @@ class Door:
             [
                 web.post("/v1/images", self._post),
                 web.get("/v1/jobs/{job}/events", self._elsewhere, allow_head=False),
+                web.get("/v1/series/{series}/events", self._elsewhere, allow_head=False),
                 web.get("/healthz", self._healthz),
             ]
         )

@@ -251,7 +251,8 @@ class Books:
             threshold=self._settings.live_threshold,
             images=0,
             manifest_sha256="",
-            created=time.time(),
+            # Later than those before it, whatever the clock says: by this a series' jobs have their order.
+            created=max([time.time(), *(job.note.spec.created + 0.001 for job in self.jobs.get(series, []))]),
             series=series,
         )
         note = Note(spec, label, Stage.OPEN)
