@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from notifier import backoff, results, signature
+from notifier.cooling import Times
 from notifier.hub import Hub
 from notifier.listening import Listening
 from notifier.places import Place, Places
@@ -55,7 +56,7 @@ class Delivery:
         if place is None:
             # What is older than that would be given up.
             since = max(self._spec.created, time.time() - self._settings.webhook_age_seconds)
-            place = Place(await self._hub.past.since(self._spec.job, since), {})
+            place = Place(await self._hub.past.since(self._spec.job, since), await self._rang_before())
         if place.done:
             return
         self._listening.cooling.rang = dict(place.rang)
@@ -65,6 +66,12 @@ class Delivery:
                 await self._follow(reader, place.offset)
         finally:
             metrics.WEBHOOKS.dec()
+
+    async def _rang_before(self) -> Times:
+        """What rang at this address in the job of the series before this one."""
+        before = self._hub.before(self._spec)
+        place = await _stored(lambda: self._places.get(before, self._url)) if before is not None else None
+        return {} if place is None else place.rang
 
     async def _follow(self, reader: Reader, noted: int) -> None:
         when = time.monotonic()

@@ -81,6 +81,10 @@ class Hub:
             following = self._series.after(series, following)
         return None if following is None else (following, self.jobs.specs[following[1]])
 
+    def before(self, spec: JobSpec) -> str | None:
+        """The job that a job of a series follows; None where there is none."""
+        return self._series.before(spec)
+
     @contextlib.contextmanager
     def watched(self, series: str, news: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
         """An event that is set whenever a job of a series is new or changes."""

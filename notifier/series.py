@@ -6,7 +6,7 @@ last one that is not named was told whole. `JOB:end` is a job that was told whol
 """
 
 import re
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +56,12 @@ class Jobs:
         keys = self.of(series)
         place = bisect_right(keys, key)
         return keys[place] if place < len(keys) else None
+
+    def before(self, spec: JobSpec) -> str | None:
+        """The job that a job of a series follows."""
+        keys = self.of(spec.series or "")
+        place = bisect_left(keys, (spec.created, spec.job))
+        return keys[place - 1][1] if place > 0 else None
 
 
 @dataclass
