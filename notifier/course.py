@@ -97,7 +97,8 @@ class OneSeries:
             keys, lambda job: hub.status(job) is not None, last, from_now, wish.cooldown, time.time()
         )
         self._queue = deque(parts)
-        self._newest = next(key for key in keys if key[1] == self._told.newest)
+        newest = next(key for key in keys if key[1] == self._told.newest)
+        self._met = {key for key in hub.keys(name) if key <= newest}
 
     def due(self, telling: Sequence[Telling]) -> Telling | None:
         """As Course."""
@@ -109,12 +110,14 @@ class OneSeries:
             if spec is not None:
                 return self._made(spec, part)
             self._told.over(part.key[1])  # its time was over in this moment
-        following = self._hub.after(self._name, self._newest)
-        if following is None:
-            return None
-        self._newest, spec = following
-        self._told.begun(spec.job)
-        return self._made(spec, Part(self._newest, Start(None, 0)))
+        keys = self._hub.keys(self._name)
+        while (key := series.following(keys, self._met)) is not None:
+            self._met.add(key)
+            spec = self._hub.jobs.specs.get(key[1])
+            if spec is not None:
+                self._told.begun(spec.job, newest=key == max(self._met))
+                return self._made(spec, Part(key, Start(None, 0)))
+        return None
 
     def _made(self, spec: JobSpec, part: Part) -> Telling:
         self._cooling.turn()

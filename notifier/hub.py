@@ -74,12 +74,9 @@ class Hub:
     def _known(self, series: str) -> list[Key]:
         return [key for key in self._series.of(series) if key[1] in self.jobs.specs]
 
-    def after(self, series: str, key: Key) -> tuple[Key, JobSpec] | None:
-        """The job of a series that follows another one; None where there is none yet."""
-        following = self._series.after(series, key)
-        while following is not None and following[1] not in self.jobs.specs:
-            following = self._series.after(series, following)
-        return None if following is None else (following, self.jobs.specs[following[1]])
+    def keys(self, series: str) -> Sequence[Key]:
+        """The jobs of a series, the oldest first, also those whose time is over meanwhile."""
+        return self._series.of(series)
 
     def before(self, spec: JobSpec) -> str | None:
         """The job that a job of a series follows; None where there is none."""

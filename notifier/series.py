@@ -8,7 +8,7 @@ last one that is not named was told whole. `JOB:end` is a job that was told whol
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,12 +51,6 @@ class Jobs:
         """All of a series, the oldest first."""
         return self._keys.get(series, ())
 
-    def after(self, series: str, key: Key) -> Key | None:
-        """The one that follows."""
-        keys = self.of(series)
-        place = bisect_right(keys, key)
-        return keys[place] if place < len(keys) else None
-
     def before(self, spec: JobSpec) -> str | None:
         """The job that a job of a series follows."""
         keys = self.of(spec.series or "")
@@ -77,10 +71,11 @@ class Told:
         """All before an offset is told."""
         self.open[job] = place
 
-    def begun(self, job: str) -> None:
-        """The next job."""
-        self.newest = job
+    def begun(self, job: str, newest: bool) -> None:
+        """Another job. `newest`: it is the last one that is known; others may become known late."""
         self.open[job] = 0
+        if newest:
+            self.newest = job
 
     def over(self, job: str) -> None:
         """A job is told whole."""
@@ -140,6 +135,15 @@ def begin(
         whole = [key for key in keys if key <= newest and key not in told_parts]
         parts = sorted([*parts, *(Part(key, Start(None, 0), silent=True) for key in _cooling(whole, first - cooldown))])
     return parts, told
+
+
+def following(keys: Sequence[Key], met: Collection[Key]) -> Key | None:
+    """The next job that a stream begins, of all of the series; None where it has met them all.
+
+    `met`: those that it has begun, or does not tell. Jobs may become known in another order than they were made in: so
+    none is left out for having come late.
+    """
+    return next((key for key in keys if key not in met), None) if len(keys) > len(met) else None
 
 
 def _cooling(keys: Sequence[Key], moment: float) -> Sequence[Key]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from notifier.series import MOST_TOGETHER
 from tests.integration.aggregator import harness
 from tests.integration.notifier.listener import Event, Listener, listening
 from tests.integration.notifier.test_events import status
 from tests.integration.outages import free_port
 from tests.integration.service import service
+from tests.unit.values import MODEL
 from tests.waiting import eventually
 from trapstream.core import kafka
 from trapstream.core.messages import JobSpec, JobState
@@ -113,3 +115,36 @@ async def test_a_series_over_its_jobs(stack: RunningStack, member: str, tmp_path
             await answered(four, 5, 6)
             await eventually("the new one", hears(new, [""], 0))
             assert new.images == [f"{four.job}/5"]
+
+
+async def test_jobs_that_do_not_end_and_one_of_another_model(stack: RunningStack, member: str, tmp_path: Path) -> None:
+    """They hold up nobody: the first is left, with a word, once eight others have begun; what a model lacks is said."""
+    servers, port, began = stack.kafka, free_port(), time.time()
+    await kafka.create_topics(servers)
+
+    def numbered(number: int) -> JobSpec:
+        model = replace(MODEL, classes={"1": "deer"}) if number == 1 else MODEL
+        spec = harness.sealed(f"{member}-{number}", 0, series=member, model=model, created=began + number / 1_000)
+        return replace(spec, total=None)
+
+    async def opened(number: int, images: int) -> list[str]:
+        await harness.send_spec(servers, numbered(number))
+        await harness.send_results(servers, harness.results(numbered(number).job, images))
+        return [f"{member}-{number}/0"] if number != 1 else []
+
+    whole = await opened(0, 1)
+    with service("notifier", tmp_path, servers, member, events_port=str(port)) as notifier:
+        await notifier.says('"ready"')
+        async with listening(port, member, "?category=animal", of="series") as (listener, _):
+            await eventually("the first", hears(listener, whole, 0))
+            for number in range(1, MOST_TOGETHER + 1):
+                whole += await opened(number, 1)
+                await eventually("the next", hears(listener, whole, 0))
+            said = [(event["data"]["job"], event["data"]["error"]) for event in listener.gaps]
+            assert [job for job, _ in said] == [f"{member}-1", f"{member}-0"]
+            assert "this model has deer" in said[0][1] and "does not end" in said[1][1]
+        await opened(0, 4)  # of which three are new, and one has an animal
+        whole += await opened(MOST_TOGETHER + 1, 1)
+        async with listening(port, member, "?category=animal", listener.last, of="series") as (again, _):
+            await eventually("the last", hears(again, [""], 0))
+        assert listener.images + again.images == whole

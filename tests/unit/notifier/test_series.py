@@ -53,17 +53,14 @@ def streamed(log: Log, wish: Wish, last: Last | None = None) -> list[Event]:
     cooling, events = Cooling(wish.cooldown), list[Event]()
     first = keys[:1] if last is None else keys
     parts, told = series.begin(first, lambda _: last is not None, last, False, wish.cooldown, NOW)
-    jobs = Jobs()
-    for _, job in keys:
-        jobs.add(job_spec(job=job, series="ridge", created=next(created for created, each in keys if each == job)))
-    newest = next(key for key in keys if key[1] == told.newest)
+    met = {key for key in keys if key <= next(key for key in keys if key[1] == told.newest)}
     while True:
         if parts:
             part = parts.pop(0)
-        elif (following := jobs.after("ridge", newest)) is not None:
-            newest = following
-            told.begun(newest[1])
-            part = Part(newest, Start(None, 0))
+        elif (key := series.following(keys, met)) is not None:
+            met.add(key)
+            told.begun(key[1], newest=True)
+            part = Part(key, Start(None, 0))
         else:
             return events
         cooling.turn()
@@ -106,18 +103,23 @@ def test_a_stream_that_is_cut_anywhere_goes_on(log: Log, wish: Wish, data: st.Da
     assert streamed(log, wish, series.read(whole[place].id)) == whole[place + 1 :]
 
 
-@given(st.permutations([(float(number // 2), f"ridge-{number}") for number in range(8)]))
-def test_the_order_of_jobs(keys: list[Key]) -> None:
-    """That in which they were opened, however they become known; from one to the next each is met once."""
-    jobs = Jobs()
-    for created, job in [*keys, *keys[:3]]:
-        jobs.add(job_spec(job=job, series="ridge", created=created))
+@given(st.permutations([(float(number // 2), f"ridge-{number}") for number in range(8)]), st.integers(0, 8))
+def test_the_order_of_jobs(keys: list[Key], together: int) -> None:
+    """That in which they were opened, of those that are known; each is met once, whenever it becomes known."""
+    jobs, met = Jobs(), list[Key]()
+    for number, (created, job) in enumerate([*keys, *keys[:3]]):
+        spec = job_spec(job=job, series="ridge", created=created)
+        jobs.add(spec)
         jobs.add(job_spec(job=f"x{job}", series="other", created=created))
-    met, key = list[Key](), (0.0, "")
-    while (following := jobs.after("ridge", key)) is not None:
-        key = following
-        met.append(key)
-    assert met == sorted(keys) == list(jobs.of("ridge"))
+        earlier = [key for key in jobs.of("ridge") if key < (created, job)]
+        assert jobs.before(spec) == (earlier[-1][1] if earlier else None)
+        if number < together:
+            continue
+        first = len(met)
+        while (key := series.following(jobs.of("ridge"), met)) is not None:
+            met.append(key)
+        assert met[first:] == sorted(met[first:])
+    assert sorted(met) == sorted(keys) == list(jobs.of("ridge"))
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True), st.integers(0, 10**17), max_size=8))
