@@ -129,6 +129,23 @@ async def test_an_upload_while_images_are_removed_keeps_its_own(tmp_path: Path) 
         assert left.exists()
 
 
+async def test_what_waits_to_be_written_is_waited_for(tmp_path: Path) -> None:
+    """An image whose sender has gone, and whose line waits for the disk, stays."""
+    in_hand, path = InHand(), placed(tmp_path, JPEG, DAY)
+    found = Books(ProducerSettings(home=tmp_path), lambda _: False)
+    cleaner, _ = cleaning(tmp_path, found, in_hand, days=0)
+    accepting = asyncio.create_task(found.accept([arrival("ridge", path)]))
+    await asyncio.wait({accepting}, timeout=0.05)  # in the queue; nobody writes yet
+    looking = asyncio.create_task(cleaner.round())
+    await asyncio.wait({looking}, timeout=0.3)
+    assert not looking.done() and path.exists()
+    writing = asyncio.create_task(found.run())
+    await accepting
+    await looking
+    assert path.exists()
+    writing.cancel()
+
+
 def test_what_is_going_is_waited_for() -> None:
     """Whoever comes for an image in the moment that it goes looks for it when it is gone, and not before."""
     in_hand, order = InHand(), list[str]()
@@ -144,6 +161,7 @@ def test_what_is_going_is_waited_for() -> None:
     def unlink() -> None:
         going.set()
         in_hand.hold("b")  # another one is not waited for
+        assert not held.wait(0.2)
         order.append("gone")
 
     thread = threading.Thread(target=come)

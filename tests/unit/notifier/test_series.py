@@ -34,10 +34,15 @@ def logs(draw: st.DrawFn) -> Log:
         for seq in range(draw(st.integers(0, 6))):
             time += draw(st.sampled_from([0.0, 1.0, 5.0, 40.0]))
             offset += draw(st.integers(1, 3))
-            found = (Found("1", 0.9),) if draw(st.booleans()) else ()
             camera = draw(st.sampled_from(["C1", "C2", None]))
-            log[key].append(Result(offset, time, job, seq, "empty", "a.jpg", camera, found, msgspec.Raw(b"{}")))
+            log[key].append(answered(offset, time, job, seq, camera, found=draw(st.booleans())))
     return log
+
+
+def answered(offset: int, time: float, job: str, seq: int, camera: str | None = "C1", found: bool = True) -> Result:
+    """An image's answer."""
+    boxes = (Found("1", 0.9),) if found else ()
+    return Result(offset, time, job, seq, "empty", "a.jpg", camera, boxes, msgspec.Raw(b"{}"))
 
 
 class Event(NamedTuple):
@@ -101,6 +106,22 @@ def test_a_stream_that_is_cut_anywhere_goes_on(log: Log, wish: Wish, data: st.Da
     whole = streamed(log, wish)
     place = data.draw(st.integers(0, len(whole) - 1))
     assert streamed(log, wish, series.read(whole[place].id)) == whole[place + 1 :]
+
+
+@pytest.mark.parametrize("cooldown", [5.0, 35.0, 95.0, 250.0])
+def test_a_branch_that_waves_for_days(cooldown: float) -> None:
+    """A camera that rings all the time is told once in a cool-down over all jobs, wherever its listener comes again."""
+    log: Log = {
+        (job * 100.0, f"ridge-{job}"): [
+            answered(job * 10 + seq, job * 100.0 + 1 + seq * 10, f"ridge-{job}", seq) for seq in range(10)
+        ]
+        for job in range(1, 6)
+    }
+    whole = streamed(log, Wish(cooldown=cooldown))
+    times = [event.result.time for event in whole if event.result is not None]
+    assert all(cooldown <= later - time < 2 * cooldown + 10 for time, later in itertools.pairwise(times))
+    for place, event in enumerate(whole):
+        assert streamed(log, Wish(cooldown=cooldown), series.read(event.id)) == whole[place + 1 :]
 
 
 @given(st.permutations([(float(number // 2), f"ridge-{number}") for number in range(8)]), st.integers(0, 8))
