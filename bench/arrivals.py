@@ -1,40 +1,39 @@
 """Uploads while processes are killed at random: `python -m bench.arrivals --uploads 2000 --kills 60`.
 
-Every image that was answered with 2xx must be in exactly one file of its series, once. It has a home and a stack of
-its own, with short periods, so that jobs are sealed and followed by others all the time. Each image is sent again until
-it is answered, as a camera would; some are sent once more after that. Exit status 1 if one is lost or doubled; then the
-home stays, with all logs.
+Every image that was answered with 2xx must be in exactly one file of its series, once, and must come to a listener of
+the series and to a webhook, at least once and as it is in the file. It has a home and a stack of its own, with short
+periods, so that jobs are sealed and followed by others all the time. Each image is sent again until it is answered,
+as a camera would; some are sent once more after that. Exit status 1 if one is lost, doubled or not told; then the home
+stays, with all logs.
 """
 
 import argparse
 import asyncio
+import contextlib
 import io
 import os
 import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import msgspec
 import numpy as np
 from PIL import Image
 
-from aggregator.read_result import open_result
-from aggregator.verify import disagreements
-from aggregator.verify import verify as verified
 from bench import chaos_model
-from bench.chaos import ChaosError, Stack, concluded, set_up
-from trapstream.core import log, status, store
+from bench.arrivals_account import Account, check
+from bench.arrivals_heard import listen, receiving
+from bench.chaos_stack import ChaosError, Stack, concluded, set_up
+from trapstream.core import log, status
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
 from trapstream.local import control
 
-WEIGHTS = {"producer": 40, "consumer": 30, "aggregator": 30}
+WEIGHTS = {"producer": 35, "consumer": 20, "aggregator": 20, "notifier": 25}
 """How often each kind is killed, in a hundred."""
 COPIES = {"consumer": 2, "aggregator": 2}
 _SERIES = ("ridge", "valley")
@@ -58,47 +57,6 @@ class Plan:
     """Seconds of a job. An image must be answered within two of them, or it counts as another one."""
 
 
-@dataclass
-class Account:
-    """What happened."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    answered: dict[str, str] = field(default_factory=dict)
-    """Name of each image that was answered with 2xx, to the job that it was given a place in."""
-    refused: int = 0
-    """Attempts without an answer of 2xx."""
-    repeated: int = 0
-    """Answers that named a place which the image had already."""
-    jobs: int = 0
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    """What `verify` says of the files."""
-    slowest: float = 0.0
-    """Seconds from the first attempt at an image to its 2xx."""
-    seconds: float = 0.0
-
-    def lines(self) -> list[str]:
-        """The account for people."""
-        return [
-            f"kills        {self.kills.total()}: " + ", ".join(f"{k} {n}" for k, n in sorted(self.kills.items())),
-            f"answered     {len(self.answered):,} images with 2xx, {self.repeated:,} of the answers for a second time",
-            f"attempts     {self.refused:,} more, refused or cut off; the slowest image took {self.slowest:.1f} s",
-            f"jobs         {self.jobs}",
-            f"lost         {len(self.lost)}",
-            f"doubled      {len(self.doubled)}",
-            f"unknown      {len(self.unknown)}",
-            f"time         {self.seconds:.0f} s",
-            *self.wrong,
-        ]
-
-    @property
-    def well(self) -> bool:
-        """Whether every promise held."""
-        return not (self.lost or self.doubled or self.unknown or self.wrong)
-
-
 async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Account:
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
@@ -106,24 +64,45 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     set_up(home, COPIES["consumer"], COPIES["aggregator"])
     os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
     os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
+    os.environ["TRAPSTREAM_ALLOW_PRIVATE_NETWORKS"] = "true"  # the receiver is on this machine
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            queue: asyncio.Queue[int] = asyncio.Queue()
-            for number in range(plan.uploads):
-                queue.put_nowait(number)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_kill(plan, stack, account, queue, say))
-                for _ in range(_TOGETHER):
-                    tasks.create_task(_upload(plan, stack, session, queue, account))
-        say(f"{len(account.answered):,} images answered after {time.monotonic() - began:.0f} s")
-        specs = await _ended(stack, account)
-        _check(home, specs, account)
+        async with receiving(account.webhook) as hook, asyncio.TaskGroup() as ears:
+            listening = [ears.create_task(listen(stack, series, account.stream)) for series in _SERIES]
+            await _uploaded(plan, stack, hook, account, say)
+            say(f"{len(account.answered):,} images answered after {time.monotonic() - began:.0f} s")
+            check(home, await _ended(stack, account), account)
+            await _told(account)
+            for each in listening:
+                each.cancel()
     finally:
         await asyncio.to_thread(control.down, home, lambda _: None)
         account.seconds = time.monotonic() - began
     return account
+
+
+async def _uploaded(plan: Plan, stack: Stack, hook: str, account: Account, say: Callable[[str], None]) -> None:
+    """All uploads, with the kills beside them."""
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    for number in range(plan.uploads):
+        queue.put_nowait(number)
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(_kill(plan, stack, account, queue, say))
+        for _ in range(_TOGETHER):
+            tasks.create_task(_upload(plan, stack, session, hook, queue, account))
+
+
+async def _told(account: Account) -> None:
+    """Waits until the listeners and the webhook have all that the files have; what they lack then is missing."""
+    for heard in account.ways:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await heard.all_of(account.entries.keys())
+        heard.hold_against(account.entries)
 
 
 async def _kill(
@@ -131,6 +110,8 @@ async def _kill(
 ) -> None:
     """One kill after the other, spread over the uploads."""
     chance = random.Random(plan.seed)
+    async with asyncio.timeout(_END_SECONDS):
+        await account.stream.all_begun(len(_SERIES))
     for _ in range(plan.kills):
         await asyncio.sleep(chance.uniform(0, 2 * plan.seconds / plan.kills))
         if queue.empty():
@@ -144,24 +125,25 @@ async def _kill(
 
 
 async def _upload(
-    plan: Plan, stack: Stack, session: aiohttp.ClientSession, queue: "asyncio.Queue[int]", account: Account
+    plan: Plan, stack: Stack, session: aiohttp.ClientSession, hook: str, queue: "asyncio.Queue[int]", account: Account
 ) -> None:
     while not queue.empty():
         number = queue.get_nowait()
-        name, series, data = f"{number:06}.jpg", _SERIES[number % len(_SERIES)], image(number)
+        name, data = f"{number:06}.jpg", image(number)
+        query = {"job": _SERIES[number % len(_SERIES)], "file": name, "webhook": hook}
         began = time.monotonic()
-        job = await _answered(stack, session, series, name, data, account)
+        job = await _answered(stack, session, query, data, account)
         account.slowest = max(account.slowest, time.monotonic() - began)
         account.answered[name] = job
         if random.Random(f"{plan.seed} {number}").random() < _AGAIN:
-            again = await _answered(stack, session, series, name, data, account)
+            again = await _answered(stack, session, query, data, account)
             if again != job:
                 account.wrong.append(f"{name} was in {job}, and then in {again}")
         await asyncio.sleep(max(0.0, began + plan.seconds * _TOGETHER / plan.uploads - time.monotonic()))
 
 
 async def _answered(
-    stack: Stack, session: aiohttp.ClientSession, series: str, name: str, data: bytes, account: Account
+    stack: Stack, session: aiohttp.ClientSession, query: dict[str, str], data: bytes, account: Account
 ) -> str:
     """Sends an image until it is answered with 2xx; the job that it is in."""
     deadline = time.monotonic() + _END_SECONDS
@@ -171,7 +153,7 @@ async def _answered(
             if found is None:
                 raise ChaosError("the stack is gone")
             url = f"http://{found.endpoints['api']}/v1/images"
-            async with session.post(url, params={"job": series, "file": name}, data=data) as answer:
+            async with session.post(url, params=query, data=data) as answer:
                 if answer.status in (200, 202):
                     [place] = (await answer.json())["images"]
                     account.repeated += place["repeated"]
@@ -180,7 +162,7 @@ async def _answered(
             pass
         account.refused += 1
         await asyncio.sleep(0.1)
-    raise ChaosError(f"{name} was not taken within {_END_SECONDS:.0f} s")
+    raise ChaosError(f"{query['file']} was not taken within {_END_SECONDS:.0f} s")
 
 
 def image(number: int) -> bytes:
@@ -208,28 +190,11 @@ async def _ended(stack: Stack, account: Account) -> list[JobSpec]:
     raise ChaosError(f"not all jobs ended within {_END_SECONDS:.0f} s; {sorted(wanted - specs.keys())} are unknown")
 
 
-def _check(home: Path, specs: list[JobSpec], account: Account) -> None:
-    """Holds the files against the answers, and each against its manifest."""
-    seen: Counter[str] = Counter()
-    for spec in specs:
-        path, manifest = store.result_path(home / "results", spec.job), store.manifest_path(home / "results", spec.job)
-
-        def lines(manifest: Path = manifest) -> list[str]:
-            return [line.file for line in store.read_manifest(manifest)]
-
-        found = verified(path, lines)
-        account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path))]
-        if not found.complete:
-            account.wrong.append(f"{spec.job}: {found}")
-        seen.update(entry["file"] for entry in msgspec.json.decode(path.read_bytes())["images"])
-    account.lost = sorted(name for name in account.answered if not seen[name])
-    account.doubled = sorted(name for name, count in seen.items() if count > 1)
-    account.unknown = sorted(name for name in seen if name not in account.answered)
-
-
 def main() -> int:
     """The command. 1 where a promise did not hold."""
-    parser = argparse.ArgumentParser(description="Uploads while processes are killed: none lost, none doubled.")
+    parser = argparse.ArgumentParser(
+        description="Uploads while processes are killed: none lost, none doubled, all told."
+    )
     parser.add_argument("--uploads", type=int, default=2_000)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)

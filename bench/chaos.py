@@ -6,48 +6,33 @@ moment is chance. Exit status 1 if a byte differs or a job does not end; then th
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import json
-import os
 import random
-import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-import psutil
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from bench import chaos_model
+from bench.chaos_stack import ChaosError, Stack, concluded, set_up
 from producer.submit import submit
-from trapstream.core import kafka, log, messages, topics
+from trapstream.core import kafka, log, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.core.store import result_path
-from trapstream.local import control, processes
-from trapstream.local.state import StackError
-
-T = TypeVar("T")
+from trapstream.local import control
 
 WEIGHTS = {"consumer": 32, "aggregator": 32, "producer": 16, "triton": 10, "kafka": 6, "supervisor": 4}
 """How often each kind is killed, in a hundred."""
 _STALL_SECONDS = 240.0
 """A job that gets no further for so long does not end."""
-_BACK_SECONDS = 120.0
-"""A process that was killed must be there again within this."""
-
-
-class ChaosError(Exception):
-    """What must not happen. The text says what did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +47,6 @@ class Plan:
     """Mean seconds between two kills."""
     consumers: int = 2
     aggregators: int = 2
-
-
-class Outcome(Protocol):
-    """What is left of a run."""
-
-    def lines(self) -> list[str]:
-        """The account for people."""
-
-    @property
-    def well(self) -> bool:
-        """Whether every promise held."""
 
 
 @dataclass
@@ -111,54 +85,6 @@ class Account:
         return not self.differing and not self.dead_letters and not self.repaired
 
 
-class Stack:
-    """The stack that is killed, from outside."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.kafka = ""
-        self.statuses: dict[str, JobStatus] = {}
-        """Newest of each job."""
-
-    async def up(self) -> None:
-        """Starts it, or starts it again after its supervisor's death."""
-        started = await asyncio.to_thread(control.up, self.home, lambda _: None)
-        self.kafka = started.endpoints["kafka"]
-
-    async def follow(self) -> None:
-        """Keeps `statuses`, for ever."""
-        while True:
-            with contextlib.suppress(KafkaError):
-                async for records in kafka.follow(self.kafka, topics.STATUS):
-                    for record in records:
-                        status = messages.decode(record.value, JobStatus)
-                        self.statuses[status.job] = status
-            await asyncio.sleep(1.0)
-
-    async def kill(self, name: str) -> None:
-        """SIGKILL, once there is a process of that name; the supervisor is started again by hand."""
-        found = await _within(_BACK_SECONDS, f"a running {name}", lambda: self._find(name))
-        found.send_signal(signal.SIGKILL)
-        await _within(30, f"the end of {name}", lambda: not processes.wait_gone([found], 0))
-        if name == "supervisor":
-            await self.up()
-
-    def _find(self, name: str) -> psutil.Process | None:
-        stack = control.running(self.home)
-        if stack is None or stack.state != "up":
-            return None
-        return processes.find(stack.supervisor if name == "supervisor" else stack.process(name))
-
-
-async def _within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        await asyncio.sleep(0.1)
-    raise ChaosError(f"{what} did not come within {seconds:.0f} s")
-
-
 async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Account:
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
@@ -185,18 +111,6 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
         await asyncio.to_thread(control.down, home, lambda _: None)
         account.seconds = time.monotonic() - began
     return account
-
-
-def set_up(home: Path, consumers: int, aggregators: int) -> None:
-    """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    os.environ |= {
-        "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(consumers),
-        "TRAPSTREAM_AGGREGATORS": str(aggregators),
-        "TRAPSTREAM_TRITON_INSTANCES": "1",
-    }
 
 
 def victims(plan: Plan) -> Iterator[tuple[float, str]]:
@@ -311,25 +225,6 @@ def main() -> int:
     log.setup(level="error")  # a broker that is away is what this is about
     print(f"seed {plan.seed}: {plan.kills} kills, jobs of {plan.images:,} images, home {home}", flush=True)
     return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
-
-
-def concluded(work: Coroutine[None, None, Outcome], home: Path) -> int:
-    """Does the work and prints its account. Returns the exit status; the home stays where something was wrong."""
-    account = None
-    try:
-        account = asyncio.run(work)
-    except* (ChaosError, StackError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        print(f"FAILED: {error}", flush=True)
-    if account is not None:
-        print("\n".join(account.lines()), flush=True)
-    if account is None or not account.well:
-        print(f"logs: {home / 'logs'}", flush=True)
-        return 1
-    shutil.rmtree(home, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from notifier import backoff, results, signature
+from notifier.cooling import Times
 from notifier.hub import Hub
 from notifier.listening import Listening
 from notifier.places import Place, Places
@@ -18,7 +19,7 @@ from trapstream.core import faults, log, metrics, retry
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec, Webhook
 from trapstream.core.settings import NotifierSettings
-from trapstream.core.wishes import place_of
+from trapstream.core.wishes import check_categories, place_of
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class Delivery:
         """BadWish for a category that the job's model does not have."""
         self._settings, self._hub, self._places, self._poster, self._key = settings, hub, places, post, key
         self._spec, self._url = spec, webhook.url
+        check_categories(webhook.wish, spec.model.classes)
         self._listening = Listening(webhook.wish, spec.model)
         self._log = log.get_logger().bind(job=spec.job, to=place_of(webhook.url))
         self._failures = 0
@@ -54,16 +56,22 @@ class Delivery:
         if place is None:
             # What is older than that would be given up.
             since = max(self._spec.created, time.time() - self._settings.webhook_age_seconds)
-            place = Place(await self._hub.past.since(self._spec.job, since), {})
+            place = Place(await self._hub.past.since(self._spec.job, since), await self._rang_before())
         if place.done:
             return
-        self._listening.rang = dict(place.rang)
+        self._listening.cooling.rang = dict(place.rang)
         metrics.WEBHOOKS.inc()
         try:
             async with self._hub.reader(self._spec.job, place.offset) as reader:
                 await self._follow(reader, place.offset)
         finally:
             metrics.WEBHOOKS.dec()
+
+    async def _rang_before(self) -> Times:
+        """What rang at this address in the job of the series before this one."""
+        before = self._hub.before(self._spec)
+        place = await _stored(lambda: self._places.get(before, self._url)) if before is not None else None
+        return {} if place is None else place.rang
 
     async def _follow(self, reader: Reader, noted: int) -> None:
         when = time.monotonic()
@@ -92,12 +100,12 @@ class Delivery:
             result = results.read(record)
         except BadMessage:
             return True
-        before = dict(self._listening.rang)
+        before = dict(self._listening.cooling.rang)
         if not self._listening.hears(result):
             return True
         # 1. The event, until it is taken or given up. Killed in it or after it: it is sent again, with the same id.
         if not await self._until_taken(result):
-            self._listening.rang = before
+            self._listening.cooling.rang = before
             return False
         faults.reach("deliver.1")
         # 2. The place after it. Killed after it: nothing is repeated.
@@ -132,7 +140,7 @@ class Delivery:
         return False
 
     async def _note(self, offset: int, done: bool = False) -> None:
-        place = Place(offset, self._listening.rang, done)
+        place = Place(offset, self._listening.cooling.rang, done)
         await _stored(partial(self._places.put, self._spec.job, self._url, place))
 
 

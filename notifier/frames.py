@@ -12,15 +12,19 @@ HELLO = b": results as they come\nretry: 2000\n\n"
 _encoder = msgspec.json.Encoder()
 
 
-def result(partition: int, found: Result) -> bytes:
-    """The event of a result."""
-    return _frame("result", results.shown(found), resume.event_id(partition, found.offset))
+def result(found: Result, number: str) -> bytes:
+    """The event of a result. `number`: its id."""
+    return _frame("result", results.shown(found), number)
 
 
 def end(status: JobStatus) -> bytes:
     """The event after the last one: how the job ended."""
-    told = {"job": status.job, "state": status.state, "total": status.total, "counts": status.counts}
-    return _frame("end", _encoder.encode(told), resume.END)
+    return _frame("end", _ended(status), resume.END)
+
+
+def job(status: JobStatus, number: str) -> bytes:
+    """The event after the last one of a job in a series' stream, which goes on: how the job ended."""
+    return _frame("job", _ended(status), number)
 
 
 def gap(job: str, why: str) -> bytes:
@@ -33,10 +37,14 @@ def error(text: str) -> bytes:
     return _frame("refused", _encoder.encode({"error": text}), None)
 
 
-def heartbeat(partition: int, place: int) -> bytes:
+def heartbeat(number: str | None) -> bytes:
     """A comment, and the id of what was looked at last: who comes again need not begin further back."""
-    told = f"id: {resume.event_id(partition, place - 1)}\n" if place > 0 else ""
+    told = f"id: {number}\n" if number is not None else ""
     return f": still here\n{told}\n".encode()
+
+
+def _ended(status: JobStatus) -> bytes:
+    return _encoder.encode({"job": status.job, "state": status.state, "total": status.total, "counts": status.counts})
 
 
 def _frame(event: str, data: bytes, number: str | None) -> bytes:

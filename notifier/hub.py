@@ -1,10 +1,13 @@
 """What streams and webhooks stand on: the jobs, their ends, and the log of results with its past."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 from notifier.past import Past
 from notifier.reader import Reader
+from notifier.series import Jobs, Key
 from notifier.tail import Tail
 from trapstream.core import kafka
 from trapstream.core.ended import EndedJobs
@@ -25,8 +28,13 @@ class Hub:
         self._tail = Tail(servers)
         self._ended = EndedJobs(servers, lambda status: self._tail.wake(status.job))
         self._ends: dict[str, int] = {}
+        self._series = Jobs()
+        self._watching: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def _on_spec(self, spec: JobSpec) -> None:
+        self._series.add(spec)
+        for news in self._watching.get(spec.series or "", ()):
+            news.set()
         self.on_spec(spec)
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -46,14 +54,49 @@ class Hub:
         """Has all who listen come to their end."""
         self.stopping.set()
         self._tail.wake_all()
+        for watching in self._watching.values():
+            for news in watching:
+                news.set()
 
     async def find(self, job: str, seconds: float) -> JobSpec | None:
         """The job's spec, waiting a moment for one that is on its way; None if there is no such job."""
         return await self.jobs.seen(job, seconds)
 
-    def reader(self, job: str, place: int | None) -> Reader:
-        """The job's results from an offset on; None: from now on."""
-        return Reader(self._tail, self.past, job, place)
+    async def find_series(self, series: str, seconds: float) -> Sequence[Key]:
+        """The jobs of a series, the oldest first, waiting a moment for one on its way; none where there is no such."""
+        with self.watched(series) as news, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._known(series) and not self.stopping.is_set():
+                    news.clear()
+                    await news.wait()
+        return self._known(series)
+
+    def _known(self, series: str) -> list[Key]:
+        return [key for key in self._series.of(series) if key[1] in self.jobs.specs]
+
+    def keys(self, series: str) -> Sequence[Key]:
+        """The jobs of a series, the oldest first, also those whose time is over meanwhile."""
+        return self._series.of(series)
+
+    def before(self, spec: JobSpec) -> str | None:
+        """The job that a job of a series follows; None where there is none."""
+        return self._series.before(spec)
+
+    @contextlib.contextmanager
+    def watched(self, series: str, news: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
+        """An event that is set whenever a job of a series is new or changes."""
+        event = asyncio.Event() if news is None else news
+        self._watching[series].add(event)
+        try:
+            yield event
+        finally:
+            self._watching[series].discard(event)
+            if not self._watching[series]:
+                del self._watching[series]
+
+    def reader(self, job: str, place: int | None, news: asyncio.Event | None = None) -> Reader:
+        """The job's results from an offset on; None: from now on. `news`: set when there may be more."""
+        return Reader(self._tail, self.past, job, place, asyncio.Event() if news is None else news)
 
     def status(self, job: str) -> JobStatus | None:
         """How the job ended; None while it has not."""

@@ -3,14 +3,13 @@
 The time is the results' own, so that the same log gives the same events, whoever reads it and when.
 """
 
+from notifier.cooling import Cooling
 from notifier.results import Result
 from trapstream.core.messages import ModelInfo, Wish
 from trapstream.core.wishes import category_ids
 
 _PIECE_BITS = 12
 _PIECE = 1 << _PIECE_BITS
-_MOST_COOLING = 10_000
-"""Cameras remembered."""
 
 
 class Seen:
@@ -32,19 +31,17 @@ class Seen:
 
 
 class Listening:
-    """What one who listens has heard."""
+    """What one who listens has heard of a job."""
 
-    def __init__(self, wish: Wish, model: ModelInfo) -> None:
-        """BadWish for a category that the model does not have."""
+    def __init__(self, wish: Wish, model: ModelInfo, cooling: Cooling | None = None) -> None:
+        """`cooling`: of the job's series, where it has one. A category that the model does not have is in no image."""
+        self.cooling = Cooling(wish.cooldown) if cooling is None else cooling
         self._cameras = frozenset(wish.cameras)
-        self._cooldown = wish.cooldown
         self._lowest = model.typical_threshold if wish.confidence is None else wish.confidence
         self._categories = category_ids(wish, model.classes)
         self._all = not wish.categories and wish.confidence is None and not wish.cooldown
         """Also images without a detection."""
         self.seen = Seen()
-        self.rang: dict[str | None, float] = {}
-        """Camera to when it was told last, of those that are cooling down."""
 
     def hears(self, result: Result) -> bool:
         """Whether this result is told. To be called for each one, in the order of the log.
@@ -59,16 +56,4 @@ class Listening:
             return True
         if not any(one.conf >= self._lowest and one.category in self._categories for one in result.found):
             return False
-        return self._rings(result.camera, result.time) if self._cooldown else True
-
-    def _rings(self, camera: str | None, now: float) -> bool:
-        last = self.rang.get(camera)
-        # abs: consumers' clocks differ, and one that was years ahead must not silence a camera for years.
-        if last is not None and abs(now - last) < self._cooldown:
-            return False
-        self.rang[camera] = now
-        if len(self.rang) > _MOST_COOLING:
-            self.rang = {name: when for name, when in self.rang.items() if abs(now - when) < self._cooldown}
-            while len(self.rang) > _MOST_COOLING:
-                del self.rang[next(iter(self.rang))]
-        return True
+        return self.cooling.rings(result.camera, result.time) if self.cooling.seconds else True

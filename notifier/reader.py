@@ -13,13 +13,13 @@ from notifier.tail import Ear, Tail
 
 
 class Reader:
-    """A place in a job's results. An asynchronous context."""
+    """A place in a job's results. An asynchronous context, or joined and left by hand."""
 
-    def __init__(self, tail: Tail, past: Past, job: str, place: int | None) -> None:
-        """`place`: the offset to begin at; None: the end of the log."""
+    def __init__(self, tail: Tail, past: Past, job: str, place: int | None, news: asyncio.Event) -> None:
+        """`place`: the offset to begin at; None: the end of the log. `news`: set when there may be more."""
         self._tail, self._past, self._job = tail, past, job
         self._start = place
-        self._ear = Ear(job)
+        self._ear = Ear(job, news)
         self._until = 0
         """What stands before it is read from the log, what follows comes to the ear."""
         self.place = 0
@@ -28,24 +28,47 @@ class Reader:
         """What may be missing before the next results, for whoever takes note of it."""
 
     async def __aenter__(self) -> Self:
-        self._until = await self._tail.join(self._ear)
-        self.place = self._until if self._start is None else self._start
-        self._check()
+        await self.join()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    async def join(self) -> None:
+        """Begins to listen. Waits for a broker that is away."""
+        self._until = await self._tail.join(self._ear)
+        self.place = self._until if self._start is None else self._start
+        self._check()
+
+    def leave(self) -> None:
+        """Listens no more."""
         self._tail.leave(self._ear)
+
+    @property
+    def until(self) -> int:
+        """What stands before it is read from the log: where a reader that is behind has to come to."""
+        return self._until
+
+    @property
+    def behind(self) -> bool:
+        """Whether results may stand in the log that it has not read yet."""
+        return self.place < self._until
 
     async def some(self, seconds: float) -> list[Record]:
         """The next results, as soon as there are any; none after `seconds` at the latest, or when woken."""
-        if self.place < self._until:
-            return await self._from_the_log()
         ear = self._ear
-        if not ear.records and not ear.lost:
+        if not self.behind and not ear.records and not ear.lost:
             ear.news.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await ear.news.wait()
+        return await self.there()
+
+    async def there(self) -> list[Record]:
+        """The next results that are there already, or the first of them."""
+        if self.behind:
+            return await self._from_the_log()
+        ear = self._ear
         records = [] if ear.lost else ear.take()
         self._until = self._tail.places[ear.part]
         if ear.lost:

@@ -25,6 +25,8 @@ class Start(NamedTuple):
     """The offset to read from; None: where the job begins."""
     told: int
     """What stands before it was told already: it is heard, and not told again."""
+    now: bool = False
+    """What is there when the stream begins counts as told."""
 
 
 def event_id(partition: int, offset: int) -> str:
@@ -32,14 +34,14 @@ def event_id(partition: int, offset: int) -> str:
     return f"{partition}:{offset}"
 
 
-def start(last: str | None, partition: int, cools_down: bool) -> Start:
-    """Where a stream goes on after the event with the id `last`; at the job's beginning where there was none. BadId.
+def start(last: str | None, partition: int, cools_down: bool, from_now: bool = False) -> Start:
+    """Where a stream goes on after the event with the id `last`; at the job's beginning, or now, where there was none.
 
     `cools_down`: it has a cool-down. Then the job is read from its beginning again, since what rang before decides
-    what may ring now.
+    what may ring now. BadId.
     """
     if last is None or last in {"", END}:
-        return Start(None, 0)
+        return Start(None, 0, from_now)
     match = _ID.match(last)
     if match is None or int(match[1]) != partition:
         raise BadId(f"Last-Event-ID is the id of an event of this job, such as {partition}:1742")

@@ -1,21 +1,22 @@
-"""One client's stream: the results of a job from where it left off, as long as it reads them."""
+"""One client's stream: the results of a job or of a series from where it left off, as long as it reads them."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
 from aiohttp import web
 
-from notifier import frames, results
+from notifier import frames
+from notifier.course import Course
 from notifier.hub import Hub
-from notifier.listening import Listening
-from notifier.reader import Reader
-from notifier.results import Record
-from notifier.resume import Start
-from trapstream.core import kafka, metrics
-from trapstream.core.errors import BadMessage
-from trapstream.core.messages import JobSpec
+from notifier.series import MOST_TOGETHER
+from notifier.telling import Telling
+from trapstream.core import metrics
 from trapstream.core.settings import NotifierSettings
+
+_END_SECONDS = 0.1
+"""Between two looks at a job that has ended while the rest of the log before its end is on its way."""
 
 
 class Stream:
@@ -25,72 +26,94 @@ class Stream:
         self,
         settings: NotifierSettings,
         hub: Hub,
-        spec: JobSpec,
-        listening: Listening,
+        course: Course,
+        news: asyncio.Event,
         response: web.StreamResponse,
         may: Callable[[], bool],
     ) -> None:
-        """`may`: whether the client's key is still good."""
-        self._settings, self._hub, self._spec, self._may = settings, hub, spec, may
-        self._listening, self._response = listening, response
-        self._part = kafka.job_partition(spec.job)
-        self._said = time.monotonic()
-        self._whole = False
-        """It reads the job from its beginning."""
+        """`news`: set also when there may be another job to begin. `may`: whether the client's key is still good."""
+        self._settings, self._hub, self._course, self._may = settings, hub, course, may
+        self._response, self._news = response, news
+        self._telling: list[Telling] = []
+        self._said = self._checked = time.monotonic()
 
-    async def run(self, begin: Start, from_now: bool) -> None:
-        """Sends events until the job's end, or until the process stops.
+    async def run(self) -> None:
+        """Sends events until nothing can follow, or until the process stops.
 
         TimeoutError for a client that does not read; ConnectionError for one that is gone.
         """
-        await self._send(frames.HELLO)
-        place = begin.place
-        self._whole = place is None and not from_now
-        if self._whole:
-            place = await self._hub.past.since(self._spec.job, self._spec.created)
-        async with self._hub.reader(self._spec.job, place) as reader:
-            await self._follow(reader, begin.told)
-
-    async def _follow(self, reader: Reader, told: int) -> None:
-        beat, checked = self._settings.events_heartbeat_seconds, time.monotonic()
-        while not self._hub.stopping.is_set():
-            if reader.gap is not None:
-                await self._send(frames.gap(self._spec.job, reader.gap))
-                reader.gap = None
-            end = await self._hub.end(self._spec.job)
-            if end is not None and reader.place >= end:
-                await self._end()
-                return
-            records = await reader.some(beat)
-            if events := [event for record in records if (event := self._event(record, told, end)) is not None]:
-                await self._send(b"".join(events))
-                metrics.EVENTS.labels("stream").inc(len(events))
-            elif time.monotonic() >= self._said + beat:
-                await self._send(frames.heartbeat(self._part, max(reader.place, told)))
-            if time.monotonic() >= checked + beat:
-                checked = time.monotonic()
-                if not self._may():
-                    await self._send(frames.error("the API key is no longer valid"))
-                    return
-
-    async def _end(self) -> None:
-        status = self._hub.status(self._spec.job)
-        if status is None:
-            return
-        gone = status.counts.done - self._listening.seen.count
-        if self._whole and gone > 0:
-            await self._send(frames.gap(self._spec.job, f"{gone:,} results of the job are no longer kept"))
-        await self._send(frames.end(status))
-
-    def _event(self, record: Record, told: int, end: int | None) -> bytes | None:
-        if end is not None and record.offset >= end:
-            return None  # of a job that was stopped before: it does not count
         try:
-            result = results.read(record)
-        except BadMessage:
-            return None
-        heard = self._listening.hears(result)
-        return frames.result(self._part, result) if heard and record.offset >= told else None
+            await self._begin()
+            await self._send(frames.HELLO)  # what comes from now on is told, for who wants no more than that
+            while not self._hub.stopping.is_set() and not self._course.ends:
+                self._news.clear()
+                await self._begin()
+                moved = False
+                for telling in list(self._telling):
+                    moved = await self._tell(telling) or moved
+                if not await self._lives(wait=not moved):
+                    return
+        finally:
+            for telling in self._telling:
+                telling.leave()
+
+    async def _begin(self) -> None:
+        while (telling := self._course.due(self._telling)) is not None:
+            if len(self._telling) >= MOST_TOGETHER:
+                first = self._telling.pop(0)
+                first.leave()
+                self._course.over(first.job)
+                await self._send(frames.gap(first.job, "it does not end, and what still comes of it is told no more"))
+            await telling.begin(self._news)
+            self._telling.append(telling)
+            if not telling.silent:
+                self._course.passed(telling.job, telling.place)
+                if (why := self._course.warning(telling.job)) is not None:
+                    await self._send(frames.gap(telling.job, why))
+
+    async def _tell(self, telling: Telling) -> bool:
+        """What there is to tell of a job; whether it got any further."""
+        results = await telling.some()
+        if (why := telling.gap()) is not None:
+            await self._send(frames.gap(telling.job, why))
+        if results:
+            events = [frames.result(each, self._course.passed(telling.job, each.offset + 1)) for each in results]
+            await self._send(b"".join(events))
+            metrics.EVENTS.labels("stream").inc(len(events))
+        if not telling.silent:
+            self._course.passed(telling.job, telling.place)
+        if telling.over:
+            await self._over(telling)
+        return telling.over or telling.behind or bool(results)
+
+    async def _over(self, telling: Telling) -> None:
+        self._telling.remove(telling)
+        telling.leave()
+        if telling.silent:
+            return
+        self._course.over(telling.job)
+        status = telling.status()
+        if gone := telling.missing():
+            await self._send(frames.gap(telling.job, f"{gone:,} results of the job are no longer kept"))
+        if status is not None:
+            await self._send(self._course.closing(status))
+
+    async def _lives(self, wait: bool) -> bool:
+        """Waits for more, shows that the stream lives, and whether it may."""
+        beat = self._settings.events_heartbeat_seconds
+        if wait and not self._course.ends:
+            seconds = min(beat, _END_SECONDS) if any(each.ending for each in self._telling) else beat
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+        if time.monotonic() >= self._said + beat:
+            await self._send(frames.heartbeat(self._course.heartbeat()))
+        if time.monotonic() >= self._checked + beat:
+            self._checked = time.monotonic()
+            if not self._may():
+                await self._send(frames.error("the API key is no longer valid"))
+                return False
+        return True
 
     async def _send(self, data: bytes) -> None:
         """TimeoutError for a client that does not read; ConnectionError for one that is gone."""

@@ -24,15 +24,15 @@ _PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(top
 class Ear:
     """One listener's bounded queue."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str, news: asyncio.Event) -> None:
+        """`news`: set when there may be something to look at."""
         self.key = job.encode()
         self.part = kafka.job_partition(job)
         self.records: deque[Record] = deque()
         self._bytes = 0
         self.lost = False
         """It holds too much, or the log jumped: nothing is added until `again`."""
-        self.news = asyncio.Event()
-        """Set when there may be something to look at."""
+        self.news = news
 
     def add(self, record: Record) -> None:
         """Takes a record, if there is room."""

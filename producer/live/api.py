@@ -15,6 +15,7 @@ from producer.live.answers import Answers
 from producer.live.backlog import Backlog
 from producer.live.body import Body, receive
 from producer.live.books import Books, Refused
+from producer.live.in_hand import InHand
 from producer.live.series import Arrival, Placed
 from trapstream.core import door, faults, log, metrics, wishes
 from trapstream.core.connections import timed
@@ -33,6 +34,8 @@ class Door:
     def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
         self._settings, self._keys, self._quotas = settings, keys, Quotas()
         self._inside: tuple[Books, Answers, Backlog] | None = None
+        self.in_hand = InHand()
+        """What is placed and not written yet."""
         self._asked = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -58,6 +61,7 @@ class Door:
             [
                 web.post("/v1/images", self._post),
                 web.get("/v1/jobs/{job}/events", self._elsewhere, allow_head=False),
+                web.get("/v1/series/{series}/events", self._elsewhere, allow_head=False),
                 web.get("/healthz", self._healthz),
             ]
         )
@@ -99,7 +103,7 @@ class Door:
         wait = self._wait(request.query)
         self._check_room(backlog, key)
         with ExitStack() as held:
-            body = await receive(request, self._settings, held)
+            body = await receive(request, self._settings, held, self.in_hand)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
             fields = {**request.query, **body.fields}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
+from producer.live.in_hand import InHand
 from producer.live.incoming import NoImage, Spool, TooLarge
 from producer.live.names import MOST_META, BadName
 from trapstream.core.door import BadRequest
@@ -52,7 +53,7 @@ class _Pace:
         return answer
 
 
-async def receive(request: web.Request, settings: ProducerSettings, held: ExitStack) -> Body:
+async def receive(request: web.Request, settings: ProducerSettings, held: ExitStack, in_hand: InHand) -> Body:
     """The whole body. `held` keeps what is received until the request is answered. BadRequest; OSError."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest(415, "send the image as it is, without a Content-Encoding")
@@ -62,8 +63,8 @@ async def receive(request: web.Request, settings: ProducerSettings, held: ExitSt
     pace = _Pace(settings.upload_patience_seconds)
     try:
         if request.content_type.startswith("multipart/"):
-            return await _form(request, settings, held, pace)
-        spool = held.enter_context(Spool(settings.results, settings.upload_bytes))
+            return await _form(request, pace, lambda: held.enter_context(_spool(settings, in_hand)), settings)
+        spool = held.enter_context(_spool(settings, in_hand))
         if (request.content_length or 0) > settings.upload_bytes:
             raise TooLarge(f"an image may have {settings.upload_bytes:,} bytes at most")
         while piece := await pace.get(lambda: request.content.read(_PIECE)):
@@ -76,7 +77,11 @@ async def receive(request: web.Request, settings: ProducerSettings, held: ExitSt
     return Body([("", spool)], {})
 
 
-async def _form(request: web.Request, settings: ProducerSettings, held: ExitStack, pace: _Pace) -> Body:
+def _spool(settings: ProducerSettings, in_hand: InHand) -> Spool:
+    return Spool(settings.results, settings.upload_bytes, in_hand)
+
+
+async def _form(request: web.Request, pace: _Pace, spool: Callable[[], Spool], settings: ProducerSettings) -> Body:
     body = Body([], {})
     try:
         reader = await request.multipart()
@@ -92,7 +97,7 @@ async def _form(request: web.Request, settings: ProducerSettings, held: ExitStac
             else:
                 if len(body.images) == settings.upload_images:
                     raise BadRequest(413, f"a request may have {settings.upload_images} images at most")
-                body.images.append((part.filename or "", await _image(part, settings, held, pace, len(body.images))))
+                body.images.append((part.filename or "", await _image(part, spool(), pace, len(body.images))))
     except (ValueError, TypeError, AssertionError, web.HTTPException) as error:
         raise BadRequest(400, f"the form cannot be read: {_first_line(error)}; nothing was kept") from None
     if not _at_end(reader):
@@ -102,8 +107,7 @@ async def _form(request: web.Request, settings: ProducerSettings, held: ExitStac
     return body
 
 
-async def _image(part: BodyPartReader, settings: ProducerSettings, held: ExitStack, pace: _Pace, before: int) -> Spool:
-    spool = held.enter_context(Spool(settings.results, settings.upload_bytes))
+async def _image(part: BodyPartReader, spool: Spool, pace: _Pace, before: int) -> Spool:
     which = f"image {before + 1} of the form"
     try:
         while piece := await pace.get(lambda: part.read_chunk(_PIECE)):

@@ -69,6 +69,10 @@ class Books:
         """Whether the job is one of those that images may still be found in."""
         return any(each.id == job for jobs in self.jobs.values() for each in jobs)
 
+    def ids(self) -> frozenset[str]:
+        """All of those."""
+        return frozenset(each.id for jobs in self.jobs.values() for each in jobs)
+
     def since(self, place: Placed) -> float | None:
         """From when on the answer to an image that was there before may be found; None for one that is new."""
         if not place.repeated:
@@ -251,7 +255,8 @@ class Books:
             threshold=self._settings.live_threshold,
             images=0,
             manifest_sha256="",
-            created=time.time(),
+            # Later than those before it, whatever the clock says: by this a series' jobs have their order.
+            created=max([time.time(), *(job.note.spec.created + 0.001 for job in self.jobs.get(series, []))]),
             series=series,
         )
         note = Note(spec, label, Stage.OPEN)

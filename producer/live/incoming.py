@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from producer.live.in_hand import InHand
 from producer.manifest import file_uri
 from trapstream.core import faults, sniff
 from trapstream.core.errors import TrapstreamError
@@ -55,11 +56,15 @@ def is_full(results: Path) -> bool:
 
 
 class Spool:
-    """One image that is being received. Nothing of it stays unless it is kept. A context."""
+    """One image that is being received. Nothing of it stays unless it is kept. A context.
 
-    def __init__(self, results: Path, most: int) -> None:
+    One that is kept is in hand to the end of the context, so that nobody removes it before its line is written.
+    """
+
+    def __init__(self, results: Path, most: int, in_hand: InHand) -> None:
         """`most`: bytes that it may have."""
-        self._results, self._most = results, most
+        self._results, self._most, self._in_hand = results, most, in_hand
+        self._name: str | None = None
         self._path = spool_folder(results) / secrets.token_hex(16)
         self._digest = hashlib.sha256()
         self._held = bytearray()
@@ -71,6 +76,8 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         self._path.unlink(missing_ok=True)
+        if self._name is not None:
+            self._in_hand.release(self._name)
 
     async def add(self, data: bytes) -> None:
         """More of its content. TooLarge; OSError."""
@@ -111,6 +118,8 @@ class Spool:
         form = sniff.format_of(self._head)
         folder = incoming_folder(self._results) / name[:2]
         path = folder / f"{name}.{str(form).lower()}"
+        self._in_hand.hold(name)
+        self._name = name
         # 1. The content, synced, under a name that is made of it. Killed after it: nobody refers to it yet; who sends
         #    it again finds it there.
         if not (path.exists() and path.stat().st_size == self.size):

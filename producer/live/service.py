@@ -13,6 +13,7 @@ from producer.live.api import Door
 from producer.live.backlog import Backlog
 from producer.live.books import Books
 from producer.live.carry import Carrier
+from producer.live.cleaning import Cleaner
 from trapstream.core import door, kafka, log, retry
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
@@ -100,7 +101,8 @@ async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -
     await retry.until_back(lambda: _loaded(settings, books), "result store")
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(books.run())
-        carrying = tasks.create_task(_carry(settings, books, table, answers, backlog))
+        cleaner = Cleaner(settings, books, taking.in_hand, table)
+        carrying = tasks.create_task(_carry(settings, books, table, answers, backlog, cleaner))
         # Uploads are taken while Kafka is away: they are on disk, and go there once it is back.
         taking.open(books, answers, backlog)
         await stop.wait()
@@ -122,7 +124,9 @@ async def _loaded(settings: ProducerSettings, books: Books) -> None:
         raise Fatal(f"a note in {settings.results / 'live'} is damaged ({error}); move it away") from error
 
 
-async def _carry(settings: ProducerSettings, books: Books, table: JobTable, answers: Answers, backlog: Backlog) -> None:
+async def _carry(
+    settings: ProducerSettings, books: Books, table: JobTable, answers: Answers, backlog: Backlog, cleaner: Cleaner
+) -> None:
     """Everything that needs Kafka."""
     await kafka.create_topics(settings.kafka)
     outbox = Outbox(settings.kafka)
@@ -130,7 +134,7 @@ async def _carry(settings: ProducerSettings, books: Books, table: JobTable, answ
     carrier = Carrier(settings, books, outbox, table)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for body in (table.run(), answers.run(), backlog.run(), carrier.run()):
+            for body in (table.run(), answers.run(), backlog.run(), carrier.run(), cleaner.run()):
                 tasks.create_task(body)
             if settings.bucket_topic is not None:
                 tasks.create_task(events.run(settings, books, outbox))

@@ -1,6 +1,7 @@
 """Live images as a user sends them, on a stack that the command brought up."""
 
 import base64
+import contextlib
 import hmac
 import http.server
 import json
@@ -11,6 +12,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,40 @@ def sum_done(status: dict[str, Any]) -> int:
 
 def test_an_upload_becomes_an_event_and_a_webhook(trapstream: Command, scenes: Path) -> None:
     """Asked of the upload's own address, the stream has each image as it is answered; so has a webhook, signed."""
-    got: list[tuple[dict[str, str], bytes]] = []
+    first, second = sorted(scenes.glob("*.jpg"))[4:6]
+    place = api(trapstream)
+    with receiver() as (url, got):
+        hook = urllib.parse.urlencode({"webhook": url, "webhook_filter": "camera=C7"})
+        uploads, images = f"{place}?job=told&camera=C7&{hook}", []
+        job = post(uploads, first.read_bytes())[1]["images"][0]["job"]
+        with urllib.request.urlopen(place.replace("images", f"jobs/{job}/events"), timeout=60) as stream:
+            assert stream.headers["Content-Type"] == "text/event-stream"
+            for line in stream:
+                if line.startswith(b"data: "):
+                    images.append(json.loads(line.removeprefix(b"data: ")))
+                    if len(images) == 2:
+                        break
+                    post(uploads, second.read_bytes())
+        assert [(image["id"], image["camera"]) for image in images] == [(f"{job}/0", "C7"), (f"{job}/1", "C7")]
+        assert images[0]["result"]["file"].startswith("C7/")
+        wait_for("both at the webhook", lambda: len(got) == 2)
+    assert all(is_signed(trapstream, headers, body) for headers, body in got)
+    # The same of the series, without the job's name.
+    with urllib.request.urlopen(place.replace("images", "series/told/events"), timeout=60) as stream:
+        lines = (line.decode().strip() for line in stream)
+        assert next(line for line in lines if line.startswith("id: ")).startswith(f"id: {job}:")
+    status, answer = post(uploads.replace("camera%3D", "category%3D"), first.read_bytes())
+    assert status == 400 and "animal" in answer["error"]
+
+
+Got = list[tuple[dict[str, str], bytes]]
+"""The headers and the body of each request."""
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[tuple[str, Got]]:
+    """A web server on this machine that takes webhooks: its address, and what came."""
+    got: Got = []
 
     class Hook(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -78,30 +113,19 @@ def test_an_upload_becomes_an_event_and_a_webhook(trapstream: Command, scenes: P
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    hook = urllib.parse.urlencode({"webhook": f"http://127.0.0.1:{server.server_port}/", "webhook_filter": "camera=C7"})
-    first, second = sorted(scenes.glob("*.jpg"))[4:6]
-    place = api(trapstream)
-    uploads, images = f"{place}?job=told&camera=C7&{hook}", []
-    job = post(uploads, first.read_bytes())[1]["images"][0]["job"]
-    with urllib.request.urlopen(place.replace("images", f"jobs/{job}/events"), timeout=60) as stream:
-        assert stream.headers["Content-Type"] == "text/event-stream"
-        for line in stream:
-            if line.startswith(b"data: "):
-                images.append(json.loads(line.removeprefix(b"data: ")))
-                if len(images) == 2:
-                    break
-                post(uploads, second.read_bytes())
-    assert [(image["id"], image["camera"]) for image in images] == [(f"{job}/0", "C7"), (f"{job}/1", "C7")]
-    assert images[0]["result"]["file"].startswith("C7/")
-    wait_for("both at the webhook", lambda: len(got) == 2)
-    server.shutdown()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", got
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def is_signed(trapstream: Command, headers: dict[str, str], body: bytes) -> bool:
+    """Whether a webhook was signed with the stack's secret, as docs/live.md says."""
     secret = base64.b64decode((trapstream.home / "notifier" / "secret").read_text().strip().removeprefix("whsec_"))
-    for headers, body in got:
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-        digest = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
-        assert headers["webhook-signature"] == f"v1,{digest}"
-    status, answer = post(uploads.replace("camera%3D", "category%3D"), first.read_bytes())
-    assert status == 400 and "animal" in answer["error"]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+    return headers["webhook-signature"] == f"v1,{digest}"
 
 
 def test_what_is_no_upload_is_told_so(trapstream: Command) -> None:
@@ -141,6 +165,26 @@ def test_watch(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
     assert watching.returncode == 0 and "watching" in err
 
 
+def test_watch_tells_a_webhook(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
+    """An image that is dropped into the folder comes to the receiver, signed, with its entry as in the file."""
+    folder = tmp_path / "ftp"
+    folder.mkdir()
+    with receiver() as (url, got):
+        watching = trapstream.start("watch", folder, "--job", "hooked", "--webhook", url, "--settle", "0.2")
+        try:
+            (folder / "a.jpg").write_bytes(sorted(scenes.glob("*.jpg"))[6].read_bytes())
+            wait_for("the delivery", lambda: got)
+        finally:
+            watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=30)
+    [(headers, body)] = got
+    told = json.loads(body)
+    assert is_signed(trapstream, headers, body) and headers["webhook-id"] == told["id"]
+    assert not is_signed(trapstream, headers, body.replace(b"a.jpg", b"b.jpg"))
+    partial = json.loads(trapstream("results", told["job"], "--partial").out)
+    assert told["job"].startswith("hooked-") and partial["images"] == [told["result"]]
+
+
 def dropped(trapstream: Command) -> int:
     """Images with an entry in the series' jobs."""
     lines = trapstream("status", "--json").out.splitlines()
@@ -163,8 +207,8 @@ def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(300)
 def test_uploads_while_processes_are_killed() -> None:
-    """The short form of `make chaos-live`: of 200 images each one that was answered with 2xx is in one file, once."""
-    command = [sys.executable, "-m", "bench.arrivals", "--uploads", "200", "--kills", "4"]
+    """The short form of `make chaos-live`: each of 200 images with a 2xx is in one file, once, and told both ways."""
+    command = [sys.executable, "-m", "bench.arrivals", "--uploads", "200", "--kills", "5"]
     more = ["--seconds", "5", "--period", "6", "--seed", "2"]
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

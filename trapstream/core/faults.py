@@ -16,6 +16,7 @@ POINTS = (
     *(f"publish.{step}" for step in ("1", "2", "3", "4", "5", "6", "7")),
     *(f"arrive.{step}" for step in ("1", "2", "within-3", "3", "4")),
     *(f"carry.{step}" for step in ("1", "2", "3", "4", "5", "6")),
+    "clean.1",
     *(f"emit.{step}" for step in ("1", "2", "3", "4", "5")),
     *(f"fold.{step}" for step in ("1", "2", "within-3", "3", "4")),
     *(f"deliver.{step}" for step in ("1", "2")),

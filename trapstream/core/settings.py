@@ -61,6 +61,8 @@ class ProducerSettings(CoreSettings):
     """Longest `wait` of an upload for its detections."""
     upload_backlog: int = Field(default=10_000, gt=0)
     """Live images without an answer; beyond it uploads are told to come back."""
+    upload_keep_days: float | None = Field(default=None, ge=0)
+    """Uploaded images are removed so many days after their jobs have ended; kept for ever without it."""
     live_model: str = "demonstration"
     """NAME[@VERSION] of the model of live jobs."""
     live_threshold: float = Field(default=0.005, ge=0, le=1)

@@ -44,15 +44,21 @@ def wish(words: Iterable[tuple[str, str]]) -> Wish:
 
 
 def category_ids(wanted: Wish, classes: Mapping[str, str]) -> frozenset[str]:
-    """The ids of the categories that are wanted, by id or by name; all where none is named. BadWish.
+    """The ids of the categories that are wanted, by id or by name, of those that there are; all where none is named.
 
     `classes`: the model's, id to name.
     """
-    ids = {name: number for number, name in classes.items()} | {number: number for number in classes}
-    unknown = [name for name in wanted.categories if name not in ids]
-    if unknown:
+    if not wanted.categories:
+        return frozenset(classes)
+    ids = _by_name(classes)
+    return frozenset(ids[name] for name in wanted.categories if name in ids)
+
+
+def check_categories(wanted: Wish, classes: Mapping[str, str]) -> None:
+    """BadWish for a category that a model does not have. `classes`: the model's, id to name."""
+    ids = _by_name(classes)
+    if unknown := [name for name in wanted.categories if name not in ids]:
         raise BadWish(f"there is no category {unknown[0]!r}; this model has {', '.join(classes.values())}")
-    return frozenset(ids[name] for name in wanted.categories) or frozenset(classes)
 
 
 def webhook(url: str, words: str) -> Webhook:
@@ -81,7 +87,7 @@ def added(known: tuple[Webhook, ...], new: Webhook, classes: Mapping[str, str]) 
 
     `classes`: of the job's model. BadWish for too many, and for a category that the model does not have.
     """
-    category_ids(new.wish, classes)
+    check_categories(new.wish, classes)
     kept = tuple(each for each in known if each.url != new.url)
     if len(kept) >= MOST_WEBHOOKS:
         raise BadWish(f"a job has {MOST_WEBHOOKS} webhooks at most")
@@ -92,6 +98,11 @@ def place_of(url: str) -> str:
     """A webhook's address for a log: scheme and host alone, since the rest is often a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _by_name(classes: Mapping[str, str]) -> dict[str, str]:
+    """Name and id to id."""
+    return {name: number for number, name in classes.items()} | {number: number for number in classes}
 
 
 def _names(word: str, value: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 
 from trapstream.core import topics
+from trapstream.core.store import incoming_folder
 from trapstream.local import ports, room
 from trapstream.local.home import cache_folder
 from trapstream.local.shm import SHM
@@ -49,6 +50,7 @@ def examine(home: Path) -> list[Check]:
         lambda: writable(home),
         lambda: disk(shutil.disk_usage(_existing(home)).free),
         lambda: state(home),
+        lambda: uploads(home),
         lambda: shared_memory(shutil.disk_usage(SHM).free if SHM.is_dir() else None),
         bindable,
         lambda: memory(psutil.virtual_memory().available),
@@ -131,6 +133,15 @@ def state(home: Path) -> Check:
     parts = ("kafka", "aggregator", "results", "logs")
     sizes = ", ".join(f"{name} {room.used(home / name) / 1e6:.0f} MB" for name in parts)
     return Check("state", "ok", f"{sizes}; kept: {kept}; results until you delete them")
+
+
+def uploads(home: Path) -> Check:
+    """What live images take."""
+    size = room.used(incoming_folder(home / "results"))
+    return Check(
+        "uploads", "ok", f"{size / 1e6:.0f} MB of uploaded images",
+        "TRAPSTREAM_UPLOAD_KEEP_DAYS has them removed so many days after their jobs have ended" if size else "",
+    )  # fmt: skip
 
 
 def shared_memory(free: int | None) -> Check:

@@ -15,10 +15,10 @@ Event = dict[str, Any]
 
 
 class Listener:
-    """Listens to one job; what it hears stays, also while the notifier is away: then it comes again by its last id."""
+    """Listens to one job, or to a series; what it hears stays. After a break it comes again by its last id."""
 
-    def __init__(self, port: int, job: str, query: str = "", last: str | None = None) -> None:
-        self._url = f"http://127.0.0.1:{port}/v1/jobs/{job}/events{query}"
+    def __init__(self, port: int, name: str, query: str = "", last: str | None = None, of: str = "jobs") -> None:
+        self._url = f"http://127.0.0.1:{port}/v1/{of}/{name}/events{query}"
         self.last = last
         self.events: list[Event] = []
         self.comments = 0
@@ -28,6 +28,11 @@ class Listener:
     def images(self) -> list[str]:
         """The images that were told, in order."""
         return [event["data"]["id"] for event in self.events if event["event"] == "result"]
+
+    @property
+    def gaps(self) -> list[Event]:
+        """What it was told to be missing."""
+        return [event for event in self.events if event["event"] == "gap"]
 
     async def run(self) -> None:
         """Until the `end` event, or a refusal."""
@@ -67,10 +72,10 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(
-    port: int, job: str, query: str = "", last: str | None = None
+    port: int, name: str, query: str = "", last: str | None = None, of: str = "jobs"
 ) -> AsyncIterator[tuple[Listener, "asyncio.Task[None]"]]:
     """A listener at work, and the task that is done when it has heard the end."""
-    listener = Listener(port, job, query, last)
+    listener = Listener(port, name, query, last, of)
     task = asyncio.create_task(listener.run())
     try:
         yield listener, task

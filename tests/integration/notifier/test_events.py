@@ -137,7 +137,7 @@ async def test_a_cool_down_holds_across_a_reconnection(
 async def test_what_is_no_request_for_events(stack: RunningStack, member: str, notifier: tuple[Service, int]) -> None:
     """One line of JSON each: no such job, no such filter, an id of another job, no room; and a web page is refused."""
     _, port = notifier
-    await harness.send_spec(stack.kafka, harness.sealed(member, 1))
+    await harness.send_spec(stack.kafka, harness.sealed(member, 1, series=member))
     wrong: list[tuple[str, dict[str, str], int, str]] = [
         ("/v1/jobs/nobody-1/events", {}, 404, "no job"),
         (f"/v1/jobs/{member}/events?category=yeti", {}, 400, "animal, person"),
@@ -145,6 +145,9 @@ async def test_what_is_no_request_for_events(stack: RunningStack, member: str, n
         (f"/v1/jobs/{member}/events", {"Last-Event-ID": "x"}, 400, "id of an event"),
         (f"/v1/jobs/{member}/events", {"Origin": "https://evil.example"}, 403, "this machine"),
         ("/v1/jobs", {}, 404, "GET /v1/jobs/JOB/events"),
+        ("/v1/series/nobody/events", {}, 404, "no series"),
+        (f"/v1/series/{member}/events?category=yeti", {}, 400, "animal, person"),
+        (f"/v1/series/{member}/events", {"Last-Event-ID": "0:7"}, 400, "such as ridge-2026-11-23"),
     ]
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         for path, headers, code, text in wrong:

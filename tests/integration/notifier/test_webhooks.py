@@ -6,11 +6,13 @@ import contextlib
 import hmac
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from tests.integration.aggregator import harness
 from tests.integration.notifier.listener import Receiver, receiver
@@ -40,12 +42,14 @@ async def elsewhere(request: web.Request) -> web.StreamResponse:
 
 
 @contextlib.asynccontextmanager
-async def told(servers: str, job: str, receiver: Receiver, *paths: str, wish: Wish = ALL) -> AsyncIterator[None]:
+async def told(
+    servers: str, job: str, receiver: Receiver, *paths: str, wish: Wish = ALL, **changes: Any
+) -> AsyncIterator[None]:
     """A sealed job with webhooks; at the end nobody is told of it any more."""
     await kafka.create_topics(servers)
     hooks = tuple(Webhook(url=f"{receiver.url}{path}?token=hush", wish=wish) for path in paths)
-    spec = harness.sealed(job, IMAGES)
-    await harness.send_spec(servers, harness.sealed(job, IMAGES, webhooks=hooks))
+    spec = harness.sealed(job, IMAGES, **changes)
+    await harness.send_spec(servers, replace(spec, webhooks=hooks))
     try:
         yield
     finally:
@@ -86,6 +90,22 @@ async def test_bad_receivers_slow_nobody(stack: RunningStack, member: str, tmp_p
         digest = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
         assert headers["webhook-signature"] == f"v1,{digest}" and headers["Content-Type"] == "application/json"
         assert json.loads(body)["result"]["file"] == "site ä/IMG_000000.JPG"
+
+
+async def test_a_cool_down_holds_over_the_jobs_of_a_series(stack: RunningStack, member: str, tmp_path: Path) -> None:
+    """A camera that rang in one day's job does not ring again at once in the next one's."""
+    wish, days = Wish(cooldown=3600.0), (f"{member}-2026-11-01", f"{member}-2026-11-02")
+    async with receiver({}) as server, contextlib.AsyncExitStack() as told_of:
+        with service("notifier", tmp_path, stack.kafka, member, allow_private_networks="true") as notifier:
+            for number, job in enumerate(days):
+                created = time.time() + number
+                await told_of.enter_async_context(
+                    told(stack.kafka, job, server, "/good", wish=wish, series=member, created=created)
+                )
+                await harness.send_results(stack.kafka, harness.results(job, IMAGES))
+                await harness.send_status(stack.kafka, status(job, IMAGES))
+                await notifier.says("webhook is told all", number + 1)
+            assert server.images("/good") == [f"{days[0]}/0"]
 
 
 async def test_a_death_at_each_step_loses_nothing(stack: RunningStack, member: str, tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_a_jar_folder_that_is_not_there_is_no_fault(tmp_path: Path) -> None:
     assert doctor.jars_cached(tmp_path).level == "note"
 
 
+def test_uploads_and_how_to_have_them_removed(tmp_path: Path) -> None:
+    """It says what they take, and names the setting where there are any."""
+    assert doctor.uploads(tmp_path).remedy == ""
+    image = tmp_path / "results" / "incoming" / "ab" / "image.jpeg"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(bytes(3_000_000))
+    check = doctor.uploads(tmp_path)
+    assert check.level == "ok" and "3 MB" in check.found and "TRAPSTREAM_UPLOAD_KEEP_DAYS" in check.remedy
+
+
 def test_a_home_that_does_not_exist_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
     assert doctor.writable(tmp_path / "a" / "b").level == "ok"
     assert not (tmp_path / "a").exists()

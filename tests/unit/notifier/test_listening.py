@@ -1,5 +1,7 @@
 """What is told, and where a stream goes on: the rules, against models that are obviously right."""
 
+import asyncio
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -108,7 +110,7 @@ def test_seen_is_a_set(seqs: list[int]) -> None:
 @settings(max_examples=20)
 def test_an_ear_is_bounded(sizes: list[int], many: bool) -> None:
     """It holds so many records and bytes, or nothing: who falls behind costs no memory."""
-    ear = Ear("job-1")
+    ear = Ear("job-1", asyncio.Event())
     for offset, size in enumerate(sizes + [0] * (MOST_RECORDS + 1) * many):
         ear.add(Record(offset, 0.0, bytes(size)))
         assert len(ear.records) <= MOST_RECORDS
@@ -140,14 +142,15 @@ def test_the_camera_of_a_result(entry: bytes, camera: str | None) -> None:
 def test_an_event_is_one_line() -> None:
     """Whatever stands in an entry, no line of it passes for a field of the stream; the content is kept."""
     entry = b'{"file": "a\\nid: 9:9\\n\\ndata: x",\n\r\n "detections" : []}'
-    frame = frames.result(3, results.read(record(entry)))
+    found = results.read(record(entry))
+    frame = frames.result(found, resume.event_id(3, found.offset))
     assert frame.count(b"\n") == 4 and frame.endswith(b"\n\n") and b"\r" not in frame
     event, number, data = frame.decode().split("\n\n")[0].split("\n")
     assert (event, number) == ("event: result", "id: 3:7")
     shown = msgspec.json.decode(data.removeprefix("data: "))
     assert shown["result"]["file"] == "a\nid: 9:9\n\ndata: x" and shown["id"] == "job-1/0" and shown["time"] == 5.0
     ended = frames.end(JobStatus(job="job-1", state=JobState.COMPLETED, total=1, counts=Counts(empty=1)))
-    assert ended.startswith(b"event: end\nid: end\ndata: {") and frames.heartbeat(3, 0) == b": still here\n\n"
+    assert ended.startswith(b"event: end\nid: end\ndata: {") and frames.heartbeat(None) == b": still here\n\n"
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"v":1}', b"[" * 10_000])
@@ -165,6 +168,7 @@ def test_a_wish_is_read_from_a_query() -> None:
     wish = wishes.wish([*query, ("cooldown", "300")])
     assert wish == Wish(categories=("animal", "person", "3"), confidence=0.6, cameras=("C7",), cooldown=300.0)
     assert wishes.category_ids(wish, MODEL.classes) == {"1", "2", "3"}
+    assert wishes.category_ids(Wish(categories=("yeti",)), MODEL.classes) == frozenset()
     hook = wishes.webhook("https://example.org/a?token=b", "category=animal&cooldown=300")
     assert hook.wish == Wish(categories=("animal",), cooldown=300.0)
     assert wishes.place_of("https://me:secret@example.org:8443/a?token=b") == "https://example.org:8443"

@@ -1,0 +1,152 @@
+"""Removes uploaded images that no job needs any more, where that is wanted, and says how much room they take."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from producer.live import keeping
+from producer.live.books import Books
+from producer.live.in_hand import InHand
+from producer.live.keeping import JobNow
+from trapstream.core import faults, log, metrics, retry, topics
+from trapstream.core.ended import EndedJobs
+from trapstream.core.errors import Retryable
+from trapstream.core.jobs import JobTable
+from trapstream.core.settings import ProducerSettings
+from trapstream.core.store import incoming_folder
+
+_EVERY = 3600.0
+_MOST = 100_000
+"""Images that are looked up in the manifests together."""
+_TOGETHER = 200
+"""Images that are removed before whoever stops the process is heard again."""
+_MANIFEST = ".manifest.jsonl"
+
+
+class Looked(NamedTuple):
+    """What lies in a folder of the incoming area."""
+
+    images: int
+    size: int
+    old: dict[str, Path]
+    """Name to file of those that were written before the moment."""
+
+
+class Cleaner:
+    """Looks through the area once an hour. One a result store: it goes with the uploads."""
+
+    def __init__(self, settings: ProducerSettings, books: Books, in_hand: InHand, table: JobTable) -> None:
+        self._settings, self._books, self._in_hand, self._table = settings, books, in_hand, table
+        self.ended = EndedJobs(settings.kafka)
+
+    async def run(self) -> None:
+        """Until cancelled. A disk that refuses is waited for."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._settings.upload_keep_days is not None:
+                tasks.create_task(self.ended.run())
+                await self._table.caught_up.wait()
+                await self.ended.caught_up.wait()
+            while True:
+                await retry.until_back(self._patiently, "result store")
+                await asyncio.sleep(_EVERY)
+
+    async def _patiently(self) -> None:
+        try:
+            await self.round()
+        except OSError as error:
+            raise Retryable(f"{error.filename or 'the incoming area'}: {error.strerror}") from error
+
+    async def round(self) -> None:
+        """Looks once, and removes what may go. OSError."""
+        days, began = self._settings.upload_keep_days, time.time()
+        before = began - days * keeping.DAY_SECONDS if days is not None else 0.0
+        self._in_hand.begin()
+        try:
+            await self._books.settled()  # what was released before is written, and stands in a manifest
+            held = self._books.ids()
+            images = size = removed = 0
+            old: dict[str, Path] = {}
+            for folder in await asyncio.to_thread(_folders, incoming_folder(self._settings.results)):
+                found = await asyncio.to_thread(_look, folder, before)
+                images, size = images + found.images, size + found.size
+                old |= found.old
+                if len(old) >= _MOST:
+                    removed += await self._remove(old, held, before)
+                    old = {}
+            removed += await self._remove(old, held, before)
+        finally:
+            self._in_hand.end()
+        metrics.INCOMING_BYTES.set(size)
+        if removed:
+            log.get_logger().info("uploaded images removed", images=removed, of=images, days=days)
+
+    async def _remove(self, old: dict[str, Path], held: frozenset[str], before: float) -> int:
+        """Removes those that no job needs; how many. In steps that a kill may part anywhere. OSError."""
+        if not old:
+            return 0
+        forgotten = time.time() - topics.JOBS.retention_ms / 1000
+        for path in await asyncio.to_thread(_manifests, self._settings.results):
+            if keeping.needs(await asyncio.to_thread(self._job, path, held), before, forgotten):
+                for name in await asyncio.to_thread(_named, path, old.keys().__contains__):
+                    old.pop(name, None)
+        names, removed = list(old), 0
+        for start in range(0, len(names), _TOGETHER):
+            some = {name: old[name] for name in names[start : start + _TOGETHER]}
+            removed += await asyncio.to_thread(self._unlink, some)
+        return removed
+
+    def _unlink(self, images: dict[str, Path]) -> int:
+        removed = 0
+        for name, path in images.items():
+            # 1. One image that nobody needs. Killed after it: the others go at another look; nothing is noted of it.
+            removed += self._in_hand.remove(name, partial(path.unlink, missing_ok=True))
+            faults.reach("clean.1")
+        metrics.INCOMING_REMOVED.inc(removed)
+        return removed
+
+    def _job(self, manifest: Path, held: frozenset[str]) -> JobNow:
+        job = manifest.name.removesuffix(_MANIFEST)
+        status = self.ended.jobs.get(job)
+        try:
+            written = manifest.stat().st_mtime
+        except FileNotFoundError:
+            written = 0.0  # its owner removed it in this moment
+        return JobNow(job in held, job in self._table.specs, None if status is None else status.updated, written)
+
+
+def _folders(area: Path) -> list[Path]:
+    return sorted(path for path in area.iterdir() if len(path.name) == 2)
+
+
+def _look(folder: Path, before: float) -> Looked:
+    images = size = 0
+    old: dict[str, Path] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            images, size = images + 1, size + status.st_blocks * 512
+            if status.st_mtime < before and (name := keeping.name_of(entry.name)) is not None:
+                old[name] = Path(entry.path)
+    return Looked(images, size, old)
+
+
+def _manifests(results: Path) -> list[Path]:
+    return sorted(results.glob(f"*{_MANIFEST}"))
+
+
+def _named(manifest: Path, wanted: Callable[[str], bool]) -> set[str]:
+    found: set[str] = set()
+    try:
+        with manifest.open("rb") as lines:
+            for line in lines:
+                found.update(name for name in keeping.named(line) if wanted(name))
+    except FileNotFoundError:
+        pass  # its owner removed it in this moment
+    return found
