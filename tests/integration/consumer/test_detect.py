@@ -95,6 +95,8 @@ async def test_each_lane_has_instances_of_its_own(stack: RunningStack, prefix: s
 
             await eventually(f"the images of {lane} in version {version}", counted)
     for bulk, live in zip(found[Lane.BULK], found[Lane.LIVE], strict=True):
+        assert isinstance(bulk, np.ndarray)
+        assert isinstance(live, np.ndarray)
         np.testing.assert_array_equal(bulk, live)
     running = control.running(stack.home)
     assert running is not None
