@@ -15,7 +15,7 @@ async def always_well() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """One process to supervise. Children start in the order of their list and stop in the reverse order."""
+    """One process to supervise. Stages start one after the other, and stop in the reverse order."""
 
     name: str
     argv: tuple[str, ...]

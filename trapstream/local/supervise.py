@@ -1,4 +1,4 @@
-"""The supervisor: starts the children in order, brings back what dies, stops all in the reverse order.
+"""The supervisor: starts the children in order, brings back what dies, stops the stages in the reverse order.
 
 `trapstream up` runs it in the foreground, `up -d` as a process of its own: `python -m trapstream.local`.
 """
@@ -242,18 +242,25 @@ class _Supervisor:
         self._state(child.name, "up")
 
     async def _stop_all(self) -> None:
-        for child, process in reversed(self._running.values()):
-            self._state(child.name, "stopping")
+        """Stage by stage, the last one first; those of one stage side by side."""
+        running = sorted(self._running.values(), key=_stage, reverse=True)
+        for _, same in itertools.groupby(running, key=_stage):
+            async with asyncio.TaskGroup() as stopping:
+                for child, process in same:
+                    stopping.create_task(self._stop_child(child, process))
+
+    async def _stop_child(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        self._state(child.name, "stopping")
+        if process.returncode is None:
+            process.send_signal(child.stop_signal)
+            ended = asyncio.create_task(process.wait())
+            forced = asyncio.create_task(self._force.wait())
+            await asyncio.wait((ended, forced), timeout=child.stop_seconds, return_when=asyncio.FIRST_COMPLETED)
+            forced.cancel()
             if process.returncode is None:
-                process.send_signal(child.stop_signal)
-                ended = asyncio.create_task(process.wait())
-                forced = asyncio.create_task(self._force.wait())
-                await asyncio.wait((ended, forced), timeout=child.stop_seconds, return_when=asyncio.FIRST_COMPLETED)
-                forced.cancel()
-                if process.returncode is None:
-                    self._progress(f"{child.name}: killed, it did not stop")
-            await self._bury(child, process)
-            self._state(child.name, "down")
+                self._progress(f"{child.name}: killed, it did not stop")
+        await self._bury(child, process)
+        self._state(child.name, "down")
 
     async def _bury(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Nothing is left of a child: neither its group nor its shared memory."""
@@ -294,3 +301,7 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _stage(running: tuple[Child, asyncio.subprocess.Process]) -> int:
+    return running[0].stage

@@ -89,7 +89,7 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
         "--metrics-port": str(ports["triton-metrics"]),
         "--exit-on-error": "false",  # one broken model must not take the others down
         "--strict-readiness": "false",
-        "--exit-timeout-secs": "5",
+        "--exit-timeout-secs": "1",  # whoever asked it has ended; unloading takes seconds and is worth nothing then
         "--log-format": "ISO8601",
     }
     by_version = {
