@@ -72,12 +72,13 @@ class Job(NamedTuple):
 JOBS = st.lists(
     st.builds(
         Job,
-        st.sampled_from(["open", "bulk", "just ended", "ended", "cancelled", "unknown", "forgotten"]),
+        st.sampled_from(["open", "answers", "bulk", "just ended", "ended", "cancelled", "unknown", "forgotten"]),
         st.frozensets(st.integers(0, 9), max_size=5),
     ),
     max_size=6,
 )
-NEEDED = {"open", "bulk", "just ended", "unknown"}
+NEEDED = {"open", "answers", "bulk", "just ended", "unknown"}
+"""A job that answers ended long ago and is the last of its series: an image that comes again is answered from it."""
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -90,9 +91,14 @@ async def test_what_goes(tmp_path_factory: pytest.TempPathFactory, jobs: list[Jo
         cleaner, table = cleaning(home, found, InHand())
         for number, job in enumerate(jobs):
             name = f"job-{number}"
-            if job.kind == "open":
+            if job.kind in {"open", "answers"}:
                 series = f"s{number}"
                 await found.accept([arrival(series, files[image]) for image in sorted(job.images)])
+                if job.kind == "answers" and job.images:
+                    [live] = found.jobs[series]
+                    await found.close(series, live)
+                    await found.mark_sealed(live)
+                    cleaner.ended.jobs[live.id] = ended(live.id, 31 * DAY)
             else:
                 known(home, table, cleaner, name, job, [files[image] for image in sorted(job.images)])
         needed = young.union(*(job.images for job in jobs if job.kind in NEEDED))
@@ -212,5 +218,9 @@ def known(home: Path, table: JobTable, cleaner: Cleaner, name: str, job: Job, fi
     table.specs[name] = job_spec(job=name)
     if job.kind != "bulk":
         state = JobState.CANCELLED if job.kind == "cancelled" else JobState.COMPLETED
-        ended = time.time() - (DAY if job.kind == "just ended" else 31 * DAY)
-        cleaner.ended.jobs[name] = JobStatus(job=name, state=state, total=1, counts=Counts(), updated=ended)
+        cleaner.ended.jobs[name] = ended(name, DAY if job.kind == "just ended" else 31 * DAY, state)
+
+
+def ended(job: str, age: float, state: JobState = JobState.COMPLETED) -> JobStatus:
+    """The last status of a job that ended so many seconds ago."""
+    return JobStatus(job=job, state=state, total=1, counts=Counts(), updated=time.time() - age)
