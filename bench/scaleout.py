@@ -13,8 +13,9 @@ from bench.stacks import Bench
 EFFICIENCY = 0.9
 _SECONDS = 0.025
 """Of the detector for an image: 40 images/s for each consumer, so that eight of them leave the cores at rest."""
-_SETTINGS = {"TRAPSTREAM_SLABS": "1"}
-"""One request at a time for each consumer: its rate is then the detector's time, and not how far it runs ahead."""
+_SETTINGS = {"TRAPSTREAM_SLABS": "1", "TRAPSTREAM_BATCH": "4"}
+"""One request at a time for each consumer: its rate is then the detector's time, and not how far it runs ahead. A
+larger slab would go as two requests, to two of the instances."""
 _FILLING, _DRAINING = 32, 100
 """Of each consumer. With one slab its stages hold about 70 images."""
 

@@ -93,7 +93,7 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
 
 
 async def _joined(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
-    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
+    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member, kafka.FETCH_WAIT_MS)
     consumer.subscribe([topics.JOBS.name], listener=partitions)
     await kafka.begin(consumer, settings.kafka)
     return consumer

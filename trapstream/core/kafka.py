@@ -157,7 +157,7 @@ async def follow(
             waits = caught_up is not None and not caught_up.is_set()
             if waits and await is_at_end():
                 return [], True
-            batches = await consumer.getmany(timeout_ms=200)
+            batches = await consumer.getmany(timeout_ms=200 if waits else 2_000)  # or as soon as there is something
             records = [record for batch in batches.values() for record in batch]
             return records, waits and await is_at_end()
         except KafkaError as error:

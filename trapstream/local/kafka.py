@@ -41,6 +41,7 @@ _SMALL = {
     "log.cleaner.dedupe.buffer.size": "4000000",  # 128 MB of heap otherwise
     "socket.request.max.bytes": "20000000",
     "auto.create.topics.enable": "false",
+    "metadata.max.idle.interval.ms": "10000",  # 500 writes and syncs a record twice a second, for brokers that lag
     # A killed broker comes back only when its old session is over: 13 s with the defaults, 5 s with these.
     "broker.session.timeout.ms": "1500",
     "broker.heartbeat.interval.ms": "500",
