@@ -62,10 +62,10 @@ async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Pat
 
 
 async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
-    """With a disk under the aggregator that takes 0.3 s for a sync, fold limits, and a faster disk is what helps."""
+    """With a disk under the aggregator that takes a second for a sync, fold limits, and a faster disk is what helps."""
     manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 4000)
-    with service(bench, "aggregator", settings=SMALL_BATCHES, module=("bench.slow_disk", "0.3")) as seen:
-        found = (await slowing.sampled(seen, manifest, free, SECONDS)).verdict
+    with service(bench, "aggregator", settings=SMALL_BATCHES, module=("bench.slow_disk", "1")) as seen:
+        found = (await slowing.sampled(seen, manifest, free, 2 * SECONDS)).verdict
     assert found is not None
     assert found.limits == "fold", found.sentence
     assert found.room is not None, found.sentence
