@@ -198,7 +198,7 @@ async def outage() -> None:
 
 
 async def lag(servers: str, lane: Lane) -> int:
-    """References of the lane that are not yet committed."""
+    """References of the lane that are there and not yet committed: others may have deleted some unread."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     committed = await admin.list_consumer_group_offsets(f"consumer-{lane}")
@@ -209,4 +209,5 @@ async def lag(servers: str, lane: Lane) -> int:
     ends = await consumer.end_offsets([TopicPartition(topic.name, number) for number in range(topic.partitions)])
     begins = await consumer.beginning_offsets(list(ends))
     await consumer.stop()
-    return sum(end - (committed[part].offset if part in committed else begins[part]) for part, end in ends.items())
+    read = {part: max(begins[part], committed[part].offset if part in committed else -1) for part in ends}
+    return sum(end - read[part] for part, end in ends.items())

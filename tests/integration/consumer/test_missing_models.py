@@ -16,6 +16,7 @@ from tests import graphs
 from tests.integration import outages
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
+from tests.losing import lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.entries import entry_name
@@ -151,6 +152,7 @@ async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
     """References of a job that is cancelled, or that ended, let go of the lane; a stop does not wait for the others,
     and whoever starts next does them."""
     jobs = [outages.job(f"{member}-{name}", late.name, COUNT) for name in ("cancelled", "ended", "open")]
+    await lose(stack.kafka)
     port = outages.free_port()
     with service(
         "consumer", tmp_path, stack.kafka, triton=stack.triton, shm_prefix=f"{stack.shm_prefix}{member}",
@@ -159,7 +161,7 @@ async def test_who_waits_can_be_cancelled_and_who_ended_is_not_waited_for(
         for spec in jobs[:2]:
             await outages.publish(stack.kafka, spec, [photo.as_uri()] * COUNT)
         await eventually("the rooms", lambda: outages.asked(lambda: waiting(port, late.entry) == 2 * COUNT))
-        await eventually("nobody else's references", lambda: _lags(stack, 2 * COUNT))  # what others left goes first
+        await eventually("nobody else's references", lambda: _lags(stack, 2 * COUNT))
         await _end(stack, jobs[0], jobs[1])
         await eventually("an empty lane", lambda: _lags(stack, 0))
         async with outages.answers(stack.kafka, jobs[2].job) as found:
