@@ -9,13 +9,13 @@ import pytest
 
 from bench import load, slowing
 from bench.load import Images
-from bench.stacks import Bench, Ran
+from bench.stacks import Bench
 from producer.submit import cancel
 from tests.acceptance.command import Command
+from tests.verdicts import named
 from trapstream.core.messages import ModelInfo
 from trapstream.local import control
 
-SECONDS = 2.0
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
 
 
@@ -37,40 +37,35 @@ def free(bench: Bench) -> Iterator[ModelInfo]:
 
 @pytest.fixture(scope="module")
 def slow(bench: Bench) -> Iterator[ModelInfo]:
-    """A model that takes 50 ms for each image."""
-    model = bench.load_model("slow", 0.05)
+    """A model that takes 25 ms for each image."""
+    model = bench.load_model("slow", 0.025)
     yield model
     bench.drop_model(model)
-
-
-def named(ran: Ran, stage: str) -> None:
-    """The stage limits; or the cores do, where others keep them busy, and it is the busiest stage."""
-    found = ran.verdict
-    assert found is not None
-    assert found.busiest == stage, found.sentence
-    assert found.limits in {stage, "processor"}, found.sentence
 
 
 async def test_a_slow_file_server_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With a server that takes a second for each file, fetch limits."""
     with slowing.slow_server(load.uris(SMALL, print)[0], 1.0) as url:
-        manifest = load.write_manifest(tmp_path / "list.jsonl", [url], 1000)
-        named(await slowing.sampled(bench, manifest, free, SECONDS), "fetch")
+        spec = await bench.submit(load.write_manifest(tmp_path / "list.jsonl", [url], 1000), free)
+        await named(bench, spec, "fetch")
+        await cancel(bench.kafka, spec.job)
 
 
 async def test_large_images_name_the_decoders(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With images of six megapixels and a model that costs nothing, decode limits, or is what keeps the cores busy."""
-    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 500)
-    named(await slowing.sampled(bench, manifest, free, SECONDS), "decode")
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 1500)
+    spec = await bench.submit(manifest, free)
+    await named(bench, spec, "decode", "processor")
+    await cancel(bench.kafka, spec.job)
 
 
 async def test_a_slow_model_is_named_and_status_says_so(
     bench: Bench, slow: ModelInfo, trapstream: Command, tmp_path: Path
 ) -> None:
-    """With a model that takes 50 ms for each small image, detect limits, and `status` says so while the job runs."""
-    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 2000)
+    """With a model that takes 25 ms for each small image, detect limits, and `status` says so while the job runs."""
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 4000)
     spec = await bench.submit(manifest, slow)
-    named(await bench.sample(spec, SECONDS, end=False), "detect")
+    await named(bench, spec, "detect", "processor")
     told = trapstream("status", spec.job, "--json")
     assert "limits" in json.loads(told.out)["verdict"]["sentence"]
     assert "images/s" in trapstream("status", spec.job).out.splitlines()[-1]
@@ -80,4 +75,4 @@ async def test_a_slow_model_is_named_and_status_says_so(
 async def test_a_slow_source_is_named(bench: Bench, free: ModelInfo) -> None:
     """With references that come one by one, ten a second, no stage limits but the source."""
     async with slowing.trickle(bench, load.uris(SMALL, print), free, 10) as spec:
-        named(await bench.sample(spec, SECONDS, filling=4), "publish")
+        await named(bench, spec, "publish", filling=4)

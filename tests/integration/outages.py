@@ -50,10 +50,23 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL, with all that it has started."""
-        assert self._process is not None
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._process = None
+
+    async def keep(self) -> None:
+        """Starts it again where it ends unasked, as the local stack's supervisor does: for ever, until cancelled.
+
+        Triton may abort when it wakes: a lock that it shares with an instance was held for longer than it waits.
+        """
+        while True:
+            if self._process is not None and self._process.poll() is not None:
+                self.kill()  # what it has started outlives it
+                await self.start()
+            await asyncio.sleep(0.2)
 
     def send(self, number: signal.Signals) -> None:
         """A signal to it and all that it has started."""
@@ -65,10 +78,12 @@ class Server:
 async def running(child: Child, home: Path) -> AsyncIterator[Server]:
     """The server, gone afterwards."""
     server = Server(child, home)
+    keeper = asyncio.create_task(server.keep())
     try:
         await server.start()
         yield server
     finally:
+        keeper.cancel()
         server.kill()
 
 

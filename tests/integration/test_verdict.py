@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from bench import load, slowing
+from bench import load
 from bench.load import Images
 from bench.services import service
 from bench.stacks import Bench
+from producer.submit import cancel
 from tests.integration.whole import empty_lanes
 from tests.losing import lose
+from tests.verdicts import named
 from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
 
-SECONDS = 2.0
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
 SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1"}
 SMALL_BATCHES = {**SOON, "TRAPSTREAM_FOLD_BATCH": "25"}
@@ -53,21 +54,20 @@ def free(bench: Bench) -> Iterator[ModelInfo]:
 
 async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With one thread that decodes, and images of six megapixels, decode limits, or is what keeps the cores busy."""
-    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 500)
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(LARGE, print), 1500)
     with service(bench, "aggregator", settings=SOON) as seen:
-        found = (await slowing.sampled(seen, manifest, free, SECONDS, filling=8)).verdict
-    assert found is not None
-    assert found.busiest == "decode", found.sentence
-    assert found.limits in {"decode", "processor"}, found.sentence
+        spec = await seen.submit(manifest, free)
+        await named(seen, spec, "decode", "processor", filling=8)
+        await cancel(seen.kafka, spec.job)
 
 
 async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With a disk under the aggregator that takes a second for a sync, fold limits, and a faster disk is what helps."""
-    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 4000)
+    manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 40_000)
     with service(bench, "aggregator", settings=SMALL_BATCHES, module=("bench.slow_disk", "1")) as seen:
-        found = (await slowing.sampled(seen, manifest, free, 2 * SECONDS)).verdict
-    assert found is not None
-    assert found.limits == "fold", found.sentence
+        spec = await seen.submit(manifest, free)
+        found = await named(seen, spec, "fold")
+        await cancel(seen.kafka, spec.job)
     assert found.room is not None, found.sentence
     assert found.room > 1.5, found.sentence
     assert "a faster disk" in found.sentence
