@@ -207,11 +207,13 @@ class _Supervisor:
         self._require_home()
         log = processes.open_log(log_file(self._home, child.name))
         try:
+            # A group, which is signalled as a whole, and no session: Linux shares the cores out between sessions first
+            # (autogroups), so that between two of them no niceness counts, and bulk work would give way to nobody.
             process = await asyncio.create_subprocess_exec(
                 *child.argv,
                 env={**os.environ, **child.env, STACK_MARK: self._stack.shm_prefix},
                 cwd=self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=processes.dies_with_parent(),
+                process_group=0, preexec_fn=processes.dies_with_parent(),
             )  # fmt: skip
         except OSError as error:
             raise StackError(f"{child.name} cannot be started: {error}") from error

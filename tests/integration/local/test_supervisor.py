@@ -108,6 +108,15 @@ async def test_a_child_that_dies_comes_back_at_its_port_and_is_reported(tmp_path
     assert any(line.startswith("web: back in") for line in lines)
 
 
+async def test_niceness_counts_between_children(tmp_path: Path) -> None:
+    """Each is the leader of a group of its own, and all are in one session: between two the system ignores niceness."""
+    made = recipe(lambda _, chosen: server("a", chosen["a"]), lambda _, chosen: server("b", chosen["b"]))
+    async with running(tmp_path, ("a", "b"), made, []):
+        pids = [_process(tmp_path, name).pid or pytest.fail("no pid") for name in ("a", "b")]
+        assert [os.getpgid(pid) for pid in pids] == pids
+        assert {os.getsid(pid) for pid in pids} == {os.getsid(0)}
+
+
 async def test_a_child_that_hangs_is_ended_and_comes_back(tmp_path: Path) -> None:
     """Stopped as it stands, it neither dies nor answers: after its time it is killed, started again and reported."""
     lines: list[str] = []
