@@ -208,7 +208,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare, live, tune, verdict and yolov5s."""
+    """All of it but compare, tune, verdict and yolov5s."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -223,6 +223,7 @@ def _all(plan: Plan) -> Steps:
         yield scaleout.scaleout(plan, stack)
         yield stages.publish(plan, stack)
         yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, stack.kafka, in_process=False)
+    yield from _live(plan)
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:

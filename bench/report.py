@@ -18,6 +18,7 @@ _COLUMNS = {
     "processor 1280": "loop / pipeline, processor time an image, 1280 x 960",
     "overhead": "processor time outside decode and model, 640 x 480",
     "damage": "1 % damaged / none, 1280 x 960",
+    "live p99": "upload to event beside a backfill / alone, p99",
 }
 """A column of the regression table, and the measure in it."""
 
