@@ -8,9 +8,9 @@ TRITON_VERSION = "1"
 """Triton's own version of every entry: those are whole numbers, and a bundle's are not."""
 LIVE_VERSION = "2"
 """The same graph with instances of their own for live images, in entries that have it: those of the CPU."""
-BULK_NICE = 9
-"""By so much what computes bulk images on the CPU gives way to the rest: on a core that a live image needs it keeps an
-eighth. That is less than the lane's share of 20 %, so the shares decide who gets how much, and not the system. A
+BULK_NICE = 8
+"""By so much what computes bulk images on the CPU gives way to the rest: on a core that a live image needs it keeps a
+seventh. That is less than the lane's share of 20 %, so the shares decide who gets how much, and not the system. A
 process may not take this back, so live images have threads and instances of their own."""
 
 
