@@ -66,7 +66,7 @@ class Server:
             if self._process is not None and self._process.poll() is not None:
                 self.kill()  # what it has started outlives it
                 await self.start()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # between two looks of one who watches for as long as the test lasts
 
     def send(self, number: signal.Signals) -> None:
         """A signal to it and all that it has started."""

@@ -17,9 +17,8 @@ from trapstream.core.errors import Retryable
 
 FETCH_WAIT_MS = 500
 """A fetch is answered as soon as there is a message. Where there is none it is asked again after so long, at half a
-millisecond of the broker's processor time each. Whatever else goes over the same connection waits for it meanwhile."""
-_FOLLOW_WAIT_MS = 5_000
-"""Of clients that do nothing but follow a topic: nothing waits behind their fetches."""
+millisecond of the broker's processor time each. Whatever else goes over the same connection waits for it meanwhile, and
+so does a partition whose last messages lay unread for a tenth of a second: aiokafka asks for the others without it."""
 _SHORT_WAIT_MS = 100
 """Of clients that ask for offsets between two fetches."""
 
@@ -137,7 +136,7 @@ async def follow(
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=_FOLLOW_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
             await consumer.start()

@@ -27,6 +27,9 @@ _STORAGES = 4 << 30
 """Bytes of tensors that are read from one file, at most."""
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch.save began a file before its version 1.6."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error)
+"""What zipfile raises of a file that is damaged. RuntimeError is of one that claims to be encrypted and, as
+NotImplementedError, of one that claims a version or a compression that zipfile does not know."""
 
 
 class Archive:
@@ -41,7 +44,7 @@ class Archive:
             self._zip = zipfile.ZipFile(self._file)
             self._prefix = self._find_pickle()
             self._refuse_others()
-        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        except (*_DAMAGE, UnicodeDecodeError) as error:
             self._file.close()
             raise CheckpointError(f"the file is damaged, or was not downloaded completely: {error}") from error
         except BaseException:
@@ -86,7 +89,7 @@ class Archive:
             return None
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"megadetector_info.json in the file cannot be read: {error}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+        except _DAMAGE as error:
             raise CheckpointError(
                 f"megadetector_info.json in the file cannot be read, it is damaged: {error}"
             ) from error
@@ -103,7 +106,7 @@ class Archive:
             return self._zip.read(member)
         except KeyError as error:
             raise CheckpointError(f"{name} is missing from the file: it is damaged") from error
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+        except _DAMAGE as error:
             raise CheckpointError(f"{name} in the file cannot be read, it is damaged: {error}") from error
 
     def _find_pickle(self) -> str:
