@@ -73,6 +73,7 @@ class Stream:
 
     async def _tell(self, telling: Telling) -> bool:
         """What there is to tell of a job; whether it got any further."""
+        behind = telling.behind  # who has caught up has moved too: the next job may have waited for it
         results = await telling.some()
         if (why := telling.gap()) is not None:
             await self._send(frames.gap(telling.job, why))
@@ -84,7 +85,7 @@ class Stream:
             self._course.passed(telling.job, telling.place)
         if telling.over:
             await self._over(telling)
-        return telling.over or telling.behind or bool(results)
+        return telling.over or behind or telling.behind or bool(results)
 
     async def _over(self, telling: Telling) -> None:
         self._telling.remove(telling)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import itertools
 import random
 import resource
 import subprocess
@@ -97,10 +98,10 @@ def result(job: str, seq: int, variant: int = 0) -> ImageResult:
     )
 
 
-def beside(job: str) -> str:
-    """The name of another job on the same partition."""
+def beside(job: str) -> Iterator[str]:
+    """Names of other jobs on the same partition."""
     partition = kafka.job_partition(job)
-    return next(name for number in range(1_000) if kafka.job_partition(name := f"{job}-{number}") == partition)
+    return (name for number in itertools.count() if kafka.job_partition(name := f"{job}-{number}") == partition)
 
 
 def shuffled(answers: Sequence[ImageResult], seed: int = 1) -> list[ImageResult]:

@@ -123,7 +123,7 @@ async def test_lost_store_of_a_finished_job(stack: RunningStack, member: str, ho
         shutil.rmtree(home / "aggregator")
         process.start()
         await process.says(f'"job": "{member}", "state": "completed", "event": "job adopted"')
-        other = harness.beside(member)
+        other = next(harness.beside(member))
         await harness.send_spec(stack.kafka, harness.sealed(other, 10))
         await harness.send_results(stack.kafka, harness.results(other, 10))
         await harness.wait_file(home, stack.kafka, other)

@@ -35,7 +35,7 @@ def status(job: str, images: int) -> JobStatus:
 async def test_a_stream_goes_on_after_a_kill(stack: RunningStack, member: str, tmp_path: Path) -> None:
     """Each image once and in the log's order, though the notifier is killed while they come, and the end at last."""
     await kafka.create_topics(stack.kafka)
-    other, port = harness.beside(member), free_port()
+    other, port = next(harness.beside(member)), free_port()
     log = harness.shuffled(harness.results(member, IMAGES))
     await harness.send_spec(stack.kafka, harness.sealed(member, IMAGES))
     await harness.send_results(stack.kafka, [*log[:100], *harness.results(other, 50)])
