@@ -2,10 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -13,6 +15,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The machine is shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("trapstream", deadline=None)
 hypothesis.settings.load_profile("trapstream")
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_forgotten() -> Iterator[None]:
+    """A test that set logging up leaves no logger behind that writes to its captured standard error."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

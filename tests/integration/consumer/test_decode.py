@@ -289,9 +289,9 @@ def test_mates_do_not_matter(decoder: Decoder) -> None:
 def test_a_damaged_length_costs_nothing(decoder: Decoder) -> None:
     """A chunk that claims gigabytes takes neither the time nor the memory for them."""
     process = psutil.Process()
-    before, began = process.memory_info().rss, time.monotonic()
+    before, began = process.memory_info().rss, time.process_time()
     decode_all(decoder, images.damaged_length())
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 5, "one that believes it computes for half a minute"
     assert process.memory_info().rss - before < 100_000_000
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def settings(home: Path, **values: Any) -> ConsumerSettings:
-    quick = {"home": home, "roots": [home], "max_bytes": 1000, "fetch_seconds": 1.0, "allow_private_networks": True}
+    quick = {"home": home, "roots": [home], "max_bytes": 1000, "fetch_seconds": 30.0, "allow_private_networks": True}
     return ConsumerSettings(**{**quick, **values})
 
 
@@ -70,7 +70,7 @@ async def test_file(tmp_path: Path, name: bytes) -> None:
 
 
 async def test_file_failures(tmp_path: Path) -> None:
-    """What is no readable file below a root fails with its own reason, at once."""
+    """What is no readable file below a root fails with its own reason; none is waited for."""
     (tmp_path / "empty").touch()
     (tmp_path / "large").write_bytes(b"x" * 1001)
     (tmp_path / "full").write_bytes(b"x" * 1000)
@@ -80,7 +80,6 @@ async def test_file_failures(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "socket"))
-        began = time.monotonic()
         for name, reason in {
             "empty": Reason.EMPTY_FILE,
             "large": Reason.TOO_LARGE,
@@ -97,7 +96,6 @@ async def test_file_failures(tmp_path: Path) -> None:
             assert found is reason, name
             everywhere, _ = await failed(tmp_path, file_uri(tmp_path / name), roots=[Path("/")])
             assert everywhere is reason, name
-        assert time.monotonic() - began < 2
     assert len(await fetched(tmp_path, file_uri(tmp_path / "full"))) == 1000
     assert await failed(tmp_path, "file:///dev/zero", roots=[Path("/")]) == (Reason.NOT_A_FILE, "a device")
 
@@ -250,9 +248,10 @@ async def test_sizes(tmp_path: Path) -> None:
 
 async def test_time_limit(tmp_path: Path) -> None:
     """A server that hangs, before or inside its answer, costs its attempts and no more."""
-    over = asyncio.Event()
+    over, asked = asyncio.Event(), Counter[str]()
 
     async def handler(request: web.Request) -> web.StreamResponse:
+        asked[request.path] += 1
         response = web.StreamResponse()
         if request.path == "/inside":
             await response.prepare(request)
@@ -262,10 +261,9 @@ async def test_time_limit(tmp_path: Path) -> None:
 
     async with serving(handler) as server:
         for name in ("before", "inside"):
-            began = time.monotonic()
-            found = await failed(tmp_path, url(server, name), fetch_seconds=0.2, fetch_attempts=2)
-            assert found == (Reason.TIMED_OUT, "0.2 s")
-            assert time.monotonic() - began < 2
+            found = await failed(tmp_path, url(server, name), fetch_seconds=0.5, fetch_attempts=2)
+            assert found == (Reason.TIMED_OUT, "0.5 s")
+        assert max(asked.values()) <= 2
         over.set()
 
 

@@ -128,7 +128,7 @@ async def test_a_live_image_overtakes_a_full_backlog(stack: RunningStack, member
         await lanes.until(lambda: len(lanes.of(Lane.LIVE)) == 3)
     live = lanes.of(Lane.LIVE)
     before = [answer for answer in lanes.of(Lane.BULK) if came < answer.at <= max(each.at for each in live)]
-    assert len(before) <= 60  # 2.4 s of the model: the way of three images on a busy machine
+    assert len(before) <= 150  # 6 s of the model: the way of three images on a busy machine
     assert len(lanes.of(Lane.BULK)) < 300
     for answer in live:
         ms = answer.result.ms
@@ -142,14 +142,14 @@ async def test_a_flood_of_live_images_leaves_bulk_its_share(stack: RunningStack,
         await lanes.until(lambda: len(lanes.answers) >= 500)
     both = sorted(lanes.answers, key=lambda answer: answer.at)[100:500]
     bulk = sum(answer.job == lanes.specs[Lane.BULK].job for answer in both)
-    assert abs(bulk / len(both) - 0.2) <= 0.04
+    assert abs(bulk / len(both) - 0.2) <= 0.05
 
 
 async def test_a_live_image_goes_before_what_other_consumers_have_at_the_server(
     stack: RunningStack, member: str
 ) -> None:
     """Of many requests that wait in the server a live one is answered before most, whoever sent them."""
-    async with slow_model(stack, 0.02) as model, Detector(stack.triton, None) as detector:
+    async with slow_model(stack, 0.05) as model, Detector(stack.triton, None) as detector:
         ended: list[Lane] = []
 
         async def ask(lane: Lane) -> None:
