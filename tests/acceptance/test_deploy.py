@@ -22,7 +22,7 @@ from trapstream.models import deployed, store
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "demonstration"
-SECONDS = 1.5
+SECONDS = 1.0
 """The camera's for an image, until it is told to hurry: its consumer asks for 32 at a time."""
 SURE = 0.5
 """Version 2 keeps no detection below this confidence: so its answers tell it apart."""
@@ -152,7 +152,7 @@ def finished(command: Command, job: str, folder: Path) -> dict[str, Any]:
 def test_another_version_under_load(versions: Command, camera: Camera, scenes: Path, tmp_path: Path) -> None:
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
-    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 4)).out.strip()
+    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 10)).out.strip()
     deploy = versions("model", "deploy", f"{NAME}@2", *PLAIN)
     assert deploy.status == 0, deploy.err
     assert f"--model {NAME} means it" in deploy.err
@@ -165,7 +165,7 @@ def test_another_version_under_load(versions: Command, camera: Camera, scenes: P
     third = versions("submit", scenes).out.strip()
     camera.hurry.set()
 
-    for job, version, count in ((first, "1", 480), (second, "2", 120), (third, "1", 120)):
+    for job, version, count in ((first, "1", 1_200), (second, "2", 120), (third, "1", 120)):
         result = finished(versions, job, tmp_path)
         assert result["info"]["detector"] == f"{NAME}_v{version}.onnx"
         assert [image for image in result["images"] if image.get("failure")] == []

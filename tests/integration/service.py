@@ -45,7 +45,7 @@ class Service:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 40.0) -> int:
+    def wait(self, seconds: float = 90.0) -> int:
         """Its exit status, once it has ended."""
         assert self._process is not None
         return self._process.wait(seconds)
