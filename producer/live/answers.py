@@ -42,10 +42,13 @@ class Answers:
         self._known: OrderedDict[Image, Answer] = OrderedDict()
         self._waiting: defaultdict[Image, list[asyncio.Future[Answer]]] = defaultdict(list)
         self._looks = asyncio.Semaphore(_LOOKS)
+        self.ready = asyncio.Event()
+        """Set once no answer to what is published from here on is passed over."""
 
     async def run(self) -> None:
         """Follows the log, until cancelled."""
         consumer = await retry.until_back(lambda: self._consumer(None), "kafka")
+        self.ready.set()
         try:
             while True:
                 for record in await retry.until_back(lambda: _some(consumer), "kafka"):

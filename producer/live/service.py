@@ -134,7 +134,9 @@ async def _carry(
     carrier = Carrier(settings, books, outbox, table)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for body in (table.run(), answers.run(), backlog.run(), carrier.run(), cleaner.run()):
+            tasks.create_task(answers.run())
+            await answers.ready.wait()  # an image that is published before might be answered unheard
+            for body in (table.run(), backlog.run(), carrier.run(), cleaner.run()):
                 tasks.create_task(body)
             if settings.bucket_topic is not None:
                 tasks.create_task(events.run(settings, books, outbox))
