@@ -12,8 +12,9 @@ import structlog
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The machine is shared: how long an example takes says nothing about the code.
-hypothesis.settings.register_profile("trapstream", deadline=None)
+# The machine is shared: how long an example takes, to draw or to run, says nothing about the code.
+slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("trapstream", deadline=None, suppress_health_check=slow)
 hypothesis.settings.load_profile("trapstream")
 
 

@@ -93,7 +93,7 @@ def _folded(opened: store.Store, log: Sequence[Result], batch: int) -> None:
         opened.fold(log[start : start + batch], start + batch)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(log=RESULTS, batch=st.integers(1, 40), below=st.one_of(st.none(), SEQS))
 def test_store_keeps_the_first(
     log: list[tuple[int, int]], batch: int, below: int | None, tmp_path_factory: pytest.TempPathFactory

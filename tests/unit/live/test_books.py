@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -48,7 +48,7 @@ def at(places: list[Placed]) -> list[tuple[int, bool]]:
 SENT = st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["a", "b"]), st.booleans()), max_size=30)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(SENT)
 async def test_each_image_has_one_place(
     tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[int, str, bool]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.live import incoming, keeping
@@ -81,7 +81,7 @@ NEEDED = {"open", "answers", "bulk", "just ended", "unknown"}
 """A job that answers ended long ago and is the last of its series: an image that comes again is answered from it."""
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(JOBS, st.frozensets(st.integers(0, 9)))
 async def test_what_goes(tmp_path_factory: pytest.TempPathFactory, jobs: list[Job], young: frozenset[int]) -> None:
     """Old images that only jobs name which ended long ago, or none: all of them, and no other; twice is as once."""
