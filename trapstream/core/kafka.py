@@ -12,8 +12,10 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import retry, topics
+from trapstream.core import closed, retry, topics
 from trapstream.core.errors import Retryable
+
+closed.mend()
 
 FETCH_WAIT_MS = 500
 """A fetch is answered as soon as there is a message. Where there is none it is asked again after so long, at half a
