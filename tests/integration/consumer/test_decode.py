@@ -1,7 +1,6 @@
 """The decoder against Pillow and cv2, on real photographs and on everything that goes wrong with a file."""
 
 import io
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,6 @@ from consumer.header import read_header
 from tests import images
 from trapstream.core.errors import Permanent, Reason
 
-PHOTOGRAPHS = Path(os.environ.get("TRAPSTREAM_TEST_IMAGES", Path(__file__).parents[4] / "shared" / "images"))
 MOST_PIXELS = 50_000_000
 NETWORKS = [(640, 32), (1280, 64)]
 
@@ -80,16 +78,11 @@ def assert_same(found: Decoded, source: NDArray[np.uint8], network: tuple[int, i
     assert off.max() <= 2
 
 
-def photographs() -> list[Path]:
-    return sorted(PHOTOGRAPHS.glob("*.jpg"))
-
-
 @pytest.mark.parametrize("network", NETWORKS)
-def test_photographs(decoder: Decoder, network: tuple[int, int]) -> None:
+def test_photographs(decoder: Decoder, photographs: Path, network: tuple[int, int]) -> None:
     """Real photographs of five shapes, decoded together, give the pixels of Pillow and cv2."""
-    if not photographs():
-        pytest.skip(f"no photographs in {PHOTOGRAPHS}: set TRAPSTREAM_TEST_IMAGES")
-    data = [path.read_bytes() for path in photographs()]
+    data = [path.read_bytes() for path in sorted(photographs.glob("*.jpg"))]
+    assert data, f"{photographs} has none"
     for one, answer in zip(data, decode_all(decoder, *data, network=network), strict=True):
         assert isinstance(answer, Decoded)
         assert_same(answer, upright(one), network)
