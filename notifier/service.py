@@ -1,11 +1,11 @@
-"""The notifier at work: streams for who asks, webhooks for who was named. It reads Kafka, and writes nothing to it."""
+"""The notifier at work: streams of events and webhooks. It reads Kafka, and writes nothing to it."""
 
 import asyncio
 
 from notifier import secret
-from notifier.deliveries import Deliveries
-from notifier.door import opened
+from notifier.events_api import opened
 from notifier.hub import Hub
+from notifier.webhooks import Webhooks
 from trapstream.core import kafka, log
 from trapstream.core.owner import owned
 from trapstream.core.service import Health
@@ -15,18 +15,18 @@ _DELIVERS = "notifier delivers the webhooks of this state folder"
 
 
 async def main(settings: NotifierSettings, stop: asyncio.Event, health: Health) -> None:
-    """Tells until `stop`. Fatal for wrong settings."""
+    """Sends events until `stop`. Fatal for wrong settings."""
     key = secret.signing_key(settings)
     hub = Hub(settings.kafka)
-    deliveries = Deliveries(settings, hub, key)
-    hub.on_spec = deliveries.on_spec
+    webhooks = Webhooks(settings, hub, key)
+    hub.on_spec = webhooks.on_spec
     ready = asyncio.Event()
-    async with opened(settings, hub, health) as door, asyncio.TaskGroup() as tasks:
+    async with opened(settings, hub, health) as api, asyncio.TaskGroup() as tasks:
         following = tasks.create_task(_follow(settings, hub, ready))
-        delivering = tasks.create_task(_deliver(settings, deliveries, ready))
+        delivering = tasks.create_task(_deliver(settings, webhooks, ready))
         stopped = tasks.create_task(stop.wait())
         if await _first(ready, stopped):
-            door.ready = health.ready = True
+            api.ready = health.ready = True
             log.get_logger().info("ready")
             await stopped
         hub.stop()
@@ -49,7 +49,7 @@ async def _follow(settings: NotifierSettings, hub: Hub, ready: asyncio.Event) ->
     await hub.run(ready)
 
 
-async def _deliver(settings: NotifierSettings, deliveries: Deliveries, ready: asyncio.Event) -> None:
+async def _deliver(settings: NotifierSettings, webhooks: Webhooks, ready: asyncio.Event) -> None:
     await ready.wait()
     async with owned(settings.folder, _DELIVERS):
-        await deliveries.run()
+        await webhooks.run()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 PURE = {
     "changes", "lanes", "offsets", "fold", "ledger", "lost", "boxes", "manifest", "messages", "states",
-    "wishes", "listening", "resume", "results", "signature", "backoff", "frames",
+    "event_filter", "event_format", "job_filter", "job_sequence", "webhook_rules",
 }  # fmt: skip
 
 
