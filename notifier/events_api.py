@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from aiohttp import web
@@ -48,52 +48,41 @@ class EventsApi:
 
     def __init__(self, settings: NotifierSettings, keys: Keys | None, hub: Hub) -> None:
         self._settings, self._keys, self._hub = settings, keys, hub
-        self._clients = 0
+        self._slots = asyncio.Semaphore(settings.events_clients)
         self.ready = False
 
-    def app(self) -> web.Application:
-        """The routes."""
-        app = web.Application(middlewares=[timed, _explained])
-        app.add_routes(
-            [
-                web.get("/v1/jobs/{job}/events", self._stream_job, allow_head=False),
-                web.get("/v1/series/{series}/events", self._stream_series, allow_head=False),
-            ]
-        )
-        return app
-
-    async def _stream_job(self, request: web.Request) -> web.StreamResponse:
+    async def stream_job(self, request: web.Request) -> web.StreamResponse:
+        """The events of a job."""
         query, job = self._admit(request), request.match_info["job"]
         partition = job_partition(job)
         start = job_sequence.job_start(query.last_id, partition, query.event_filter.cooldown > 0, query.from_now)
-        with self._counted():
-            spec = await self._hub.jobs.seen(job, _FIND_SECONDS)
-            if spec is None:
-                raise BadRequest(404, f"there is no job {job!r}")
-            event_filter.check_categories(query.event_filter, spec.model.classes)
-            if query.last_id == END_ID and job in self._hub.ended.jobs:
-                return web.Response(status=204)  # by which a browser's EventSource knows that it is over
-            sequence = SingleJob(job, partition, start)
-            return await self._stream(request, query.event_filter, sequence)
+        spec = await self._hub.jobs.seen(job, _FIND_SECONDS)
+        if spec is None:
+            raise BadRequest(404, f"there is no job {job!r}")
+        event_filter.check_categories(query.event_filter, spec.model.classes)
+        if query.last_id == END_ID and job in self._hub.ended.jobs:
+            return web.Response(status=204)  # by which a browser's EventSource knows that it is over
+        sequence = SingleJob(job, partition, start)
+        return await self._stream(request, query.event_filter, sequence)
 
-    async def _stream_series(self, request: web.Request) -> web.StreamResponse:
+    async def stream_series(self, request: web.Request) -> web.StreamResponse:
+        """The events of a series."""
         query, series = self._admit(request), request.match_info["series"]
         last = job_sequence.read_series_id(query.last_id) if query.last_id else None
-        with self._counted():
-            await asyncio.gather(*(self._hub.jobs.seen(job, _FIND_SECONDS) for job in last or ()))
-            keys = await self._hub.find_series(series, _FIND_SECONDS)
-            if not keys:
-                raise BadRequest(404, f"there is no series {series!r}; it begins with its first image")
-            event_filter.check_categories(query.event_filter, self._hub.jobs.specs[keys[-1][1]].model.classes)
-            sequence = job_sequence.series_sequence(
-                keys,
-                self._hub.ended.jobs.__contains__,
-                last,
-                query.from_now,
-                query.event_filter.cooldown,
-                time.time(),
-            )
-            return await self._stream(request, query.event_filter, sequence, series)
+        await asyncio.gather(*(self._hub.jobs.seen(job, _FIND_SECONDS) for job in last or ()))
+        keys = await self._hub.find_series(series, _FIND_SECONDS)
+        if not keys:
+            raise BadRequest(404, f"there is no series {series!r}; it begins with its first image")
+        event_filter.check_categories(query.event_filter, self._hub.jobs.specs[keys[-1][1]].model.classes)
+        sequence = job_sequence.series_sequence(
+            keys,
+            self._hub.ended.jobs.__contains__,
+            last,
+            query.from_now,
+            query.event_filter.cooldown,
+            time.time(),
+        )
+        return await self._stream(request, query.event_filter, sequence, series)
 
     def _admit(self, request: web.Request) -> Query:
         """What the client asks for, if it may have a stream now. BadRequest; BadFilter; BadKeys."""
@@ -107,35 +96,29 @@ class EventsApi:
         begin = request.query.get("from", "beginning")
         if begin not in {"beginning", "now"}:
             raise BadRequest(400, "from is beginning or now")
-        if self._clients >= self._settings.events_clients:
-            raise BadRequest(503, f"{self._clients} clients listen already, which is the most", _FULL_SECONDS)
         wanted = event_filter.parse(request.query.items())
         return Query(wanted, begin == "now", request.headers.get("Last-Event-ID"))
 
     async def _stream(
         self, request: web.Request, wanted: EventFilter, sequence: JobSequence, series: str | None = None
     ) -> web.StreamResponse:
+        if self._slots.locked():
+            most = self._settings.events_clients
+            raise BadRequest(503, f"{most} clients listen already, which is the most", _FULL_SECONDS)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         stream = EventStream(
             self._settings, self._hub, sequence, series, wanted, response, lambda: self._key_is_valid(request)
         )
-        _bound_send_buffer(request)
-        await response.prepare(request)
-        try:
-            await stream.run()
-        except TimeoutError:
-            metrics.EVENT_CLIENTS_CUT.inc()
-            log.get_logger().warning("listener cut off: it does not read", path=request.path)
-            if request.transport is not None:
-                request.transport.abort()
-        except ConnectionError:
-            pass  # it has gone, as clients do
-        except Exception as error:  # its head is sent: all that is left to say is that it ends
-            log.get_logger().error("stream failed unexpectedly", error=repr(error), exc_info=True)
-            if request.transport is not None:
-                request.transport.abort()
+        async with self._slots:
+            with metrics.EVENT_CLIENTS.track_inprogress():
+                _bound_send_buffer(request)
+                await response.prepare(request)
+                try:
+                    await stream.run()
+                except Exception as error:  # the head of the response is sent: all that is left is to end it
+                    _abort(request, error)
         return response
 
     def _key_is_valid(self, request: web.Request) -> bool:
@@ -145,25 +128,18 @@ class EventsApi:
             return False
         return True
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._clients += 1
-        metrics.EVENT_CLIENTS.set(self._clients)
-        try:
-            yield
-        finally:
-            self._clients -= 1
-            metrics.EVENT_CLIENTS.set(self._clients)
-
 
 @contextlib.asynccontextmanager
 async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncIterator[EventsApi]:
     """The API at its port, which `health` shows as `events`. Fatal if the port cannot be had."""
     door.check_host("TRAPSTREAM_EVENTS_HOST", settings.events_host, settings.api_keys)
     api = EventsApi(settings, door.keys_of(settings.api_keys), hub)
+    app = web.Application(middlewares=[timed, _explained])
+    app.router.add_get("/v1/jobs/{job}/events", api.stream_job, allow_head=False)
+    app.router.add_get("/v1/series/{series}/events", api.stream_series, allow_head=False)
     async with contextlib.AsyncExitStack() as held:
         listening = door.listening(
-            api.app(),
+            app,
             settings.events_host,
             settings.events_port,
             most=settings.events_clients + _SPARE_CONNECTIONS,
@@ -181,6 +157,17 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
         log.get_logger().info("events", port=health.details["events"], keys=settings.api_keys is not None)
         held.callback(hub.stop)
         yield api
+
+
+def _abort(request: web.Request, error: Exception) -> None:
+    """Ends a stream at once, and says why, unless its client has gone."""
+    if isinstance(error, TimeoutError):
+        metrics.EVENT_CLIENTS_CUT.inc()
+        log.get_logger().warning("listener cut off: it does not read", path=request.path)
+    elif not isinstance(error, ConnectionError):
+        log.get_logger().error("stream failed unexpectedly", error=repr(error), exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _bound_send_buffer(request: web.Request) -> None:

@@ -1,15 +1,11 @@
 """One attempt at a webhook: a POST that follows no redirect, reaches no private address, and ends in time."""
 
-import asyncio
 from collections.abc import Mapping
 
 import aiohttp
 
 from trapstream.core.outgoing import NotPublic, public_socket
 
-_MOST_BODY = 64 * 1024
-"""Bytes of a response that are read, so that its connection can be used again."""
-_BODY_SECONDS = 1.0
 _PER_HOST = 8
 """Connections to one receiver: one that hangs holds up its own webhooks only."""
 
@@ -38,8 +34,7 @@ class Poster:
         """None once the receiver has taken it (2xx), else what went wrong, in a few words without the address."""
         try:
             async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as response:
-                status = response.status
-                await _finish(response)
+                status = response.status  # its body is not waited for
         except TimeoutError:
             return f"no answer within {self._seconds:g} s"
         except aiohttp.ClientConnectorError as error:
@@ -51,16 +46,3 @@ class Poster:
         if 200 <= status < 300:
             return None
         return f"HTTP {status}, and redirects are not followed" if 300 <= status < 400 else f"HTTP {status}"
-
-
-async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Reads the rest of a short response; closes the connection of any other: its status is all that is needed."""
-    if response.content_length is not None and response.content_length <= _MOST_BODY:
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                while await response.content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError):
-            response.close()
-    else:
-        response.close()

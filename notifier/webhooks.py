@@ -14,8 +14,6 @@ from trapstream.core.settings import NotifierSettings
 
 _MOST = 1_000
 """Webhooks at work at once; further ones wait until one ends."""
-_STOP_SECONDS = 5.0
-"""For requests that are on their way at a stop."""
 
 Make = Callable[[JobSpec, Webhook], Delivery]
 
@@ -37,7 +35,10 @@ class Webhooks:
             self._changed[spec.job] = spec
 
     async def run(self) -> None:
-        """Delivers until the hub stops. Fatal for a damaged file of cursors."""
+        """Delivers until the hub stops, and until the requests that are on their way then have ended.
+
+        Fatal for a damaged file of cursors.
+        """
         cursors = WebhookCursors(self._settings.folder)
         poster = Poster(self._settings.webhook_seconds, self._settings.allow_private_webhooks)
 
@@ -55,10 +56,6 @@ class Webhooks:
                         for spec in changed.values():
                             self._apply(spec, group, make)
                         await news.wait()
-                if left := [task for _, task in self._tasks.values()]:
-                    _, late = await asyncio.wait(left, timeout=_STOP_SECONDS)
-                    for task in late:
-                        task.cancel()
         finally:
             await poster.close()
             cursors.close()

@@ -179,6 +179,8 @@ def test_a_filter_is_read_from_a_query() -> None:
     assert event_filter.category_ids(EventFilter(categories=("yeti",)), MODEL.classes) == frozenset()
     hook = event_filter.webhook("https://example.org/a?token=b", "category=animal&cooldown=300")
     assert hook.event_filter == EventFilter(categories=("animal",), cooldown=300.0)
+    on_the_wire = {"url": hook.url, "wish": {"categories": ["animal"], "cooldown": 300.0}}
+    assert msgspec.json.decode(msgspec.json.encode(hook)) == on_the_wire
     assert event_filter.log_address("https://me:secret@example.org:8443/a?token=b") == "https://example.org:8443"
 
 
