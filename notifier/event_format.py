@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trapstream.core import messages
+from trapstream.core import json_codec, messages
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import Counts, JobState, JobStatus, ResultHead
 
@@ -75,11 +75,6 @@ class _EndData(msgspec.Struct, frozen=True):
     counts: Counts
 
 
-class _ErrorData(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    job: str | None = None
-    error: str
-
-
 _entries = msgspec.json.Decoder(_Entry)
 _metas = msgspec.json.Decoder(_Meta)
 _encoder = msgspec.json.Encoder()
@@ -129,12 +124,12 @@ def job_end(status: JobStatus, event_id: str | None) -> bytes:
 
 def gap(job: str, why: str) -> bytes:
     """The event that says that results may be missing before the next one."""
-    return _event("gap", _encoder.encode(_ErrorData(job=job, error=why)))
+    return _event("gap", json_codec.encode({"job": job, "error": why}))
 
 
 def refused(why: str) -> bytes:
     """The last event of a stream that may not go on."""
-    return _event("refused", _encoder.encode(_ErrorData(error=why)))
+    return _event("refused", json_codec.encode({"error": why}))
 
 
 def heartbeat(event_id: str | None) -> bytes:

@@ -29,8 +29,8 @@ from trapstream.core import event_filter, faults, log
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.event_filter import BadFilter
 from trapstream.core.messages import JobSpec, Lane, Webhook
+from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import ManifestLine, manifest_path
 from trapstream.models import bundles
 
 

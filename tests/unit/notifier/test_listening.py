@@ -12,7 +12,7 @@ from notifier.event_format import Detection, Record, Result, ResultData
 from notifier.job_filter import JobFilter, SeenImages
 from notifier.past import Past
 from notifier.tail import MOST_BYTES, MOST_RECORDS, Subscription, Tail
-from tests.unit.live.test_door import NOBODY
+from tests.unit.producer.test_door import NOBODY
 from tests.unit.values import MODEL, image_result
 from trapstream.core import event_filter, messages
 from trapstream.core.errors import BadMessage
