@@ -139,7 +139,7 @@ class Delivery:
 
 
 async def _stored(call: Callable[[], T]) -> T:
-    """The answer of the file, which takes less than a millisecond: no disk is synced."""
+    """What `call` returns. It takes less than a millisecond: the file is not synced. A full disk is waited for."""
 
     async def once() -> T:
         return call()

@@ -61,7 +61,7 @@ class EventsApi:
             raise BadRequest(404, f"there is no job {job!r}")
         event_filter.check_categories(query.event_filter, spec.model.classes)
         if query.last_id == END_ID and job in self._hub.ended.jobs:
-            return web.Response(status=204)  # by which a browser's EventSource knows that it is over
+            return web.Response(status=204)  # a browser's EventSource does not reconnect after it
         sequence = SingleJob(job, partition, start)
         return await self._stream(request, query.event_filter, sequence)
 
@@ -134,7 +134,7 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
     """The API at its port, which `health` shows as `events`. Fatal if the port cannot be had."""
     door.check_host("TRAPSTREAM_EVENTS_HOST", settings.events_host, settings.api_keys)
     api = EventsApi(settings, door.keys_of(settings.api_keys), hub)
-    app = web.Application(middlewares=[timed, _explained])
+    app = web.Application(middlewares=[timed, _errors_as_json])
     app.router.add_get("/v1/jobs/{job}/events", api.stream_job, allow_head=False)
     app.router.add_get("/v1/series/{series}/events", api.stream_series, allow_head=False)
     async with contextlib.AsyncExitStack() as held:
@@ -160,7 +160,7 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
 
 
 def _abort(request: web.Request, error: Exception) -> None:
-    """Ends a stream at once, and says why, unless its client has gone."""
+    """Ends a stream at once; the log says why, unless its client has gone."""
     if isinstance(error, TimeoutError):
         metrics.EVENT_CLIENTS_CUT.inc()
         log.get_logger().warning("listener cut off: it does not read", path=request.path)
@@ -179,7 +179,7 @@ def _bound_send_buffer(request: web.Request) -> None:
 
 
 @web.middleware
-async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error as one line of JSON, and never a traceback."""
     try:
         return await handler(request)
@@ -194,6 +194,6 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         routes = "GET /v1/jobs/JOB/events gives a job's results, GET /v1/series/NAME/events those of a series"
         text = routes if error.status in (404, 405) else error.reason
         return door.refusal(request, error.status, text)
-    except Exception as error:  # a client gets a line, whatever went wrong; the log gets the rest
+    except Exception as error:  # a client gets one line for any error; the log gets the rest
         log.get_logger().error("stream failed unexpectedly", error=repr(error), exc_info=True)
         return door.refusal(request, 500, "unexpected error; the operator's log says more")

@@ -1,6 +1,6 @@
 """Whether a result of a job is sent: once an image, by category, confidence and camera, and once a cool-down. Pure.
 
-Times are the results' own, so the same log gives the same events, whoever reads it and whenever it is read.
+Times are the results' own, so the same log gives the same events in every notifier, whenever it is read.
 """
 
 from notifier.event_format import Result
@@ -17,7 +17,7 @@ CameraTimes = dict[str | None, float]
 
 
 class CoolDown:
-    """Lets one result of each camera pass in so many seconds, in a job or over the jobs of a series."""
+    """Lets one result of each camera pass in a number of seconds, in a job or over the jobs of a series."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

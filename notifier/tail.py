@@ -1,6 +1,6 @@
 """The end of `detections`, followed once for all subscriptions. A partition without subscriptions is not even read.
 
-A record that nobody subscribes to costs one look at its key: no JSON is parsed here.
+A record without a subscription costs one look at its key: no JSON is parsed here.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Subscription:
         self.queue_begin = 0
         """Results before it are read from the log; those from it on come into the queue."""
         self.gap: str | None = None
-        """Why results may be missing before the next ones; whoever says so clears it."""
+        """Why results may be missing before the next ones; the reader that reports it clears it."""
         self.queue: list[Record] = []
         self._bytes = 0
         self.dropped = False
@@ -82,7 +82,7 @@ class Subscription:
         return records
 
     def add(self, record: Record) -> None:
-        """Adds a new record to the queue, if there is room."""
+        """Adds a new record to the queue, unless the queue is full."""
         if self.dropped:
             return
         self._bytes += len(record.value)
@@ -140,7 +140,7 @@ class Tail:
                     continue
                 for part, records in batches.items():
                     self._distribute(part.partition, records)
-                await asyncio.sleep(0)  # where much is there already, getmany alone would let nobody else run
+                await asyncio.sleep(0)  # with many records at hand getmany alone would let no other task run
         finally:
             await self._consumer.stop()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from notifier import event_format, job_sequence
 from notifier.event_format import Detection, Record, Result, ResultData
-from notifier.job_filter import JobFilter, SeenImages
+from notifier.job_filter import CoolDown, JobFilter, SeenImages
 from notifier.past import Past
 from notifier.tail import MOST_BYTES, MOST_RECORDS, Subscription, Tail
 from tests.unit.producer.test_door import NOBODY
@@ -103,6 +103,13 @@ def test_an_id_of_something_else_is_refused(last: str) -> None:
     with pytest.raises(job_sequence.BadId, match="3:1742"):
         job_sequence.job_start(last, 3, False)
     assert {job_sequence.job_start(none, 3, True) for none in (None, "", "end")} == {job_sequence.Start(None, 0)}
+
+
+def test_a_cool_down_remembers_the_last_cameras() -> None:
+    """Its memory is bounded, however many folders a job has: the cameras that are longest ago are forgotten."""
+    cooldown = CoolDown(1e9)
+    assert all(cooldown.accept(f"C{number}", float(number)) for number in range(12_000))
+    assert list(cooldown.last_sent) == [f"C{number}" for number in range(2_000, 12_000)]
 
 
 @given(st.lists(st.integers(0, messages.MOST_IMAGES - 1)))
