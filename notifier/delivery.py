@@ -15,7 +15,7 @@ from notifier.job_stream import JobStream
 from notifier.posting import Poster
 from notifier.webhook_cursors import Cursor, WebhookCursors
 from trapstream.core import faults, log, metrics, retry
-from trapstream.core.event_filter import check_categories, log_address
+from trapstream.core.event_filter import BadFilter, check_categories, log_address
 from trapstream.core.messages import JobSpec, Webhook
 from trapstream.core.settings import NotifierSettings
 
@@ -38,10 +38,9 @@ class Delivery:
         spec: JobSpec,
         webhook: Webhook,
     ) -> None:
-        """`key`: to sign with. BadFilter for a category that the job's model does not have."""
+        """`key`: to sign with."""
         self._settings, self._hub, self._cursors, self._poster, self._key = settings, hub, cursors, poster, key
-        self._spec, self._url = spec, webhook.url
-        check_categories(webhook.event_filter, spec.model.classes)
+        self._spec, self._url, self._event_filter = spec, webhook.url, webhook.event_filter
         self._filter = JobFilter(webhook.event_filter, spec.model)
         self._log = log.get_logger().bind(job=spec.job, to=log_address(webhook.url))
         self._failures = 0
@@ -51,6 +50,11 @@ class Delivery:
     async def run(self) -> None:
         """To the job's end. A disk or a Kafka that is away is waited for."""
         job, news = self._spec.job, asyncio.Event()
+        try:
+            check_categories(self._event_filter, self._spec.model.classes)
+        except BadFilter as error:
+            self._log.error("webhook unusable", error=str(error))
+            return
         cursor = await _stored(lambda: self._cursors.get(job, self._url))
         if cursor is None:
             # Older events would be given up.

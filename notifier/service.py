@@ -36,7 +36,7 @@ async def main(settings: NotifierSettings, stop: asyncio.Event, health: Health) 
         following, serving = tasks.create_task(follow()), tasks.create_task(serve())
         await stop.wait()
         hub.stop()
-        if health.ready:
+        if webhooks.running:
             await asyncio.wait({serving}, timeout=settings.drain_seconds / 2)
         serving.cancel()
         following.cancel()
