@@ -1,4 +1,4 @@
-"""`trapstream bench NAME`: measures, and ends with a table, a verdict, a page and a picture."""
+"""`trapstream bench NAME`: measures, and ends with a table, a verdict and a page."""
 
 import functools
 import tempfile
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
+from bench import compare as comparing
 from bench import (
-    analyzer,
-    folding,
+    fold,
     live,
     machine,
     models,
@@ -24,17 +23,16 @@ from bench import (
     report,
     scaleout,
     stages,
+    triton_alone,
 )
-from bench import compare as comparing
 from bench.load import Images, parse_size
-from bench.models import Model
 from bench.plan import Plan
 from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.models.runtime import PRECISION, Runtime
-from trapstream.models.runtimes import ALL, has_bfloat16
+from trapstream.models.runtime import Runtime
+from trapstream.models.runtimes import ALL
 
 Steps = Iterator[list[Record]]
 Body = Callable[..., Steps]
@@ -60,12 +58,7 @@ _OPTIONS = (
         "--model", "label", metavar="NAME", help="NAME[@VERSION] of a model of this home.  [default: demonstration]"
     ),
     click.option("--images", type=_FOLDER, help="A folder to use; else drawn scenes."),
-    click.option(
-        "--row", type=click.Path(path_type=Path, exists=True), help="Add a row by commit to this Markdown page."
-    ),
-    click.option(
-        "--report", "folder", type=click.Path(path_type=Path), help="Page and picture.  [default: HOME/bench]"
-    ),
+    click.option("--report", "folder", type=click.Path(path_type=Path), help="The page.  [default: HOME/bench]"),
     click.option("--json", "lines", type=click.Path(path_type=Path), help="Add a JSON line for each measure here."),
     click.option("--quick", is_flag=True, help="Fewer and shorter runs: all of it within 5 minutes on 2 cores."),
 )
@@ -81,7 +74,7 @@ def measured(body: Body) -> click.Command:
     """Makes a command of a generator of records: the options that all share, a bar, a table and the rest."""
 
     def run(
-        context: Context, quick: bool, lines: Path | None, folder: Path | None, row: Path | None, images: Path | None,
+        context: Context, quick: bool, lines: Path | None, folder: Path | None, images: Path | None,
         label: str | None, runtime: Runtime | None, size: tuple[int, int], scenes: int, quality: int, **options: Any,
     ) -> None:  # fmt: skip
         chosen = Images(size=size, count=scenes, quality=quality, folder=images)
@@ -89,7 +82,7 @@ def measured(body: Body) -> click.Command:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="trapstream-bench-") as work, progress("measuring", "measures") as bar:
             configuration = {"quick": quick, "images": chosen.label, "quality": quality, "model": model.name}
-            book = Book(lines, configuration, lambda _: None)
+            book = Book(lines, configuration)
 
             def tell(what: str, number: int) -> None:
                 bar(len(book.records), None, f"{what}, run {number}")
@@ -98,16 +91,12 @@ def measured(body: Body) -> click.Command:
             for found in body(plan, **options):
                 for one in found:
                     book.add(one)
-        Console(width=150).print(report.table(book.records))
-        for line in report.verdicts(book.records):
-            click.echo(line)
+        report.show(book)
         load = machine.busy()
         if load > 1.5 * plan.cores:
             say(f"the machine was busy (load {load:g} on {plan.cores} cores): believe the ratios, not the rates")
         page = report.write(book, folder or context.home / "bench" / time.strftime("%Y%m%d-%H%M%S"))
-        if row is not None:
-            report.add_row(row, book, load)
-        say(f"{time.monotonic() - began:.0f} s; page and picture: {page.parent}")
+        say(f"{time.monotonic() - began:.0f} s; page: {page}")
 
     functools.update_wrapper(run, body)  # its help, and its own options
     command: Callable[..., None] = click.pass_obj(run)
@@ -136,7 +125,7 @@ def _detect(plan: Plan) -> Steps:
     """Images a second of Triton alone, under a closed loop."""
     with bench_stack(plan.work / "detect", plan.model, services=()) as stack:
         yield stages.detect(plan, stack)
-        if analyzer.there():
+        if triton_alone.has_perf_analyzer():
             yield stages.agreement(plan, stack)
 
 
@@ -154,15 +143,6 @@ def _pipeline(plan: Plan, rate: float | None, burst: int) -> Steps:
             yield from _whole(plan, [plan.images], stack)
         else:
             yield openloop.offered(plan, stack, rate, burst)
-
-
-def _yolov5s(plan: Plan) -> Steps:
-    """The whole beside the loop, with a YOLOv5s of random weights at 640: in float32, and in bfloat16."""
-    bundle = models.yolov5s(plan.work)
-    for runtime in [each for each in models.SIZED if PRECISION[each] == "float32" or has_bfloat16()]:
-        sized = replace(plan, model=Model(bundle, runtime))
-        with bench_stack(plan.work / runtime, sized.model) as stack:
-            yield pipeline.against_loop(sized, stack)
 
 
 def _scaleout(plan: Plan) -> Steps:
@@ -186,11 +166,10 @@ def _live(plan: Plan) -> Steps:
 
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Open at once; they share them.")
-@click.option("--kafka", "servers", metavar="HOST:PORT", help="Through this broker. Default: one of its own.")
-@click.option("--in-process", is_flag=True, help="Without any broker: the store alone.")
-def _fold(plan: Plan, count: int, jobs: int, servers: str | None, in_process: bool) -> Steps:
+def _fold(plan: Plan, count: int, jobs: int) -> Steps:
     """Results a second that the aggregator folds, on one core, and its time and memory to the file."""
-    yield folding.fold(plan, count, jobs, servers, in_process)
+    with bench_stack(plan.work / "fold", plan.model, services=()) as stack:
+        yield fold.fold(plan, stack, count, jobs)
 
 
 @click.argument("one", metavar="A")
@@ -201,7 +180,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare, verdict and yolov5s."""
+    """All of it but compare and verdict."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -215,7 +194,7 @@ def _all(plan: Plan) -> Steps:
     with bench_stack(plan.work / "rest", plan.model, _UNPACED, services=("producer",)) as stack:
         yield scaleout.scaleout(plan, stack)
         yield stages.publish(plan, stack)
-        yield folding.fold(plan, plan.pick(100_000, 3_000_000), 1, stack.kafka, in_process=False)
+    yield from _fold(plan, plan.pick(100_000, 3_000_000), 1)
     yield from _live(plan)
 
 
@@ -230,6 +209,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
 
 
 for _body in (
-    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _live, _compare, _all,
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _live, _compare, _all,
 ):  # fmt: skip
     bench.add_command(measured(_body))

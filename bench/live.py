@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 from bench import load
-from bench.events import listening
+from bench.cameras import Answered, listening, offered
+from bench.openloop import trickle
 from bench.plan import Plan
 from bench.records import Record, Runs, record
-from bench.slowing import trickle
 from bench.stacks import FILLING, Bench, BenchError
-from bench.uploads import Answered, offered
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
@@ -78,12 +77,12 @@ async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chan
     seconds = plan.pick(6.0, 40.0)
     # The warm-up: the day's job is made with its first image.
     job = (await offered(api, _SERIES, photos, RATE, 2.0, chance))[0].image.rpartition("/")[0]
-    async with listening(bench.stack.endpoints["events"], job) as heard:
+    async with listening(bench.stack.endpoints["events"], job) as times:
 
         async def cameras(where: str) -> None:
             answers = await offered(api, _SERIES, photos, RATE, seconds, chance)
             found.answers[where].append(answers)
-            found.events[where].append([await heard.time(one.image) - one.due for one in answers])
+            found.events[where].append([await times.time(one.image) - one.due for one in answers])
 
         await cameras(ALONE)
         await _backfilled(plan, bench, model, found, lambda: cameras(BACKFILLED))

@@ -79,6 +79,22 @@ async def offer(
         await producer.send(topics.lane_topic(spec.lane).name, messages.encode(ref))
 
 
+@contextlib.asynccontextmanager
+async def trickle(
+    bench: Bench, uris: Sequence[str], model: ModelInfo, rate: float, lane: Lane = Lane.BULK
+) -> AsyncIterator[JobSpec]:
+    """A job whose references come at `rate` a second: an open loop, which waits for nobody."""
+    spec = new_job(model, 1_000_000, lane)
+    producer = await kafka.start_producer(bench.kafka)
+    await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), spec.job.encode())
+    sending = asyncio.create_task(offer(producer, spec, uris, rate, 1, time.monotonic()))
+    try:
+        yield spec
+    finally:
+        sending.cancel()
+        await producer.stop()
+
+
 class _Answer(msgspec.Struct):
     """What is read of a result."""
 
@@ -157,7 +173,7 @@ def offered(plan: Plan, bench: Bench, rate: float, burst: int) -> list[Record]:
             burst=burst, unanswered=left,
         )
     ]  # fmt: skip
-    for place, name in enumerate(("median", "90 %", "99 %", "longest")):
-        values = Runs(tuple(1000 * float(each[place]) for each in quantiles))
+    for number, name in enumerate(("median", "90 %", "99 %", "longest")):
+        values = Runs(tuple(1000 * float(each[number]) for each in quantiles))
         made.append(record("offered", f"{what}: latency from due, {name}", values, "ms"))
     return made

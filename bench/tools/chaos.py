@@ -7,7 +7,6 @@ moment is chance. Exit status 1 if a byte differs or a job does not end; then th
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from aiokafka import TopicPartition
 
 from bench.tools import chaos_model
 from bench.tools.chaos_stack import ChaosError, Stack, concluded, set_up
-from trapstream.core import kafka, log, topics
+from trapstream.core import json_codec, kafka, log, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
@@ -198,7 +197,7 @@ def _differing(found: bytes, wanted: bytes) -> int:
 
 def _repaired(home: Path) -> int:
     lines = (line for path in (home / "logs").glob("aggregator*") for line in path.open(errors="replace"))
-    return sum(int(json.loads(line)["images"]) for line in lines if '"event": "repair"' in line)
+    return sum(int(json_codec.decode(line)["images"]) for line in lines if '"event": "repair"' in line)
 
 
 async def _dead_letters(servers: str) -> int:

@@ -1,12 +1,12 @@
 """Whether two result files say the same of the same images, as `model check` sees it. Reads both as a whole."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trapstream.core import json_codec
 from trapstream.models.agreement import BOX, FLOOR, Rows
 
 _DIGIT = 0.001
@@ -109,7 +109,7 @@ class _Pairs:
 
 
 def _images(path: Path) -> dict[str, dict[str, Any]]:
-    return {image["file"]: image for image in json.loads(path.read_bytes())["images"]}
+    return {image["file"]: image for image in json_codec.decode(path.read_bytes())["images"]}
 
 
 def _key(detection: dict[str, Any]) -> tuple[Any, ...]:

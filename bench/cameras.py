@@ -1,20 +1,23 @@
-"""Cameras: images that come when they are due, whether those before them were answered or not."""
+"""Both ends of a live image: cameras that upload it when it is due, whether those before it were answered or not, and a
+listener to the stream of events."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from bench import load
 from bench.stacks import BenchError
+from trapstream.core import json_codec
 
 _WAIT_SECONDS = 60
+_EVENT_SECONDS = 60.0
 _NUMBERS = itertools.count()
 _COMMENT = b"\xff\xfe"
 
@@ -56,7 +59,7 @@ async def answer(session: aiohttp.ClientSession, api: str, series: str, number: 
         raise BenchError(f"the upload failed: {error!r}") from error
     if reply.status != 200:
         raise BenchError(f"the upload got {reply.status}: {body.decode(errors='replace')[:200]}")
-    [image] = msgspec.json.decode(body)["images"]
+    [image] = json_codec.decode(body)["images"]
     return dict(image)
 
 
@@ -78,3 +81,59 @@ async def offered(
         for due in due_times(rate, seconds, chance):
             uploads.create_task(one(session, began + due))
     return found
+
+
+class EventTimes:
+    """The events that came. For one event loop."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        """Set once the stream is open: no later event is missed."""
+        self._times: dict[str, float] = {}
+        self._news = asyncio.Event()
+
+    def take(self, image: str) -> None:
+        """An image's event is here."""
+        self._times.setdefault(image, time.perf_counter())
+        self._news.set()
+
+    async def time(self, image: str) -> float:
+        """When the image's event came, by time.perf_counter. BenchError if it does not come."""
+        try:
+            async with asyncio.timeout(_EVENT_SECONDS):
+                while image not in self._times:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise BenchError(f"no event of {image} came within {_EVENT_SECONDS:.0f} s") from None
+        return self._times[image]
+
+
+@contextlib.asynccontextmanager
+async def listening(address: str, job: str) -> AsyncIterator[EventTimes]:
+    """Listens to the job from now on, at `address` (host:port of the events)."""
+    times = EventTimes()
+    task = asyncio.create_task(_listen(f"http://{address}/v1/jobs/{job}/events?from=now", times))
+    begun = asyncio.create_task(times.begun.wait())
+    try:
+        await asyncio.wait({task, begun}, timeout=_EVENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not times.begun.is_set():
+            raise BenchError(f"the stream of events did not begin: {task!r}")
+        yield times
+    finally:
+        begun.cancel()
+        task.cancel()
+
+
+async def _listen(url: str, times: EventTimes) -> None:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session, session.get(url) as reply:
+        if reply.status != 200:
+            raise BenchError(f"the stream of events got {reply.status}: {(await reply.text())[:200]}")
+        event = b""
+        async for line in reply.content:
+            times.begun.set()
+            name, _, value = line.strip().partition(b": ")
+            if name == b"event":
+                event = value
+            elif name == b"data" and event == b"result":
+                times.take(json_codec.decode(value)["id"])
