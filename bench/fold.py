@@ -49,6 +49,7 @@ def fold(plan: Plan, bench: Bench, count: int, jobs: int) -> list[Record]:
 
 async def _folded(plan: Plan, bench: Bench, count: int, jobs: int) -> dict[str, float]:
     names = [messages.new_job_id("bench") for _ in range(jobs)]
+    await kafka.create_topics(bench.kafka)
     await _send(bench.kafka, names, count // jobs, plan)
     peak, first, last = 0, (0.0, 0, 0.0), (0.0, 0, 0.0)
     try:
