@@ -43,15 +43,8 @@ _UNPACED = {"TRAPSTREAM_PUBLISH_AHEAD": "0"}
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _OPTIONS = (
-    click.option("--quality", type=click.IntRange(1, 100), default=88, show_default=True, help="Of their JPEG."),
-    click.option("--scenes", type=click.IntRange(1), default=48, show_default=True, help="How many different ones."),
     click.option(
-        "--size",
-        type=parse_size,
-        metavar="WIDTHxHEIGHT",
-        default="1280x960",
-        show_default=True,
-        help="Of drawn scenes.",
+        "--size", type=parse_size, metavar="WxH", default="1280x960", show_default=True, help="Of drawn scenes."
     ),
     click.option("--runtime", type=click.Choice(ALL), help="What runs the model.  [default: as it is deployed]"),
     click.option(
@@ -75,13 +68,13 @@ def measured(body: Body) -> click.Command:
 
     def run(
         context: Context, quick: bool, lines: Path | None, folder: Path | None, images: Path | None,
-        label: str | None, runtime: Runtime | None, size: tuple[int, int], scenes: int, quality: int, **options: Any,
+        label: str | None, runtime: Runtime | None, size: tuple[int, int], **options: Any,
     ) -> None:  # fmt: skip
-        chosen = Images(size=size, count=scenes, quality=quality, folder=images)
+        chosen = Images(size=size, folder=images)
         model = models.chosen(context.home, label, runtime)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="trapstream-bench-") as work, progress("measuring", "measures") as bar:
-            configuration = {"quick": quick, "images": chosen.label, "quality": quality, "model": model.name}
+            configuration = {"quick": quick, "images": chosen.label, "quality": chosen.quality, "model": model.name}
             book = Book(lines, configuration)
 
             def tell(what: str, number: int) -> None:
@@ -205,7 +198,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
     yield pipeline.with_damage(plan, stack)
     yield overhead.overhead(plan, stack)
     yield overhead.memory(plan, stack)
-    yield overhead.start(plan, stack)
 
 
 for _body in (

@@ -6,7 +6,6 @@ Each round has all the situations one after the other on one stack, so that a ra
 import asyncio
 import contextlib
 import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import FILLING, Bench, BenchError
 from trapstream.core import status as statuses
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.states import ENDED
 
@@ -32,12 +31,6 @@ KEPT = 0.9
 FLOOD = 3.0
 """Times what the machine can do."""
 WITHIN = 0.9
-SMALL = 100
-"""Images of a small job."""
-BESIDE = 1.5
-"""What may come of a large number of images before it."""
-_SMALL_SECONDS = 60.0
-"""So long the one job lasts that a small one is beside; of the large number it is a hundred times as long."""
 _SERIES = "bench"
 _SETTLE = 6.0
 """Seconds until a change of the load has come through all stages."""
@@ -62,13 +55,9 @@ class _Found:
 def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     """All of it. `bench` has all services."""
     found = _Found()
-    rounds = plan.pick(1, 3)
-    for number in range(rounds):
+    for number in range(plan.pick(1, 3)):
         plan.tell("live images", number + 1)
         asyncio.run(_round(plan, bench, model, found, random.Random(number)))
-    for number in range(plan.pick(0, rounds)):
-        plan.tell("a small job", number + 1)
-        asyncio.run(_small(plan, bench, model, found))
     return _records(found)
 
 
@@ -110,20 +99,6 @@ async def _backfilled(
             bulk, urgent = await asyncio.gather(backfill.rate(seconds), flood.rate(seconds))
         found.values["share"].append(bulk / (bulk + urgent))
         found.values["flooded"].append(bulk + urgent)
-
-
-async def _small(plan: Plan, bench: Bench, model: ModelInfo, found: _Found) -> None:
-    photos = load.uris(plan.images, plan.say)
-    small = load.write_manifest(plan.work / "small.jsonl", photos, SMALL)
-    enough = round(_SMALL_SECONDS * found.runs("without").value)
-    for name, images in (("beside one", enough), ("behind many", 100 * enough)):
-        before = load.write_manifest(plan.work / "before.jsonl", photos, images)
-        async with _progress(bench, await bench.submit(before, model)) as other:
-            await other.settled()
-            began = time.perf_counter()
-            await _completed(bench, await bench.submit(small, model))
-            found.values[name].append(time.perf_counter() - began)
-    found.values["behind / beside"].append(found.values["behind many"][-1] / found.values["beside one"][-1])
 
 
 class _Progress:
@@ -184,18 +159,6 @@ async def _progress(bench: Bench, spec: JobSpec) -> AsyncIterator[_Progress]:
         await bench.cancelled(spec)
 
 
-async def _completed(bench: Bench, spec: JobSpec) -> None:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for status in statuses.watch(bench.kafka, spec.job):
-                if status.state in ENDED:
-                    break
-    except TimeoutError:
-        raise BenchError(f"{spec.job} did not end within {_PATIENCE:.0f} s") from None
-    if status.state is not JobState.COMPLETED:
-        raise BenchError(f"the job ended as {status.state}: {status.message}")
-
-
 def _records(found: _Found) -> list[Record]:
     made = []
     for where in (ALONE, BACKFILLED):
@@ -222,13 +185,6 @@ def _records(found: _Found) -> list[Record]:
             Runs(tuple(value / share for value in found.values["share"])), "x", at_least=WITHIN,
         ),
     ]  # fmt: skip
-    if found.values["behind / beside"]:
-        small = f"a job of {SMALL}"
-        made += [
-            record("live", f"{small} beside one other", found.runs("beside one"), "s"),
-            record("live", f"{small} behind a large number", found.runs("behind many"), "s"),
-            record("live", f"{small}, behind / beside", found.runs("behind / beside"), "x", at_most=BESIDE),
-        ]
     return made
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from bench.tools import chaos_model
 from bench.tools.arrivals_account import Account, check
 from bench.tools.arrivals_listen import listen, receiving
-from bench.tools.chaos_stack import ChaosError, Stack, concluded, set_up
+from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded, set_up
 from trapstream.core import log, status
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
@@ -35,7 +35,6 @@ from trapstream.local import control
 
 WEIGHTS = {"producer": 35, "consumer": 20, "aggregator": 20, "notifier": 25}
 """How often each kind is killed, in a hundred."""
-COPIES = {"consumer": 2, "aggregator": 2}
 _SERIES = ("ridge", "valley")
 _TOGETHER = 4
 """Uploads at once."""
@@ -61,7 +60,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
     chaos_model.write_bundle(home / "bundle")
-    set_up(home, COPIES["consumer"], COPIES["aggregator"])
+    set_up(home)
     os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
     os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
     os.environ["TRAPSTREAM_ALLOW_PRIVATE_NETWORKS"] = "true"  # the receiver is on this machine

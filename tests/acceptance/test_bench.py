@@ -10,7 +10,7 @@ def test_a_measure_ends_with_a_table_a_line_and_a_page(tmp_path: Path) -> None:
     """`bench decode` prints a table to standard output, adds JSON lines, and leaves a page."""
     command = command_for(tmp_path / "home")
     lines = tmp_path / "lines.jsonl"
-    ran = command("bench", "decode", "--size", "128x96", "--scenes", "8", "--quick", "--json", lines)
+    ran = command("bench", "decode", "--size", "128x96", "--quick", "--json", lines)
     assert ran.status == 0, ran.err
     assert "decode alone, 128 x 96, one thread" in ran.out
     assert [json.loads(line)["bench"] for line in lines.read_text().splitlines()] == ["decode", "decode"]

@@ -50,19 +50,19 @@ def draw_scene(seed: int, size: tuple[int, int] = (1280, 960)) -> Scene:
     rng = np.random.default_rng([seed, *size])
     dark = bool(rng.random() < NIGHT_SHARE)
     wanted = _wanted(rng)
-    place = backdrop(rng, size)
+    empty = backdrop(rng, size)
     stage = Stage(
-        place.image, place.depth.copy(), Image.new("L", size, 0), 0.35 if dark else float(rng.uniform(0.15, 0.75))
+        empty.image, empty.depth.copy(), Image.new("L", size, 0), 0.35 if dark else float(rng.uniform(0.15, 0.75))
     )
-    populate(rng, stage, place, wanted)
-    foreground(rng, stage, place.land)
+    populate(rng, stage, empty, wanted)
+    foreground(rng, stage, empty.land)
     taken = _taken(rng, dark)
     if dark:
         ids = np.asarray(stage.ids)
         glows = [g for n, g in stage.glows if _shows(ids, n, g.x, g.y)]
         image = night(rng, stage.image, stage.depth, glows)
     else:
-        image = daylight(rng, stage.image, stage.depth, place.land.sky[1])
+        image = daylight(rng, stage.image, stage.depth, empty.land.sky[1])
     image = sensor(rng, image, float(rng.uniform(3, 9) if dark else rng.uniform(0.5, 4)))
     if rng.random() < 0.55:
         tall = strip(rng, image, taken, int(rng.integers(1, 60)))
