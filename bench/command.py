@@ -77,10 +77,12 @@ def measured(body: Body) -> click.Command:
             configuration = {"quick": quick, "images": chosen.label, "quality": chosen.quality, "model": model.name}
             book = Book(lines, configuration)
 
-            def tell(what: str, number: int) -> None:
+            def show(what: str, number: int) -> None:
                 bar(len(book.records), None, f"{what}, run {number}")
 
-            plan = Plan(work=Path(work), home=context.home, quick=quick, images=chosen, model=model, say=say, tell=tell)
+            plan = Plan(
+                work=Path(work), home=context.home, quick=quick, images=chosen, model=model, say=say, progress=show
+            )
             for found in body(plan, **options):
                 for one in found:
                     book.add(one)

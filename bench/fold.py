@@ -36,7 +36,7 @@ def fold(plan: Plan, bench: Bench, count: int, jobs: int) -> list[Record]:
     Rate from its first fold to its last by processor time, seconds from there to the last file, and its largest
     resident size. `bench` has no service, and a log that holds no results yet.
     """
-    plan.tell(f"fold {count:,}", 1)
+    plan.progress(f"fold {count:,}", 1)
     found = asyncio.run(_folded(plan, bench, count, jobs))
     what = f"{count:,} results of {jobs:,} job{'s' * (jobs > 1)}"
     rate, end, peak = (Runs((found[name],)) for name in ("folds_per_cpu_second", "end_seconds", "peak_mb"))
@@ -95,7 +95,7 @@ async def _send(servers: str, jobs: list[str], each: int, plan: Plan) -> None:
         while some := list(itertools.islice(stream, _DISORDER)):
             await asyncio.gather(*[await producer.send(topics.DETECTIONS.name, value, key) for key, value in some])
             sent += len(some)
-            plan.tell(f"{sent:,} of {each * len(jobs):,} results sent", 1)
+            plan.progress(f"{sent:,} of {each * len(jobs):,} results sent", 1)
     finally:
         await producer.stop()
 

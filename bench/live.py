@@ -56,7 +56,7 @@ def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
     """All of it. `bench` has all services."""
     found = _Found()
     for number in range(plan.pick(1, 3)):
-        plan.tell("live images", number + 1)
+        plan.progress("live images", number + 1)
         asyncio.run(_round(plan, bench, model, found, random.Random(number)))
     return _records(found)
 

@@ -150,7 +150,7 @@ async def run(bench: Bench, uris: Sequence[str], model: ModelInfo, rate: float, 
 def offered(plan: Plan, bench: Bench, rate: float, burst: int) -> list[Record]:
     """The rate that is achieved of what is offered, and the latency of an image from when it was due."""
     uris, what = load.uris(plan.images, plan.say), f"{rate:g}/s offered" + (f", {burst} at once" if burst > 1 else "")
-    plan.tell(f"warm-up, {what}", 1)
+    plan.progress(f"warm-up, {what}", 1)
     bench.run(load.write_manifest(plan.work / "offered-warm.jsonl", uris, 200), plan.model.info)
     runs: list[Answers] = []
 

@@ -51,7 +51,7 @@ def memory(plan: Plan, bench: Bench) -> list[Record]:
     """Each process's memory in the last tenth of a job's images against the first."""
     model, count = bench.load_model("free", 0.0), plan.pick(5_000, 100_000)
     uris = load.uris(Images(size=(128, 96), count=8), plan.say)
-    plan.tell(f"memory over {count:,} images", 1)
+    plan.progress(f"memory over {count:,} images", 1)
     bench.run(load.write_manifest(plan.work / "memory-warm.jsonl", uris, 1_000), model)
     manifest = load.write_manifest(plan.work / "memory.jsonl", uris, count)
     seen = asyncio.run(_memory(bench, manifest, model, count))

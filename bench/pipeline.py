@@ -99,7 +99,7 @@ class Sized:
 
         self._job: Callable[[int], Ran] = job
         if count is None:
-            plan.tell(f"warm-up, {name}", 1)
+            plan.progress(f"warm-up, {name}", 1)
             count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
         self.count = count
         """Images of a job."""

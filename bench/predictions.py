@@ -130,7 +130,7 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
 def _sample(
     plan: Plan, bench: Bench, case: _Case, manifest: Path, model: ModelInfo, settings: dict[str, str], sync: float
 ) -> Ran:
-    plan.tell(f"{case.stage}, {case.how}", 1 if (settings, sync) == (case.settings, case.sync) else 2)
+    plan.progress(f"{case.stage}, {case.how}", 1 if (settings, sync) == (case.settings, case.sync) else 2)
     with _services(bench, settings, sync) as seen:
         return asyncio.run(_sampled(seen, manifest, model, plan.seconds))
 
