@@ -57,6 +57,8 @@ async def answer(session: aiohttp.ClientSession, api: str, series: str, number: 
             body = await reply.read()
     except aiohttp.ClientError as error:
         raise BenchError(f"the upload failed: {error!r}") from error
+    if reply.status == 202:
+        raise BenchError(f"an image was not done within {_WAIT_SECONDS} s: more images come than this machine can do")
     if reply.status != 200:
         raise BenchError(f"the upload got {reply.status}: {body.decode(errors='replace')[:200]}")
     [image] = json_codec.decode(body)["images"]
@@ -76,10 +78,13 @@ async def offered(
         image = await answer(session, api, series, number, numbered(encoded[number % len(encoded)], number))
         found.append(Answered(image["id"], due, time.perf_counter() - due, image["ms"]))
 
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as uploads:
-        began = time.perf_counter()
-        for due in due_times(rate, seconds, chance):
-            uploads.create_task(one(session, began + due))
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as uploads:
+            began = time.perf_counter()
+            for due in due_times(rate, seconds, chance):
+                uploads.create_task(one(session, began + due))
+    except ExceptionGroup as group:  # the first upload that fails ends the others, and says enough
+        raise group.exceptions[0] from None
     return found
 
 

@@ -16,7 +16,6 @@ from bench import (
     live,
     machine,
     models,
-    openloop,
     overhead,
     pipeline,
     predictions,
@@ -124,20 +123,10 @@ def _detect(plan: Plan) -> Steps:
             yield stages.agreement(plan, stack)
 
 
-@click.option("--burst", type=click.IntRange(1), default=1, show_default=True, help="With --rate: so many at once.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Offer so many images/s; how late are they?")
-def _pipeline(plan: Plan, rate: float | None, burst: int) -> Steps:
-    """The whole, by turns with the same decode and model in one Python loop, and what it costs.
-
-    With --rate images come when they are due, whatever the system does: what it does of them, and their latencies.
-    """
-    if rate is None and burst > 1:
-        raise click.UsageError("--burst needs --rate")
+def _pipeline(plan: Plan) -> Steps:
+    """The whole, by turns with the same decode and model in one Python loop, and what it costs."""
     with bench_stack(plan.work / "pipeline", plan.model) as stack:
-        if rate is None:
-            yield from _whole(plan, [plan.images], stack)
-        else:
-            yield openloop.offered(plan, stack, rate, burst)
+        yield from _whole(plan, [plan.images], stack)
 
 
 def _scaleout(plan: Plan) -> Steps:
@@ -152,11 +141,14 @@ def _verdict(plan: Plan) -> Steps:
         yield predictions.predictions(plan, stack)
 
 
-def _live(plan: Plan) -> Steps:
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=live.RATE, show_default=True, help="Images/s that come."
+)
+def _live(plan: Plan, rate: float) -> Steps:
     """Live images beside a backfill: how long they take, what they cost it, and what a flood of them leaves."""
     uploaded = {"TRAPSTREAM_LIVE_MODEL": plan.model.bundle.label}
     with bench_stack(plan.work / "live", plan.model, uploaded) as stack:
-        yield live.live(plan, stack, plan.model.info)
+        yield live.live(plan, stack, plan.model.info, rate)
 
 
 @click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Results.")
@@ -190,7 +182,7 @@ def _all(plan: Plan) -> Steps:
         yield scaleout.scaleout(plan, stack)
         yield stages.publish(plan, stack)
     yield from _fold(plan, plan.pick(100_000, 3_000_000), 1)
-    yield from _live(plan)
+    yield from _live(plan, live.RATE)
 
 
 def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:

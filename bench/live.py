@@ -13,17 +13,17 @@ from statistics import mean
 
 from bench import load
 from bench.cameras import Answered, listening, offered
-from bench.openloop import trickle
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import FILLING, Bench, BenchError
+from bench.trickle import trickle
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.states import ENDED
 
 RATE = 2.0
-"""Live images a second."""
+"""Live images a second, where no other rate is asked for."""
 SLOWER = 2.0
 """What a backfill may make of the slowest live images."""
 KEPT = 0.9
@@ -43,6 +43,8 @@ ALONE, BACKFILLED = "live alone", "beside a backfill"
 class _Found:
     """Round by round."""
 
+    rate: float
+    """Live images a second."""
     answers: dict[str, list[list[Answered]]] = field(default_factory=lambda: defaultdict(list))
     events: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
     """Seconds from when an image was due to its event."""
@@ -52,9 +54,9 @@ class _Found:
         return Runs(tuple(self.values[name]))
 
 
-def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
-    """All of it. `bench` has all services."""
-    found = _Found()
+def live(plan: Plan, bench: Bench, model: ModelInfo, rate: float = RATE) -> list[Record]:
+    """All of it, with `rate` live images a second. `bench` has all services."""
+    found = _Found(rate)
     for number in range(plan.pick(1, 3)):
         plan.progress("live images", number + 1)
         asyncio.run(_round(plan, bench, model, found, random.Random(number)))
@@ -65,11 +67,11 @@ async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chan
     photos, api = load.uris(plan.images, plan.say), bench.stack.endpoints["api"]
     seconds = plan.pick(6.0, 40.0)
     # The warm-up: the day's job is made with its first image.
-    job = (await offered(api, _SERIES, photos, RATE, 2.0, chance))[0].image.rpartition("/")[0]
+    job = (await offered(api, _SERIES, photos, found.rate, 2.0, chance))[0].image.rpartition("/")[0]
     async with listening(bench.stack.endpoints["events"], job) as times:
 
         async def cameras(where: str) -> None:
-            answers = await offered(api, _SERIES, photos, RATE, seconds, chance)
+            answers = await offered(api, _SERIES, photos, found.rate, seconds, chance)
             found.answers[where].append(answers)
             found.events[where].append([await times.time(one.image) - one.due for one in answers])
 
@@ -93,7 +95,7 @@ async def _backfilled(
             without = mean((without, await backfill.rate(seconds / 2)))
         found.values["without"].append(without)
         found.values["with"].append(with_live)
-        found.values["kept"].append(with_live / (without - RATE))
+        found.values["kept"].append(with_live / (without - found.rate))
         async with trickle(bench, photos, model, FLOOD * without, Lane.LIVE) as spec, _progress(bench, spec) as flood:
             await flood.begun()
             bulk, urgent = await asyncio.gather(backfill.rate(seconds), flood.rate(seconds))
@@ -168,7 +170,7 @@ def _records(found: _Found) -> list[Record]:
         for way, latencies in (("event", found.events[where]), ("answer", answers)):
             for part, name in ((0.5, "p50"), (0.99, "p99")):
                 runs = Runs(tuple(1000 * quantile(each, part) for each in latencies))
-                what = f"upload to {way}, {RATE:g}/s {where}, {name}"
+                what = f"upload to {way}, {found.rate:g}/s {where}, {name}"
                 made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
     for part, name, most in ((0.5, "p50", None), (0.99, "p99", SLOWER)):
         pairs = zip(found.events[BACKFILLED], found.events[ALONE], strict=True)
@@ -177,7 +179,7 @@ def _records(found: _Found) -> list[Record]:
     share = 1 - ConsumerSettings.model_fields["live_share"].get_default()
     made += [
         record("live", "backfill alone", found.runs("without"), "images/s"),
-        record("live", f"backfill with {RATE:g}/s live", found.runs("with"), "images/s"),
+        record("live", f"backfill with {found.rate:g}/s live", found.runs("with"), "images/s"),
         record("live", "backfill with live / alone, less their number", found.runs("kept"), "x", at_least=KEPT),
         record("live", f"both lanes, live offered at {FLOOD:g} x", found.runs("flooded"), "images/s"),
         record(

@@ -9,9 +9,9 @@ import pytest
 
 from bench import load
 from bench.load import Images
-from bench.openloop import trickle
 from bench.predictions import slow_server
 from bench.stacks import Bench
+from bench.trickle import trickle
 from tests.acceptance.command import Command
 from tests.verdicts import named
 from trapstream.core.messages import ModelInfo

@@ -1,6 +1,7 @@
 """The benchmark's own rules: when runs agree, what a record says, what a table and a page hold."""
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import compare, load, report
+from bench.cameras import due_times
 from bench.records import Book, Record, Runs, record, until_stable
 from bench.tools import tensorrt_table
 from trapstream.models.plan_key import Gpu, PlanKey
@@ -118,6 +120,14 @@ def test_a_load_names_images_again_and_again(tmp_path: Path) -> None:
     found = load.spoiled([image.as_uri()], tmp_path / "bad", 0.01)
     assert [uri for uri in found if uri != image.as_uri()] == [found[99]]
     assert load.local(found[99]).read_bytes() != image.read_bytes()
+
+
+@given(st.floats(0.5, 200), st.floats(0.1, 20), st.integers(0, 99))
+def test_live_images_are_due_at_the_rate_and_keep_no_step(rate: float, seconds: float, seed: int) -> None:
+    """One image is due at a moment by chance in each interval of the rate, in order, for as long as is asked."""
+    dues = due_times(rate, seconds, random.Random(seed))
+    assert len(dues) == round(rate * seconds)
+    assert all(number <= at * rate * (1 + 1e-9) and at * rate <= number + 1 for number, at in enumerate(dues))
 
 
 def test_the_table_of_a_plan_says_where_it_cannot_be_had(
