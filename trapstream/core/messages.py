@@ -150,8 +150,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}@{self.version}"
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which results of a job somebody wants to hear of. As it stands: all of them."""
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which results of a job a stream or a webhook sends. Without any value: all of them."""
 
     categories: tuple[str, ...] = ()
     """Names or ids; none means any."""
@@ -160,7 +160,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cameras: tuple[str, ...] = ()
     """None means any."""
     cooldown: float = 0.0
-    """Seconds in which a camera is heard of once."""
+    """Seconds in which one event of a camera is sent."""
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +168,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     """May hold a secret: it stands in no log."""
-    wish: Wish = Wish()
+    event_filter: EventFilter = msgspec.field(name="wish", default=EventFilter())
 
 
 class JobSpec(Message, frozen=True, kw_only=True):
