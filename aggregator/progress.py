@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import expected, images_of, state_of
-from trapstream.results.fold import counts
 
 WINDOW = 10.0
 """Seconds that the rate looks back."""
@@ -15,8 +14,8 @@ WINDOW = 10.0
 class Progress:
     """What changes of a job between two reports."""
 
-    tally: dict[int, int] = field(default_factory=dict)
-    """Code to count, as committed."""
+    counts: Counts = field(default_factory=Counts)
+    """As committed to the store."""
     repeated: int = 0
     window: deque[tuple[float, int]] = field(default_factory=deque)
     """(when, images that got their entry then), the last seconds of them."""
@@ -43,9 +42,9 @@ class Progress:
         return sum(fresh for _, fresh in self.window) / max(now - self.window[0][0], 1.0)
 
 
-def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
-    """The report of a job that has not ended. `now`: seconds since 1970."""
-    account = counts(progress.tally)
+def status_of(spec: JobSpec, progress: Progress, now: float, waits: str | None = None) -> JobStatus:
+    """The report of a job that has not ended. `now`: seconds since 1970. `waits`: what its store is waited for."""
+    account = progress.counts
     rate = progress.rate(now)
     left = images_of(spec, account.done) - account.done
     return JobStatus(
@@ -58,7 +57,7 @@ def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
         rate=round(rate, 1),
         finish=round(now + left / rate, 1) if rate > 0 and left > 0 else None,
         updated=round(now, 3),
-        message=progress.message,
+        message=waits or progress.message,
     )
 
 

@@ -29,9 +29,8 @@ from trapstream.core.messages import ImageResult, JobSpec, JobStatus, Lane, Mode
 from trapstream.core.result_store import whole_file
 from trapstream.core.states import ENDED
 from trapstream.local import control
-from trapstream.results import entries
+from trapstream.results import fold_reader
 from trapstream.results import fold_store as store
-from trapstream.results.fold import counts
 from trapstream.results.records import read
 from trapstream.results.write import write_result
 
@@ -119,7 +118,7 @@ def fold_in_process(count: int, jobs: int, folder: Path) -> dict[str, float]:
     stream, offset = _in_turn([values(name, count // jobs) for name in (job, *others)]), 0
     while batch := [Record(offset + n, value) for n, value in enumerate(itertools.islice(stream, _BATCH))]:
         cpu_before, wall_before = time.process_time(), time.perf_counter()
-        done = read(batch, partition, opened.jobs)
+        done = read(batch, partition, opened.jobs, kafka.job_partition)
         offset += len(batch)
         opened.fold(done.results, offset)
         cpu += time.process_time() - cpu_before
@@ -127,7 +126,8 @@ def fold_in_process(count: int, jobs: int, folder: Path) -> dict[str, float]:
         size += sum(len(record.value) for record in batch)
     before = time.perf_counter()
     with whole_file(folder / "result.json") as out:
-        write_result(spec(job, count), counts(entries.read_tally(folder, job)), entries.read_entries(folder, job), out)
+        account = fold_reader.read_account(folder, job)
+        write_result(spec(job, count), account, fold_reader.read_entries(folder, job), out)
     finalise = time.perf_counter() - before
     before = time.perf_counter()
     opened.close()

@@ -1,40 +1,37 @@
 """What a store holds of a job, read beside the thread that folds: its account, and its entries in order."""
 
 import bisect
+import contextlib
 import itertools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from trapstream.core.errors import Fatal, Retryable
+from trapstream.core.messages import Counts
 from trapstream.results import blocks
-from trapstream.results.database import reader
-from trapstream.results.fold import PIECE
+from trapstream.results.blocks import Codes, Seqs
+from trapstream.results.fold import PIECE, counts
 
 FILE = "store.sqlite"
 """The store's file in its folder."""
 _LARGE_PIECE = 32 * 1024 * 1024
 """Bytes of entries in a piece beyond which they are read one by one."""
 
-Codes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.uint16]
 
-
-def read_tally(folder: Path, job: str, below: int | None = None) -> dict[int, int]:
-    """Code to count of a job's entries with seq < `below`, from the disk. Retryable if it cannot be read."""
-    tally: dict[int, int] = {}
-    with reader(folder / FILE) as db:
-        number = _number(db, job)
-        if number is None:
-            return tally
-        low, high = key_range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
+def read_account(folder: Path, job: str, below: int | None = None) -> Counts:
+    """The account of a job's entries with seq < `below`, from the disk. Retryable if it cannot be read."""
+    tally: dict[str, int] = {}
+    with _reader(folder / FILE) as db:
+        low, top = _keys(db, job, below)
+        kinds = dict(db.execute("select code, kind from kinds"))
         for start, codes, seqs in read_pieces(db, low, top):
             there = codes if below is None else codes[seqs < below - (start - low)]
-            add_up(tally, there)
-    return tally
+            blocks.add_up(tally, there, kinds)
+    return counts(tally)
 
 
 def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[bytes]:
@@ -42,12 +39,8 @@ def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[b
 
     It has its own connection, so it may run beside the thread that folds. Retryable if it cannot be read.
     """
-    with reader(folder / FILE) as db:
-        number = _number(db, job)
-        if number is None:
-            return
-        low, high = key_range(number)
-        top = high if below is None else min(high, blocks.key(number, below))
+    with _reader(folder / FILE) as db:
+        low, top = _keys(db, job, below)
         piece = low
         while True:
             row = db.execute("select min(key) from blocks where key >= ? and key < ?", (piece, top)).fetchone()
@@ -75,27 +68,38 @@ def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
             yield blob.read(end - start)
 
 
-def read_pieces(db: sqlite3.Connection, low: int, high: int) -> Iterator[tuple[int, Codes, Places]]:
-    """The key at which each piece begins, and the codes and places of its entries, without the entries themselves."""
+def read_pieces(db: sqlite3.Connection, low: int, high: int) -> Iterator[tuple[int, Codes, Seqs]]:
+    """The key at which each piece begins, and the codes and seqs of its entries, without the entries themselves."""
     rows = db.execute("select key, codes, seqs from blocks where key >= ? and key < ? order by key", (low, high))
     for start, group in itertools.groupby(rows, lambda row: int(row[0]) & -PIECE):
         some = list(group)
         codes = np.frombuffer(b"".join(row[1] for row in some), dtype=np.uint8)
-        yield start, codes, blocks.places(b"".join(row[2] for row in some))
+        yield start, codes, blocks.unpack_seqs(b"".join(row[2] for row in some))
 
 
-def add_up(tally: dict[int, int], codes: Codes) -> None:
-    """Counts codes into `tally`."""
-    for code, count in enumerate(np.bincount(codes).tolist()):
-        if count:
-            tally[code] = tally.get(code, 0) + count
-
-
-def key_range(number: int) -> tuple[int, int]:
-    """The keys of a job's blocks: the first, and the one after the last."""
-    return blocks.key(number, 0), blocks.key(number + 1, 0)
-
-
-def _number(db: sqlite3.Connection, job: str) -> int | None:
+def _keys(db: sqlite3.Connection, job: str, below: int | None) -> tuple[int, int]:
+    """The range of keys that holds a job's entries with seq < `below`; an empty one for a job that is not there."""
     row = db.execute("select number from jobs where job = ?", (job,)).fetchone()
-    return None if row is None else int(row[0])
+    if row is None:
+        return 0, 0
+    low, high = blocks.key_range(row[0])
+    return low, high if below is None else min(high, blocks.key(row[0], below))
+
+
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, beside the one that writes. Retryable if it cannot be read."""
+    with refusals(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+        db.execute("pragma cache_size = -4000")
+        yield db
+
+
+@contextlib.contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """A store's errors as this project's: Retryable while the disk refuses, Fatal for a damaged file."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Retryable(f"{path}: {error}") from error
+    except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
+        raise Fatal(f"{path} is damaged ({error}); move its folder away, and it is made again from the log") from error
