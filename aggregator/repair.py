@@ -6,24 +6,37 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from aggregator.lease import Lease, Released
-from aggregator.lost import ATTEMPTS, Figures, Missing, Offsets, Watch, missing_of, never_answered, reference
+from aggregator.lost import Figures, Offsets, Watch
 from aggregator.partitions import Partitions
-from trapstream.core import kafka, lag, log, metrics, topics
+from trapstream.core import kafka, lag, log, messages, metrics, topics
 from trapstream.core.errors import Reason, Retryable
 from trapstream.core.jobs import JobTable
-from trapstream.core.messages import JobSpec, Lane
-from trapstream.core.result_store import manifest_path
+from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
+from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.entry import failure_entry
 from trapstream.results.fold import PIECE
 
+ATTEMPTS = 2
+"""How often missing images are published again."""
 _TOGETHER = 500
 """Messages on their way at once."""
+
+_decoder = msgspec.json.Decoder(ManifestLine)
+
+
+class Missing(NamedTuple):
+    """An image of the manifest without a result."""
+
+    seq: int
+    line: ManifestLine
 
 
 class Repair:
@@ -122,6 +135,37 @@ class Repair:
         return sent
 
 
+def reference(spec: JobSpec, missing: Missing) -> bytes:
+    """The image's reference, as the producer made it."""
+    line = missing.line
+    return messages.encode(
+        ImageRef(
+            job=spec.job,
+            seq=missing.seq,
+            file=line.file,
+            uri=line.uri,
+            meta=line.meta,
+            captured=line.captured or msgspec.UNSET,
+            arrived=line.arrived or msgspec.UNSET,
+        )
+    )
+
+
+def never_answered(spec: JobSpec, missing: Missing) -> bytes:
+    """The result that the image is lost."""
+    return messages.encode(
+        ImageResult(
+            job=spec.job,
+            seq=missing.seq,
+            outcome=Outcome.FAILED,
+            reason=Reason.LOST,
+            entry=msgspec.Raw(failure_entry(missing.line.file, missing.line.meta, Reason.LOST)),
+            model=spec.model.label,
+            ms=StageTimes(),
+        )
+    )
+
+
 async def _figures(servers: str) -> Figures:
     """Asks Kafka how far the lanes are read and where topics end. Retryable if it does not answer."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
@@ -149,9 +193,10 @@ async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[lis
         for first in range(0, spec.total or 0, PIECE):
             lines = await asyncio.to_thread(lambda: list(itertools.islice(manifest, PIECE)))
             seen = await lease.with_store(lambda store, piece=first // PIECE: store.seen(spec.job, piece))  # type: ignore[misc]
-            missing = missing_of(first, lines, seen)
+            missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
             for start in range(0, len(missing), _TOGETHER):
-                yield missing[start : start + _TOGETHER]
+                numbers = missing[start : start + _TOGETHER]
+                yield [Missing(first + number, _decoder.decode(lines[number])) for number in numbers]
 
 
 def _trouble(path: Path, spec: JobSpec) -> str | None:

@@ -19,7 +19,8 @@ PIECE = 1 << PIECE_BITS
 
 _REASON = re.compile(r"(?!(detected|empty)\Z)[ -9;-~]{1,64}\Z")
 """The form of a reason: one line of ASCII without a colon, since a colon ends it in the entry's `failure`."""
-_OUTCOMES = frozenset({Outcome.DETECTED, Outcome.EMPTY})
+_PLAIN = {Outcome.DETECTED: "detected", Outcome.EMPTY: "empty"}
+"""A plain string is looked up faster than a member of an enumeration is."""
 
 
 def kind_of(head: ResultHead) -> str:
@@ -28,10 +29,11 @@ def kind_of(head: ResultHead) -> str:
     A reason need not be one that this version knows: a consumer of a later version may be upgraded first, and its
     results count as any other.
     """
-    if (head.reason is None) is (head.outcome is Outcome.FAILED):
+    kind = _PLAIN.get(head.outcome)
+    if kind is not None and head.reason is None:
+        return kind
+    if kind is not None or head.reason is None:
         raise BadMessage(f"outcome {head.outcome} does not go with reason {head.reason}")
-    if head.reason is None:
-        return head.outcome
     if not _REASON.match(head.reason):
         raise BadMessage("the reason is not one line of up to 64 ASCII characters without a colon")
     return head.reason
@@ -95,5 +97,5 @@ def fold(state: JobFold, seq: int, kind: str) -> bool:
 
 def counts(tally: Mapping[str, int]) -> Counts:
     """The account that goes to users: outcomes, and failures by reason."""
-    failed = {str(kind): count for kind, count in sorted(tally.items()) if kind not in _OUTCOMES}
+    failed = {str(kind): count for kind, count in sorted(tally.items()) if kind not in _PLAIN}
     return Counts(detected=tally.get(Outcome.DETECTED, 0), empty=tally.get(Outcome.EMPTY, 0), failed=failed)

@@ -124,37 +124,39 @@ class Store:
 
         Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
         """
-        groups: dict[tuple[int, int], list[Result]] = {}
+        jobs, codes = self.jobs, self._codes
+        groups: dict[tuple[str, int], list[Result]] = {}
         fresh: dict[str, int] = {}
         repeats: dict[str, int] = {}
         with self._transaction():
             for result in results:
-                if result.kind not in self._codes:
+                if result.kind not in codes:
                     result = msgspec.structs.replace(result, kind=self._learn(result.kind))  # noqa: PLW2901
-                stored = self.jobs.get(result.job) or self._add(result.job)
+                stored = jobs.get(result.job) or self._add(result.job)
                 if stored.end.closed or not fold(stored.fold, result.seq, result.kind):
                     repeats[result.job] = repeats.get(result.job, 0) + 1
                     continue
-                fresh[result.job] = fresh.get(result.job, 0) + 1
-                group = groups.get((stored.number, result.seq >> PIECE_BITS))
+                group = groups.get((result.job, result.seq >> PIECE_BITS))
                 if group is None:
-                    groups[stored.number, result.seq >> PIECE_BITS] = [result]
+                    groups[result.job, result.seq >> PIECE_BITS] = [result]
                 else:
                     group.append(result)
+            for (job, _), group in groups.items():
+                fresh[job] = fresh.get(job, 0) + len(group)
             self._db.executemany(
                 "insert into blocks values (?, ?, ?, ?, ?)",
-                (blocks.pack(number, group, self._codes) for (number, _), group in groups.items()),
+                (blocks.pack(jobs[job].number, group, codes) for (job, _), group in groups.items()),
             )
             self._db.executemany(
                 "update jobs set repeated = ? where number = ?",
-                [(self.jobs[job].fold.repeated, self.jobs[job].number) for job in repeats],
+                [(jobs[job].fold.repeated, jobs[job].number) for job in repeats],
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
             faults.reach("fold.within-3")
         self.next_offset = next_offset
         changes = {}
         for job in fresh.keys() | repeats.keys():
-            state = self.jobs[job].fold
+            state = jobs[job].fold
             changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), counts(state.tally), state.repeated)
         return changes
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.unit.values import image_result
 from trapstream.core import kafka, messages
-from trapstream.core.errors import Fatal, Retryable
-from trapstream.core.messages import MOST_IMAGES
+from trapstream.core.errors import BadMessage, Fatal, Reason, Retryable
+from trapstream.core.messages import MOST_IMAGES, Counts, Outcome, ResultHead
 from trapstream.results import blocks, fold_reader
 from trapstream.results import fold_store as store
-from trapstream.results.fold import PIECE, JobFold, Result, counts, fold
+from trapstream.results.fold import PIECE, JobFold, Result, counts, fold, kind_of
 from trapstream.results.records import read
 
 SEQS = st.one_of(st.integers(0, 50), st.integers(PIECE - 3, PIECE + 3), st.integers(0, MOST_IMAGES - 1))
@@ -29,6 +29,38 @@ class Record(NamedTuple):
 
     offset: int
     value: bytes | None
+
+
+def test_the_numbers_of_kinds_never_change() -> None:
+    """Stores on the disks of users hold these numbers: one that changed would make another file of the same log."""
+    assert blocks.CODES == {
+        "detected": 0, "empty": 1, "not found": 2, "no permission": 3, "not a file": 4, "forbidden location": 5,
+        "unsupported address": 6, "server answered with an error": 7, "server not reachable": 8, "timed out": 9,
+        "file too large": 10, "empty file": 11, "not an image": 12, "damaged image": 13, "too many pixels": 14,
+        "the model refused the image": 15, "never answered": 16, "too costly to decode": 17, "another reason": 18,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", [*Reason, "a reason of a later version", "x" * 64])
+def test_a_reason_is_the_kind_of_its_result(reason: str) -> None:
+    """Each reason that there is is taken, and so is one that only a later version knows."""
+    value = messages.encode(image_result(outcome=Outcome.FAILED, reason=reason))
+    assert kind_of(messages.decode(value, ResultHead)) == str(reason)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (Outcome.EMPTY, "not found"),
+        (Outcome.FAILED, None),
+        *((Outcome.FAILED, reason) for reason in ("", "detected", "empty", "x" * 65, "a: b", "a\nb", "é")),
+    ],
+)
+def test_what_is_no_reason_is_refused(outcome: Outcome, reason: str | None) -> None:
+    """An outcome without its reason, or a text that could not stand in a failure, is a message that cannot be read."""
+    value = messages.encode(image_result(outcome=outcome, reason=reason))
+    with pytest.raises(BadMessage):
+        kind_of(messages.decode(value, ResultHead))
 
 
 @given(RESULTS)
@@ -240,3 +272,35 @@ def test_a_forgotten_job_leaves_nothing(tmp_path: Path) -> None:
     assert opened.end_of("three") == store.JobEnd()
     assert opened.fold([Result("two", 1, "empty", b"{}")], 20)["two"].fresh == 1
     opened.close()
+
+
+def test_a_store_of_the_first_versions(tmp_path: Path) -> None:
+    """A store without a table of kinds, with its marks and notes as they were, is read as it was meant."""
+    opened = store.Store(tmp_path)
+    opened.fold([_result(job, seq, "not found") for job in ("one", "two", "three") for seq in range(2)], 6)
+    opened._db.execute("drop table kinds")
+    opened._db.execute(
+        """update jobs set mark = '{"status":{"a":1},"announced":true,"dropped":false}' where number = 1"""
+    )
+    opened._db.execute("""insert into notes values (2, '{"attempts":2,"ended":true,"cut":null}')""")
+    opened._db.execute("""insert into notes values (3, '{"attempts":0,"ended":false,"cut":5}')""")
+    opened.close()
+    again = store.Store(tmp_path)
+    assert again.end_of("one") == store.JobEnd(status=msgspec.Raw(b'{"a":1}'), announced=True)
+    assert again.end_of("two") == store.JobEnd(attempts=2, file_lost=True)
+    assert again.end_of("three") == store.JobEnd(cut=5)
+    assert [again.end_of(job).closed for job in ("one", "two", "three")] == [True, False, True]
+    assert counts(again.jobs["two"].fold.tally) == Counts(failed={"not found": 2})
+    again.close()
+
+
+def test_more_kinds_than_a_store_has_numbers(tmp_path: Path) -> None:
+    """Every result still counts once: the reasons beyond the last number count as another reason."""
+    opened = store.Store(tmp_path)
+    opened.fold([_result("job", seq, f"reason {seq}") for seq in range(400)], 400)
+    opened.close()
+    again = store.Store(tmp_path)
+    found = fold_reader.read_account(tmp_path, "job")
+    assert again.jobs["job"].fold.done == found.done == 400
+    assert found.failed["another reason"] == 400 - (256 - 19)
+    again.close()
