@@ -31,7 +31,7 @@ def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results
         except BadMessage as error:
             log.get_logger().error("bad status", error=str(error))
             continue
-        end = store.end_of(status.job)
+        end = store.job(status.job).end
         if status.state not in ENDED or job_partition(status.job) != partition or end.has_status:
             continue
         if not _is_there(status, results):

@@ -42,14 +42,14 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         await stored(lambda s: s.set_ends({spec.job: changed}))
         return changed
 
-    end = await stored(lambda s: s.end_of(spec.job))
+    end = await stored(lambda s: s.job(spec.job).end)
     if not end.has_status:
-        stopped = spec.cancelled or spec.failed is not None
+        stopped, total = spec.cancelled or spec.failed is not None, spec.total or 0
         # 0. Where a stopped job is cut, written down once: whenever its file is made, the same results count.
         if stopped:
             end = await stored(lambda s: s.cut(spec.job))
-        elif spec.total is not None and await stored(lambda s: s.done_below(spec.job, spec.total or 0)) < spec.total:
-            log.get_logger().error("results beyond the job's total", job=spec.job, total=spec.total)
+        elif await stored(lambda s: s.job(spec.job).fold.below(total)) < total:
+            log.get_logger().error("results beyond the job's total", job=spec.job, total=total)
             return
         # 1. The file. Killed in it: a temporary file is left, which the next attempt removes. Killed after it: the
         #    next attempt writes the same bytes over it.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiokafka import TopicPartition
@@ -21,10 +22,10 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, settings: AggregatorSettings, thread: ThreadPoolExecutor, tasks: asyncio.TaskGroup) -> None:
         self.leases: dict[int, Lease] = {}
-        self.joined = asyncio.Event()
-        """Set once the group has answered for the first time."""
-        self.taken: asyncio.Queue[Lease] = asyncio.Queue()
-        """Leases that begin."""
+        self.joined = False
+        """The group has answered."""
+        self.on_taken: Callable[[Lease], None] = lambda _: None
+        """Called with each lease that begins."""
         self.consumer: kafka.Consumer = None  # type: ignore[assignment]  # until it is started
         self._settings = settings
         self._thread = thread
@@ -54,7 +55,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             task = self._tasks.create_task(self._take(part, self._round))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
-        self.joined.set()
+        self.joined = True
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - all are revoked
         """The group takes all back: what is in hand is finished or dropped, under one deadline."""
@@ -92,7 +93,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             self.consumer.seek(part, lease.read_offset)
             self.leases[part.partition] = lease
             self.consumer.resume(part)
-            self.taken.put_nowait(lease)
+            self.on_taken(lease)
             log.get_logger().info("partition taken", partition=part.partition, offset=lease.read_offset)
 
     async def _open(self, part: TopicPartition, this_round: int) -> Lease:

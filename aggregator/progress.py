@@ -3,6 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import expected, images_of, state_of
 
@@ -72,15 +74,6 @@ def final_status(
     cut: int | None = None,
 ) -> JobStatus:
     """The last report of a job: its file is in the result store."""
-    return JobStatus(
-        job=spec.job,
-        state=state_of(spec, account.done, written=True),
-        total=spec.total,
-        images=expected(spec),
-        counts=account,
-        repeated=repeated,
-        updated=round(now, 3),
-        location=location,
-        sha256=sha256,
-        cut=cut,
-    )
+    last = status_of(spec, Progress(counts=account, repeated=repeated), now)
+    state = state_of(spec, account.done, written=True)
+    return msgspec.structs.replace(last, state=state, location=location, sha256=sha256, cut=cut)

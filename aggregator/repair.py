@@ -85,7 +85,7 @@ class Repair:
         if watch is None or not watch.update(newest, spec.lane, lease.partition, lease.store_offset or 0):
             return
         # 1. What was tried. Killed up to here: the next owner waits anew, and comes to the same.
-        end = await lease.with_store(lambda store: store.end_of(job))
+        end = await lease.with_store(lambda store: store.job(job).end)
         path = manifest_path(self._settings.results, job)
         trouble = await asyncio.to_thread(_trouble, path, spec)
         if end.file_lost or trouble is not None:
@@ -192,7 +192,7 @@ async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[lis
     with path.open("rb") as manifest:
         for first in range(0, spec.total or 0, PIECE):
             lines = await asyncio.to_thread(lambda: list(itertools.islice(manifest, PIECE)))
-            seen = await lease.with_store(lambda store, piece=first // PIECE: store.seen(spec.job, piece))  # type: ignore[misc]
+            seen = await lease.with_store(lambda store, piece=first // PIECE: store.job(spec.job).fold.bits(piece))  # type: ignore[misc]
             missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
             for start in range(0, len(missing), _TOGETHER):
                 numbers = missing[start : start + _TOGETHER]

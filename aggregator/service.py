@@ -78,6 +78,7 @@ class Aggregator:
         self._writer = writer
         self._tasks = tasks
         self._table = jobs.JobTable(settings.kafka, self._on_spec)
+        partitions.on_taken = self._on_taken
         self._folding: asyncio.Task[None] | None = None
         self._reports = Reports(settings, partitions, producer, self._table)
         self._repair = Repair(settings, partitions, self._table)
@@ -89,7 +90,6 @@ class Aggregator:
             self._tasks.create_task(body)
             for body in (
                 self._table.run(),
-                self._look_at_taken(health),
                 self._reports.report(),
                 self._reports.commit(consumer),
                 self._repair.run(),
@@ -123,6 +123,7 @@ class Aggregator:
     async def _intake(self, consumer: kafka.Consumer, stop: asyncio.Event, health: Health) -> None:
         most = self._settings.fold_batch
         while not stop.is_set():
+            health.ready = self._partitions.joined and self._table.caught_up.is_set()
             try:
                 batches = await consumer.getmany(timeout_ms=200, max_records=most)
             except KafkaError as error:
@@ -226,16 +227,10 @@ class Aggregator:
                 lease.progress_of(spec.job).changed = True
             self._begin_end(lease, spec.job)
 
-    async def _look_at_taken(self, health: Health) -> None:
-        """Looks at every job of a partition that was taken."""
-        await self._partitions.joined.wait()
-        await self._table.caught_up.wait()
-        health.ready = True
-        while True:
-            lease = await self._partitions.taken.get()
-            for job, spec in list(self._table.specs.items()):
-                if kafka.job_partition(job) == lease.partition:
-                    self._on_spec(spec)
+    def _on_taken(self, lease: Lease) -> None:
+        for spec in list(self._table.specs.values()):
+            if kafka.job_partition(spec.job) == lease.partition:
+                self._on_spec(spec)
 
     def _begin_end(self, lease: Lease, job: str) -> None:
         """Begins a job's end if it is due and not under way."""

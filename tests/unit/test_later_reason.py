@@ -51,7 +51,7 @@ def folded(folder: Path, known: bool) -> bytes:
 
 
 def test_the_file_is_the_same_in_every_version(tmp_path: Path) -> None:
-    """A version that knows the reason and one that does not make the same bytes, each also of the other one's store."""
+    """A store that had a number for the reason and one that had none give the same bytes, also opened again."""
     older, later = folded(tmp_path / "older", known=False), folded(tmp_path / "later", known=True)
     assert older == later
     for folder in (tmp_path / "older", tmp_path / "later"):

@@ -61,7 +61,7 @@ class ImageRef(Message, frozen=True, kw_only=True):
     job: JobId
     """The job that it belongs to."""
     seq: Seq
-    """Its place in the job's manifest, from 0. (job, seq) names an image for ever."""
+    """Its number in the job's manifest, from 0. (job, seq) names an image for ever."""
     file: str
     """The name in the result."""
     uri: str
@@ -117,7 +117,7 @@ class ResultHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class TimedHead(ResultHead, frozen=True, gc=False):
-    """The same for who also wants to know how long it took."""
+    """The same for a reader that also needs the time that each stage took."""
 
     ms: msgspec.Raw
     """StageTimes."""

@@ -5,7 +5,7 @@ are pieces in order. A row for each image would cost three times as much.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -98,27 +98,16 @@ def add_up(tally: dict[str, int], codes: Codes, kinds: Mapping[int, str]) -> Non
             tally[kinds[code]] = tally.get(kinds[code], 0) + count
 
 
-class Index(NamedTuple):
-    """Where the entries of a piece are, in the order of seq."""
+def merge(seqs: Iterable[bytes], lengths: Iterable[bytes], below: int = PIECE) -> list[tuple[int, int]]:
+    """Where the entries of one piece are, in the order of seq, those with a seq within the piece less than `below`.
 
-    start: list[int]
-    """Within the blocks' data put one after the other."""
-    end: list[int]
-
-
-def merge(seqs: Iterable[bytes], lengths: Iterable[bytes], below: int = PIECE) -> Index:
-    """The entries of all blocks of one piece in order; only those whose seq within the piece is less than `below`."""
+    Start and end of each, within the data of the piece's blocks put one after the other.
+    """
     found = unpack_seqs(b"".join(seqs))
     ends = np.cumsum(np.frombuffer(b"".join(lengths), dtype="<u4"), dtype=np.int64)
     starts = np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1]))
-    order = np.argsort(found, kind="stable")
-    order = order[: int(np.count_nonzero(found < below))]
-    return Index(starts[order].tolist(), ends[order].tolist())
-
-
-def slices(index: Index, data: bytes) -> Iterator[bytes]:
-    """The entries themselves."""
-    return (data[start:end] for start, end in zip(index.start, index.end, strict=True))
+    order = np.argsort(found, kind="stable")[: int(np.count_nonzero(found < below))]
+    return list(zip(starts[order].tolist(), ends[order].tolist(), strict=True))
 
 
 def _seq(item: Result) -> int:

@@ -77,6 +77,10 @@ class JobFold:
         last = int.from_bytes(self.seen.get(whole, b""), "little") & ((1 << rest) - 1)
         return count + last.bit_count()
 
+    def bits(self, piece: int) -> bytes:
+        """Which images of a piece have their entry: one bit for each, the lowest first."""
+        return bytes(self.seen.get(piece, bytes(PIECE // 8)))
+
 
 def fold(state: JobFold, seq: int, kind: str) -> bool:
     """Takes one result into `state`. False if the image has one already: then only `repeated` grows."""

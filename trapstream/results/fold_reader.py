@@ -55,13 +55,13 @@ def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
     where = "from blocks where key >= ? and key < ? order by key"
     keys = (piece, piece + PIECE)
     rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
-    index = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
+    spans = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
     if sum(row[2] for row in rows) <= _LARGE_PIECE:
         data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
-        yield from blocks.slices(index, data)
+        yield from (data[start:end] for start, end in spans)
         return
     starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
-    for start, end in zip(index.start, index.end, strict=True):
+    for start, end in spans:
         row = bisect.bisect_right(starts, start) - 1
         with db.blobopen("blocks", "data", rows[row][3], readonly=True) as blob:
             blob.seek(start - starts[row])

@@ -174,29 +174,17 @@ class Store:
             if end.has_status:
                 self.jobs[job].fold.seen.clear()  # the status answers for them now
 
-    def end_of(self, job: str) -> JobEnd:
-        """What is kept of a job."""
-        stored = self.jobs.get(job)
-        return stored.end if stored else JobEnd()
+    def job(self, job: str) -> StoredJob:
+        """What is kept of a job: nothing of one that is not there."""
+        return self.jobs.get(job) or StoredJob(0, JobFold())
 
     def cut(self, job: str) -> JobEnd:
         """Lets no further result of a job count. The first call decides from which offset on they do not."""
-        end = self.end_of(job)
+        end = self.job(job).end
         if end.cut is None:
             end = msgspec.structs.replace(end, cut=self.next_offset or 0)
             self.set_ends({job: end})
         return end
-
-    def done_below(self, job: str, total: int) -> int:
-        """How many images of a job with seq < `total` have their entry."""
-        stored = self.jobs.get(job)
-        return stored.fold.below(total) if stored else 0
-
-    def seen(self, job: str, piece: int) -> bytes:
-        """Which images of a piece have their entry: one bit for each, the lowest first."""
-        stored = self.jobs.get(job)
-        bits = stored.fold.seen.get(piece) if stored else None
-        return bytes(bits) if bits is not None else bytes(PIECE // 8)
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -44,12 +44,6 @@ class ResultFile:
         return float(found) if isinstance(found, int | float) else _TYPICAL
 
 
-class _Head(msgspec.Struct):
-    info: dict[str, Any]
-    detection_categories: dict[str, str]
-    images: Annotated[list[Entry], msgspec.Meta(max_length=0)]
-
-
 class _File(msgspec.Struct):
     info: dict[str, Any]
     detection_categories: dict[str, str]
@@ -62,7 +56,7 @@ def open_result(path: Path) -> ResultFile:
         first = [file.readline() for _ in range(4)]
     if first[0] == b"{\n" and first[3] == IMAGES_LINE + b"\n":
         try:
-            head = msgspec.json.decode(b"".join(first) + b"]}", type=_Head)
+            head = msgspec.json.decode(b"".join(first) + b"]}", type=_File)
         except msgspec.DecodeError as error:
             raise BadMessage(f"{path}: {error}") from None
         return ResultFile(path, head.info, head.detection_categories, streams=True)

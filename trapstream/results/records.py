@@ -20,10 +20,6 @@ class Record(Protocol):
     """What is used of a Kafka record."""
 
     @property
-    def offset(self) -> int:
-        """Its offset in the partition."""
-
-    @property
     def value(self) -> bytes | None:
         """Its bytes."""
 

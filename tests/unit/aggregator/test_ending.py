@@ -101,7 +101,7 @@ async def test_killed_at_every_step(
     assert len(set(announced)) == 1
     assert list((tmp_path / "results").iterdir()) == [result_path(tmp_path / "results", "job")]
     opened = store.Store(folder)
-    end = opened.end_of("job")
+    end = opened.job("job").end
     assert (end.announced, end.dropped, bytes(end.status)) == (True, True, announced[0])  # type: ignore[arg-type]
     assert not opened.drop_some("job")
     opened.close()

@@ -200,7 +200,7 @@ def test_an_ended_job_takes_no_results(tmp_path: Path) -> None:
         pass
     opened.close()
     again = store.Store(tmp_path)
-    assert again.end_of("job") == end
+    assert again.job("job").end == end
     assert list(fold_reader.read_entries(tmp_path, "job")) == []
     assert len(list(fold_reader.read_entries(tmp_path, "other"))) == 1
     again.close()
@@ -269,7 +269,7 @@ def test_a_forgotten_job_leaves_nothing(tmp_path: Path) -> None:
     opened.close()
     opened = store.Store(tmp_path)
     assert {job: stored.fold.done for job, stored in opened.jobs.items()} == {"one": 9, "three": 1}
-    assert opened.end_of("three") == store.JobEnd()
+    assert opened.job("three").end == store.JobEnd()
     assert opened.fold([Result("two", 1, "empty", b"{}")], 20)["two"].fresh == 1
     opened.close()
 
@@ -286,10 +286,10 @@ def test_a_store_of_the_first_versions(tmp_path: Path) -> None:
     opened._db.execute("""insert into notes values (3, '{"attempts":0,"ended":false,"cut":5}')""")
     opened.close()
     again = store.Store(tmp_path)
-    assert again.end_of("one") == store.JobEnd(status=msgspec.Raw(b'{"a":1}'), announced=True)
-    assert again.end_of("two") == store.JobEnd(attempts=2, file_lost=True)
-    assert again.end_of("three") == store.JobEnd(cut=5)
-    assert [again.end_of(job).closed for job in ("one", "two", "three")] == [True, False, True]
+    assert again.job("one").end == store.JobEnd(status=msgspec.Raw(b'{"a":1}'), announced=True)
+    assert again.job("two").end == store.JobEnd(attempts=2, file_lost=True)
+    assert again.job("three").end == store.JobEnd(cut=5)
+    assert [again.job(job).end.closed for job in ("one", "two", "three")] == [True, False, True]
     assert counts(again.jobs["two"].fold.tally) == Counts(failed={"not found": 2})
     again.close()
 
