@@ -26,6 +26,7 @@ from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.result_store import manifest_path, read_manifest
 from trapstream.jobs import submit
+from trapstream.jobs.stored_manifest import SubmitError
 from trapstream.local.testing import RunningStack
 
 IN_FLIGHT = 8_000
@@ -169,7 +170,7 @@ async def test_a_damaged_manifest_fails_the_job(servers: str, tmp_path: Path, pr
         failed = (await spec_when(servers, spec.job, lambda spec: spec.failed is not None)).failed
         assert failed is not None and expected in failed and "\n" not in failed
         assert await published(servers, spec.job) == []
-        with pytest.raises(submit.SubmitError, match="has failed already"):
+        with pytest.raises(SubmitError, match="has failed already"):
             await submit.cancel(servers, spec.job)
 
 
@@ -186,7 +187,7 @@ async def test_jobs_take_turns(servers: str, tmp_path: Path, producer: Service) 
 
 async def test_a_job_that_is_not_there_cannot_be_cancelled(servers: str) -> None:
     """The message names it and says how to find the right one."""
-    with pytest.raises(submit.SubmitError, match="there is no job nobody-1"):
+    with pytest.raises(SubmitError, match="there is no job nobody-1"):
         await submit.cancel(servers, "nobody-1")
 
 
