@@ -1,4 +1,4 @@
-"""Answers for those who wait for them: the log of results, followed from its end, and looked through for older ones."""
+"""Answers of live images: the log of results, followed from its end, and looked through for older ones."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from trapstream.core.messages import TimedHead
 Image = tuple[str, int]
 """Job and seq."""
 
-_KEPT = 10_000
+_MOST_KNOWN = 10_000
 """Answers remembered."""
 _LOOKS = 2
 """Looks into the past at once: each reads a partition."""
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 class Answers:
     """The answers of live images as they come. `run` keeps it; `wait` may be called many times at once."""
 
-    def __init__(self, servers: str, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, servers: str, wanted: Callable[[str], object]) -> None:
         """`wanted`: whether a job is live; the results of others are passed over unread."""
         self._servers, self._wanted = servers, wanted
         self._known: OrderedDict[Image, Answer] = OrderedDict()
@@ -64,18 +64,18 @@ class Answers:
         """
         if (known := self._known.get(image)) is not None:
             return known
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[image].append(answer)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[image].append(future)
         look = asyncio.create_task(self._look(image, since)) if since is not None else None
         try:
             async with asyncio.timeout(seconds):
-                return await answer
+                return await future
         except TimeoutError:
             return None
         finally:
             if look is not None:
                 look.cancel()
-            self._waiting[image].remove(answer)
+            self._waiting[image].remove(future)
             if not self._waiting[image]:
                 del self._waiting[image]
 
@@ -84,13 +84,13 @@ class Answers:
             return
         with contextlib.suppress(BadMessage):  # the aggregator parks it
             head = messages.decode(record.value, TimedHead)
-            self._keep(head)
+            self._remember(head)
 
-    def _keep(self, head: TimedHead) -> None:
+    def _remember(self, head: TimedHead) -> None:
         image = head.job, head.seq
         answer = Answer(msgspec.Raw(bytes(head.entry)), msgspec.Raw(bytes(head.ms)))  # copies, without the message
         first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
-        while len(self._known) > _KEPT:
+        while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         for waiting in self._waiting.get(image, ()):
             if not waiting.done():
@@ -106,16 +106,16 @@ class Answers:
                     end = (await consumer.end_offsets([part]))[part]
                     while await consumer.position(part) < end:
                         for record in await _some(consumer):
-                            if record.key == image[0].encode() and self._is(record, image):
+                            if record.key == image[0].encode() and self._take_if(record, image):
                                 return
                 finally:
                     await consumer.stop()
 
-    def _is(self, record: ConsumerRecord, image: Image) -> bool:
+    def _take_if(self, record: ConsumerRecord, image: Image) -> bool:
         with contextlib.suppress(BadMessage):
             head = messages.decode(record.value, TimedHead)
             if (head.job, head.seq) == image:
-                self._keep(head)
+                self._remember(head)
                 return True
         return False
 
@@ -135,7 +135,7 @@ class Answers:
                 consumer.pause(*_PARTS)  # no fetch yet: what is asked would wait for its answer
                 await consumer.seek_to_end(*_PARTS)
                 for part in _PARTS:
-                    await consumer.position(part)  # a seek is made good when the place is asked for
+                    await consumer.position(part)  # a seek is made good when the position is asked for
                 consumer.resume(*_PARTS)
             else:
                 part, since = past

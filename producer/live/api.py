@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from producer.backlog import LiveBacklog
 from producer.live import incoming
 from producer.live.answers import Answers
-from producer.live.backlog import Backlog
 from producer.live.body import Body, receive
-from producer.live.books import Books, Refused
-from producer.live.in_hand import InHand
-from producer.live.series import Arrival, Placed
+from producer.live.incoming import InHand
+from producer.live.live_job import Accepted, Arrival
+from producer.live.series_journal import Refused, SeriesJournal
 from trapstream.core import door, faults, log, metrics, wishes
 from trapstream.core.connections import timed
 from trapstream.core.door import BadRequest, Handler, as_json
@@ -34,16 +34,16 @@ class Door:
 
     def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
         self._settings, self._keys, self._quotas = settings, keys, Quotas()
-        self._inside: tuple[Books, Answers, Backlog] | None = None
+        self._inside: tuple[SeriesJournal, Answers, LiveBacklog] | None = None
         self.in_hand = InHand()
-        """What is placed and not written yet."""
+        """Images whose bytes are there and whose lines are not written yet."""
         self._asked = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def open(self, books: Books, answers: Answers, backlog: Backlog) -> None:
+    def open(self, journal: SeriesJournal, answers: Answers, backlog: LiveBacklog) -> None:
         """Begins to take images."""
-        self._inside = books, answers, backlog
+        self._inside = journal, answers, backlog
 
     def close(self) -> None:
         """From here on whoever comes is told to come back."""
@@ -76,8 +76,8 @@ class Door:
         """Events are another service's: who asks here is told where."""
         if self._settings.events_url is None:
             raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
-        place = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
-        return web.Response(status=307, headers={"Location": place, "Cache-Control": "no-store"})
+        location = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
+        return web.Response(status=307, headers={"Location": location, "Cache-Control": "no-store"})
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,24 +100,24 @@ class Door:
         key = door.authorised(request, self._keys)
         if self._inside is None:
             raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
-        books, answers, backlog = self._inside
+        journal, answers, backlog = self._inside
         wait = self._wait(request.query)
-        self._check_room(backlog, key)
+        self._check_limits(backlog, key)
         with ExitStack() as held:
             body = await receive(request, self._settings, held, self.in_hand)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
             fields = {**request.query, **body.fields}
-            placed = await books.accept(await _arrivals(body, fields, began), _webhook(fields))
-        for place in placed:
-            metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
-        images = [_shown(place) for place in placed]
+            accepted = await journal.accept(await _arrivals(body, fields, began), _webhook(fields))
+        for each in accepted:
+            metrics.ARRIVALS.labels("http", "repeated" if each.repeated else "accepted").inc()
+        images = [_shown(each) for each in accepted]
         answered = True
         if wait:
             until = time.monotonic() + wait
-            for place, image in zip(placed, images, strict=True):
+            for each, image in zip(accepted, images, strict=True):
                 left = until - time.monotonic()
-                answer = await answers.wait((place.job, place.seq), max(left, 0.01), books.since(place))
+                answer = await answers.wait((each.job, each.seq), max(left, 0.01), _since(each, journal))
                 answered = answered and answer is not None
                 if answer is not None:
                     image["result"] = answer.entry
@@ -137,7 +137,7 @@ class Door:
             raise BadRequest(400, f"wait is a number of seconds from 0 to {most:g}")
         return seconds
 
-    def _check_room(self, backlog: Backlog, key: Key | None) -> None:
+    def _check_limits(self, backlog: LiveBacklog, key: Key | None) -> None:
         """Before the body is read: whoever is told to come back shall not have sent it for nothing."""
         if key is not None and (seconds := self._quotas.wait(key)) > 0:
             raise BadRequest(429, f"the key's quota of {key.per_minute} images a minute is used up", seconds)
@@ -180,13 +180,19 @@ def facts(camera: str | None, note: str | None) -> str | None:
     return msgspec.json.encode(known).decode() if known else None
 
 
-def _shown(place: Placed) -> dict[str, Any]:
+def _since(image: Accepted, journal: SeriesJournal) -> float | None:
+    """From when on the answer to an image that was there before may be found; None for one that is new."""
+    job = journal.find(image.job) if image.repeated else None
+    return job.record.spec.created if job is not None else None
+
+
+def _shown(image: Accepted) -> dict[str, Any]:
     return {
-        "id": f"{place.job}/{place.seq}",
-        "job": place.job,
-        "seq": place.seq,
-        "file": place.file,
-        "repeated": place.repeated,
+        "id": f"{image.job}/{image.seq}",
+        "job": image.job,
+        "seq": image.seq,
+        "file": image.file,
+        "repeated": image.repeated,
     }
 
 

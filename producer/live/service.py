@@ -1,4 +1,4 @@
-"""The ways in, joined: the door, the books, the carrier, and who waits. A part of the producer's process."""
+"""Live images as a part of the producer's process: the door, the journal, and its publisher, joined."""
 
 import asyncio
 import contextlib
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from producer.live import events, incoming, periods
+from producer.backlog import LiveBacklog
+from producer.live import bucket_events, incoming, periods
 from producer.live.answers import Answers
 from producer.live.api import Door
-from producer.live.backlog import Backlog
-from producer.live.books import Books
-from producer.live.carry import Carrier
 from producer.live.cleaning import Cleaner
+from producer.live.journal_publisher import JournalPublisher
+from producer.live.series_journal import SeriesJournal
 from trapstream.core import door, kafka, log, retry
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
@@ -97,55 +97,60 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
 
 async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
     table = JobTable(settings.kafka)
-    books = Books(settings, table.specs.__contains__)
-    answers, backlog = Answers(settings.kafka, books.holds), Backlog(settings.kafka, books)
-    await retry.until_back(lambda: _loaded(settings, books), "result store")
+    journal = SeriesJournal(settings, table.specs.__contains__)
+    answers, backlog = Answers(settings.kafka, journal.find), LiveBacklog(settings.kafka, journal.unpublished)
+    await retry.until_back(lambda: _loaded(settings, journal), "result store")
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(books.run())
-        cleaner = Cleaner(settings, books, taking.in_hand, table)
-        carrying = tasks.create_task(_carry(settings, books, table, answers, backlog, cleaner))
+        writing = tasks.create_task(journal.run())
+        cleaner = Cleaner(settings, journal, taking.in_hand, table)
+        publishing = tasks.create_task(_publish(settings, journal, table, answers, backlog, cleaner))
         # Uploads are taken while Kafka is away: they are on disk, and go there once it is back.
-        taking.open(books, answers, backlog)
+        taking.open(journal, answers, backlog)
         await stop.wait()
         taking.close()
         await taking.idle(settings.drain_seconds / 2)
-        await books.settled()
-        carrying.cancel()
-        await asyncio.wait({carrying})
+        await journal.flush()
+        publishing.cancel()
+        await asyncio.wait({publishing})
         writing.cancel()
 
 
-async def _loaded(settings: ProducerSettings, books: Books) -> None:
+async def _loaded(settings: ProducerSettings, journal: SeriesJournal) -> None:
     try:
         await asyncio.to_thread(incoming.prepare, settings.results)
-        await books.load()
+        await journal.load()
     except OSError as error:
         raise Retryable(f"{error.filename or settings.results}: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise Fatal(f"a note in {settings.results / 'live'} is damaged ({error}); move it away") from error
+        raise Fatal(f"a record in {settings.results / 'live'} is damaged ({error}); move it away") from error
 
 
-async def _carry(
-    settings: ProducerSettings, books: Books, table: JobTable, answers: Answers, backlog: Backlog, cleaner: Cleaner
+async def _publish(
+    settings: ProducerSettings,
+    journal: SeriesJournal,
+    table: JobTable,
+    answers: Answers,
+    backlog: LiveBacklog,
+    cleaner: Cleaner,
 ) -> None:
     """Everything that needs Kafka."""
     await kafka.create_topics(settings.kafka)
     outbox = Outbox(settings.kafka)
     await outbox.start()
-    carrier = Carrier(settings, books, outbox, table)
+    publisher = JournalPublisher(settings, journal, outbox, table)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(answers.run())
             await answers.ready.wait()  # an image that is published before might be answered unheard
-            for body in (table.run(), backlog.run(), carrier.run(), cleaner.run()):
+            for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
                 tasks.create_task(body)
             if settings.bucket_topic is not None:
-                tasks.create_task(events.run(settings, books, outbox))
+                tasks.create_task(bucket_events.run(settings, journal, outbox))
     finally:
         with contextlib.suppress(TimeoutError, Retryable):
             async with asyncio.timeout(_LAST_SECONDS):
-                await carrier.round()
+                await publisher.round()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS):
-                await carrier.finish()
+                await publisher.save_cursors()
                 await outbox.stop()

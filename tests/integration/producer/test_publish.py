@@ -60,7 +60,7 @@ async def midway(home: Path, spec: JobSpec, after: int = 0) -> int:
     """How many references the cursor knows, once these are more than `after` and not all."""
 
     async def look() -> int | None:
-        seq = cursor.read(cursor_of(home, spec), spec).seq
+        seq = cursor.read(cursor_of(home, spec), spec.manifest_sha256).seq
         return seq if seq > after else None
 
     seq = await eventually("a cursor midway", look, pause=0.005)
@@ -109,7 +109,7 @@ async def test_stopped_midway_it_repeats_nothing(servers: str, tmp_path: Path, p
     producer.start()
     await midway(tmp_path, spec)
     assert producer.stop() == 0
-    at = cursor.read(cursor_of(tmp_path, spec), spec).seq
+    at = cursor.read(cursor_of(tmp_path, spec), spec.manifest_sha256).seq
     assert 0 < at < 100_000 and len(await published(servers, spec.job)) == at
     producer.start()
     await spec_when(servers, spec.job, sealed)

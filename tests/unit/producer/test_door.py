@@ -14,15 +14,15 @@ import aiohttp
 import pytest
 import uvloop
 
+from producer.backlog import LiveBacklog
 from producer.live import incoming
 from producer.live.answers import Answers
 from producer.live.api import Door
-from producer.live.backlog import Backlog
-from producer.live.books import Books
+from producer.live.series_journal import SeriesJournal
 from producer.live.service import check, listening
 from tests import images
 from tests.unit.core.test_keys import entry, written
-from tests.unit.producer.test_books import books
+from tests.unit.producer.test_series_journal import journals
 from trapstream.core.errors import Fatal
 from trapstream.core.keys import Keys
 from trapstream.core.result_store import incoming_folder, manifest_path, read_manifest
@@ -52,7 +52,7 @@ class Opened(NamedTuple):
     """A door that takes images."""
 
     port: int
-    books: Books
+    journal: SeriesJournal
     home: Path
     session: aiohttp.ClientSession
 
@@ -81,12 +81,12 @@ async def door(home: Path, keys: Path | None = None, opened: bool = True, **chan
     incoming.prepare(settings.results)
     health, taking = Health(), Door(settings, Keys(keys) if keys else None)
     async with (
-        books(home, **changes) as found,
+        journals(home, **changes) as found,
         listening(settings, taking, health),
         aiohttp.ClientSession() as session,
     ):
         if opened:
-            taking.open(found, Answers(NOBODY, found.holds), Backlog(NOBODY, found))
+            taking.open(found, Answers(NOBODY, found.find), LiveBacklog(NOBODY, found.unpublished))
         port = health.details["api"]
         assert isinstance(port, int)
         yield Opened(port, found, home, session)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.live.notices import Outcome, read, series_of
+from producer.live.bucket_events import Outcome, read, series_of
 from trapstream.core.errors import BadMessage
 
 SERIES = {"cams": "all", "cams/ridge/": "ridge"}

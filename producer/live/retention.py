@@ -1,4 +1,4 @@
-"""Which uploaded images may go: the rule. Pure."""
+"""How long uploaded images are kept: the rule. Pure."""
 
 import re
 from typing import NamedTuple
