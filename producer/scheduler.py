@@ -41,8 +41,6 @@ class PublishScheduler:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._checking = asyncio.Semaphore(_CHECKS)
         self._pace = Pace(settings)
-        self.published: dict[str, int] = {}
-        """Open jobs and how many of their references are acknowledged."""
 
     def update(self, partition: int, spec: JobSpec) -> None:
         """Takes a job's newest spec. A job that is open no more stops at once."""
@@ -50,7 +48,7 @@ class PublishScheduler:
         whole = known[spec.job] = states.merged(known.get(spec.job), spec)
         self._written[spec.job] = spec
         if not is_open(whole):
-            task = self._drop(whole.job)
+            task = self._tasks.pop(whole.job, None)
             if task is not None and whole.cancelled:
                 task.cancel()  # a task that sealed or failed its job ends by itself
             cursor.remove(self._cursor(whole.job))
@@ -59,8 +57,7 @@ class PublishScheduler:
         """A job whose retention is over."""
         self._specs.get(partition, {}).pop(job, None)
         self._written.pop(job, None)
-        task = self._drop(job)
-        if task is not None:
+        if (task := self._tasks.pop(job, None)) is not None:
             task.cancel()
         cursor.remove(self._cursor(job))
 
@@ -85,7 +82,7 @@ class PublishScheduler:
     async def release(self, partitions: Iterable[int]) -> None:
         """Stops the jobs of partitions that are no longer this producer's; returns when they have stopped."""
         jobs = [job for partition in partitions for job in self._specs.pop(partition, {})]
-        tasks = [task for job in jobs if (task := self._drop(job)) is not None]
+        tasks = [task for job in jobs if (task := self._tasks.pop(job, None)) is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -96,10 +93,6 @@ class PublishScheduler:
         self._pace.wake()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
-
-    def _drop(self, job: str) -> asyncio.Task[None] | None:
-        self.published.pop(job, None)
-        return self._tasks.pop(job, None)
 
     def _cursor(self, job: str) -> Path:
         return cursor.cursor_path(self._settings.cursors, job)
@@ -112,9 +105,7 @@ class PublishScheduler:
             fresh = max(0, seq - last) if last is not None else 0  # the first word is the cursor's
             last = seq
             metrics.PUBLISHED.labels(spec.lane.value).inc(fresh)
-            if self._tasks.get(spec.job) is asyncio.current_task():
-                self._meter.images += fresh
-                self.published[spec.job] = seq
+            self._meter.images += fresh
 
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
         job = Publishing(

@@ -41,9 +41,7 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
     await kafka.create_topics(settings.kafka)
     async with _outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
         started.set()
-        sender = Sender(outbox)
-        scheduler = PublishScheduler(settings, sender, group, stop, health.meters.stage("publish"))
-        health.details["published"] = scheduler.published
+        scheduler = PublishScheduler(settings, Sender(outbox), group, stop, health.meters.stage("publish"))
         background = [group.create_task(health.meters.watch()), group.create_task(scheduler.run())]
         await _follow(settings, scheduler, stop, health)
         for task in background:

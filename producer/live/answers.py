@@ -6,7 +6,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
@@ -28,9 +27,10 @@ _PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(top
 class Answer(NamedTuple):
     """An image's end."""
 
-    entry: msgspec.Raw
-    ms: msgspec.Raw
-    """How long it spent in each stage: StageTimes."""
+    entry: bytes
+    """The image's entry in the result file: JSON."""
+    ms: bytes
+    """How long it spent in each stage: StageTimes, in JSON."""
 
 
 class Answers:
@@ -88,7 +88,7 @@ class Answers:
 
     def _remember(self, head: TimedHead) -> None:
         image = head.job, head.seq
-        answer = Answer(msgspec.Raw(bytes(head.entry)), msgspec.Raw(bytes(head.ms)))  # copies, without the message
+        answer = Answer(bytes(head.entry), bytes(head.ms))  # copies, without the message
         first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
         while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from producer.backlog import LiveBacklog
@@ -17,7 +16,7 @@ from producer.live.body import Body, receive
 from producer.live.incoming import InHand
 from producer.live.live_job import Accepted, Arrival
 from producer.live.series_journal import Refused, SeriesJournal
-from trapstream.core import door, faults, log, metrics, wishes
+from trapstream.core import door, faults, json_codec, log, metrics, wishes
 from trapstream.core.connections import timed
 from trapstream.core.door import BadRequest, Handler, as_json
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
@@ -120,9 +119,9 @@ class Door:
                 answer = await answers.wait((each.job, each.seq), max(left, 0.01), _since(each, journal))
                 answered = answered and answer is not None
                 if answer is not None:
-                    image["result"] = answer.entry
+                    image["result"] = json_codec.raw(answer.entry)
                     if request.query.get("times") == "1":
-                        image["ms"] = answer.ms
+                        image["ms"] = json_codec.raw(answer.ms)
         faults.reach("arrive.4")
         return as_json({"images": images}, 200 if wait and answered else 202)
 
@@ -177,7 +176,7 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
 def facts(camera: str | None, note: str | None) -> str | None:
     """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
     known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
-    return msgspec.json.encode(known).decode() if known else None
+    return json_codec.encode(known).decode() if known else None
 
 
 def _since(image: Accepted, journal: SeriesJournal) -> float | None:

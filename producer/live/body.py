@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, web
 
 from producer.live.incoming import InHand, NoImage, Spool, TooLarge
 from trapstream.core.door import BadRequest
@@ -60,24 +60,13 @@ async def receive(request: web.Request, settings: ProducerSettings, held: ExitSt
     if (request.content_length or 0) > limit:
         raise BadRequest(413, f"a request may have {limit:,} bytes at most")
     deadline = _Deadline(settings.upload_patience_seconds)
-    try:
-        if request.content_type.startswith("multipart/"):
-            return await _form(request, deadline, lambda: held.enter_context(_spool(settings, in_hand)), settings)
-        spool = held.enter_context(_spool(settings, in_hand))
-        if (request.content_length or 0) > settings.upload_bytes:
-            raise TooLarge(f"an image may have {settings.upload_bytes:,} bytes at most")
-        while piece := await deadline.wait_for(lambda: request.content.read(_PIECE)):
-            await spool.add(piece)
-        spool.check()
-    except TooLarge as error:
-        raise BadRequest(413, str(error)) from None
-    except NoImage as error:
-        raise BadRequest(415 if spool.size else 400, str(error)) from None
-    return Body([("", spool)], {})
 
+    def spool() -> Spool:
+        return held.enter_context(Spool(settings.results, settings.upload_bytes, in_hand))
 
-def _spool(settings: ProducerSettings, in_hand: InHand) -> Spool:
-    return Spool(settings.results, settings.upload_bytes, in_hand)
+    if request.content_type.startswith("multipart/"):
+        return await _form(request, deadline, spool, settings)
+    return Body([("", await _image(lambda: request.content.read(_PIECE), spool(), deadline, ""))], {})
 
 
 async def _form(
@@ -98,33 +87,40 @@ async def _form(
             else:
                 if len(body.images) == settings.upload_images:
                     raise BadRequest(413, f"a request may have {settings.upload_images} images at most")
-                body.images.append((part.filename or "", await _image(part, spool(), deadline, len(body.images))))
+                number = f"image {len(body.images) + 1} of the form: "
+                image = await _image(_chunks(part), spool(), deadline, number)
+                await image.flush()  # a form of many images holds one of them in memory
+                body.images.append((part.filename or "", image))
     except (ValueError, TypeError, AssertionError, web.HTTPException) as error:
-        raise BadRequest(400, f"the form cannot be read: {_first_line(error)}; nothing was kept") from None
-    if not _at_end(reader):
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise BadRequest(400, f"the form cannot be read: {first_line}; nothing was kept") from None
+    if not reader.at_eof():  # without its last boundary a body that was cut off looks like a shorter one
         raise BadRequest(400, "the body ended before it was whole; nothing was kept")
     if not body.images:
         raise BadRequest(400, "the form has no image; send each one as a file")
     return body
 
 
-async def _image(part: BodyPartReader, spool: Spool, deadline: _Deadline, before: int) -> Spool:
-    which = f"image {before + 1} of the form"
+def _chunks(part: BodyPartReader) -> Callable[[], Awaitable[bytes]]:
+    return lambda: part.read_chunk(_PIECE)
+
+
+async def _image(read: Callable[[], Awaitable[bytes]], spool: Spool, deadline: _Deadline, which: str) -> Spool:
+    """Receives one image; `which` begins a message about it."""
     try:
-        while piece := await deadline.wait_for(lambda: part.read_chunk(_PIECE)):
+        while piece := await deadline.wait_for(read):
             await spool.add(bytes(piece))
         spool.check()
-        await spool.flush()  # a form of many images holds one of them in memory
     except TooLarge as error:
-        raise BadRequest(413, f"{which}: {error}") from None
+        raise BadRequest(413, f"{which}{error}") from None
     except NoImage as error:
-        raise BadRequest(415 if spool.size else 400, f"{which}: {error}; nothing was kept") from None
+        raise BadRequest(415 if spool.size else 400, f"{which}{error}; nothing was kept") from None
     return spool
 
 
 async def _text(part: BodyPartReader, deadline: _Deadline) -> str:
     data = bytearray()
-    while piece := await deadline.wait_for(lambda: part.read_chunk(_PIECE)):
+    while piece := await deadline.wait_for(_chunks(part)):
         data += piece
         if len(data) > 4 * MOST_META:
             raise BadRequest(400, f"the field {part.name} is too long")
@@ -132,12 +128,3 @@ async def _text(part: BodyPartReader, deadline: _Deadline) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise BadName(f"the field {part.name} is not UTF-8") from None
-
-
-def _at_end(reader: MultipartReader | Any) -> bool:
-    """Whether the form's last boundary came: without it a body that was cut off looks like a shorter one."""
-    return bool(reader.at_eof()) if isinstance(reader, MultipartReader) else True
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

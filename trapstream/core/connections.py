@@ -1,12 +1,11 @@
 """How many connections a door holds, and for how long one may say nothing. aiohttp itself bounds neither."""
 
 import asyncio
-import json
 from typing import Any, cast
 
 from aiohttp import web
 
-from trapstream.core import metrics
+from trapstream.core import json_codec, metrics
 
 _MOST_HEADER = 8190
 _MOST_LEAVING = 200
@@ -122,7 +121,7 @@ class _Full(asyncio.Protocol):
         if self._said or self._transport is None:
             return
         self._said = True
-        body = json.dumps({"error": "too many connections; come back in a moment"}).encode()
+        body = json_codec.encode({"error": "too many connections; come back in a moment"})
         head = (
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -5,17 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
 from aiohttp import web
 
+from trapstream.core import json_codec
 from trapstream.core.addresses import is_loopback
 from trapstream.core.connections import Connections
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.core.keys import BadKeys, Key, Keys
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_ENCODER = msgspec.json.Encoder()
 
 
 class BadRequest(TrapstreamError):
@@ -83,7 +81,7 @@ def refusal(request: web.Request, status: int, text: str, retry_after: float | N
 
 def as_json(value: object, status: int) -> web.Response:
     """An answer that is JSON."""
-    return web.Response(body=_ENCODER.encode(value), status=status, content_type="application/json")
+    return web.Response(body=json_codec.encode(value), status=status, content_type="application/json")
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,6 @@
 """A watched folder: which of its files are whole images, and which were sent before. What blocks says so."""
 
-import json
+import json  # names that are not UTF-8 hold surrogates, which orjson refuses
 import os
 import stat
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The three forms of a list: text, a JSON list, JSONL. Streams in, items out; an error names its line."""
 
 import codecs
-import json
+import json  # names that are not UTF-8 hold surrogates, which orjson refuses, and a stream needs `raw_decode`
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader

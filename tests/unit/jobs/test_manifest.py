@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapstream.jobs import lists, manifest, spill
+from trapstream.jobs import lists, manifest, walk
 from trapstream.jobs.manifest import Notes, SourceError
 from trapstream.jobs.seen import Seen
 
@@ -196,7 +196,7 @@ def test_seen_is_a_set(batches: list[list[bytes]]) -> None:
 @given(st.lists(file_names, max_size=60), st.integers(1, 20))
 def test_spilled_names_come_sorted(names: list[bytes], most: int) -> None:
     """However few are held at once, all come back, in order."""
-    assert list(spill.in_order(names, most)) == sorted(names)
+    assert list(walk.in_order(names, most)) == sorted(names)
 
 
 def test_notes_count_all_and_name_the_first() -> None:
