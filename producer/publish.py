@@ -26,8 +26,6 @@ class Publishing(NamedTuple):
     cursor: Path
     sender: Sender
     pace: Pace
-    checkpoint: int
-    """References between two writes of the cursor, where nothing holds the job up."""
     checking: asyncio.Semaphore
     """Bounds how many manifests are digested at once."""
     stop: asyncio.Event
@@ -100,11 +98,10 @@ async def _send_all(job: Publishing, credit: Credit, begin: Cursor) -> Cursor:
             faults.reach("publish.3")
         # 4. Count what is acknowledged, in order; all of it before a wait. Dying after this: what came since the cursor
         #    is sent again.
-        held = credit.left < 1
-        while in_flight and (held or in_flight[0][0].done()):
+        while in_flight and (credit.left < 1 or in_flight[0][0].done()):
             done = await settle()
         # 5. Write the cursor, which is never ahead of an acknowledgement. Dying after this: nothing is repeated.
-        if done.seq - saved.seq >= (1 if held else job.checkpoint):
+        if done != saved:
             await asyncio.to_thread(cursor.write, job.cursor, done)
             saved = done
             faults.reach("publish.5")

@@ -114,7 +114,6 @@ class PublishScheduler:
             self._cursor(spec.job),
             self._sender,
             self._pace,
-            checkpoint=self._settings.publish_checkpoint,
             checking=self._checking,
             stop=self._stop,
             progress=count,

@@ -47,7 +47,7 @@ class Answers:
 
     async def run(self) -> None:
         """Follows the log, until cancelled."""
-        consumer = await retry.until_back(lambda: self._consumer(None), "kafka")
+        consumer = await retry.until_back(self._at_end, "kafka")
         self.ready.set()
         try:
             while True:
@@ -79,48 +79,57 @@ class Answers:
             if not self._waiting[image]:
                 del self._waiting[image]
 
-    def _take(self, record: ConsumerRecord) -> None:
-        if record.key is None or not self._wanted(record.key.decode(errors="replace")):
+    def _take(self, record: ConsumerRecord, only: Image | None = None) -> None:
+        """Remembers the answer in a record of a live job, or `only` that of one image."""
+        job = (record.key or b"").decode(errors="replace")
+        if not (self._wanted(job) if only is None else job == only[0]):
             return
         with contextlib.suppress(BadMessage):  # the aggregator parks it
             head = messages.decode(record.value, TimedHead)
-            self._remember(head)
-
-    def _remember(self, head: TimedHead) -> None:
-        image = head.job, head.seq
-        answer = Answer(bytes(head.entry), bytes(head.ms))  # copies, without the message
-        first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
-        while len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
-        for waiting in self._waiting.get(image, ()):
-            if not waiting.done():
-                waiting.set_result(first)
+            image = head.job, head.seq
+            if only is not None and image != only:
+                return
+            answer = Answer(bytes(head.entry), bytes(head.ms))  # copies, without the message
+            first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+            for waiting in self._waiting.get(image, ()):
+                if not waiting.done():
+                    waiting.set_result(first)
 
     async def _look(self, image: Image, since: float) -> None:
         """Reads the job's partition from `since` on, until the image's first answer."""
+        part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
         async with self._looks:
-            part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
             with contextlib.suppress(KafkaError, Retryable):  # whoever waits is told to ask again
-                consumer = await self._consumer((part, since))
+                consumer = await self._assigned([part])
                 try:
+                    begin = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
+                    if begin is None:
+                        return
+                    consumer.seek(part, begin.offset)
                     end = (await consumer.end_offsets([part]))[part]
-                    while await consumer.position(part) < end:
+                    consumer.resume(part)
+                    while image not in self._known and await consumer.position(part) < end:
                         for record in await _some(consumer):
-                            if record.key == image[0].encode() and self._take_if(record, image):
-                                return
+                            self._take(record, image)
                 finally:
                     await consumer.stop()
 
-    def _take_if(self, record: ConsumerRecord, image: Image) -> bool:
-        with contextlib.suppress(BadMessage):
-            head = messages.decode(record.value, TimedHead)
-            if (head.job, head.seq) == image:
-                self._remember(head)
-                return True
-        return False
+    async def _at_end(self) -> kafka.Consumer:
+        consumer = await self._assigned(_PARTS)
+        try:
+            await consumer.seek_to_end(*_PARTS)
+            for part in _PARTS:
+                await consumer.position(part)  # a seek is made good when the position is asked for
+        except KafkaError as error:
+            await consumer.stop()
+            raise Retryable(f"{self._servers}: {error!r}") from error
+        consumer.resume(*_PARTS)
+        return consumer
 
-    async def _consumer(self, past: tuple[TopicPartition, float] | None) -> kafka.Consumer:
-        """One at the log's end, or at a moment of one partition's past. Retryable."""
+    async def _assigned(self, parts: list[TopicPartition]) -> kafka.Consumer:
+        """A consumer of these partitions that does not fetch yet: a question would wait for the fetch. Retryable."""
         consumer = kafka.Consumer(
             bootstrap_servers=self._servers,
             group_id=None,
@@ -128,29 +137,9 @@ class Answers:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=kafka.FETCH_WAIT_MS,
         )
-        try:
-            await consumer.start()
-            if past is None:
-                consumer.assign(_PARTS)
-                consumer.pause(*_PARTS)  # no fetch yet: what is asked would wait for its answer
-                await consumer.seek_to_end(*_PARTS)
-                for part in _PARTS:
-                    await consumer.position(part)  # a seek is made good when the position is asked for
-                consumer.resume(*_PARTS)
-            else:
-                part, since = past
-                consumer.assign([part])
-                consumer.pause(part)
-                found = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
-                if found is None:
-                    await consumer.seek_to_end(part)
-                    await consumer.position(part)
-                else:
-                    consumer.seek(part, found.offset)
-                consumer.resume(part)
-        except KafkaError as error:
-            await consumer.stop()
-            raise Retryable(f"{self._servers}: {error!r}") from error
+        await kafka.begin(consumer, self._servers)
+        consumer.assign(parts)
+        consumer.pause(*parts)
         return consumer
 
 

@@ -34,6 +34,8 @@ class Door:
     def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
         self._settings, self._keys, self._quotas = settings, keys, Quotas()
         self._inside: tuple[SeriesJournal, Answers, LiveBacklog] | None = None
+        self.was_open = False
+        """It has taken images, or may have."""
         self.in_hand = InHand()
         """Images whose bytes are there and whose lines are not written yet."""
         self._asked = 0
@@ -42,7 +44,7 @@ class Door:
 
     def open(self, journal: SeriesJournal, answers: Answers, backlog: LiveBacklog) -> None:
         """Begins to take images."""
-        self._inside = journal, answers, backlog
+        self._inside, self.was_open = (journal, answers, backlog), True
 
     def close(self) -> None:
         """From here on whoever comes is told to come back."""

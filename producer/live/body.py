@@ -19,8 +19,6 @@ LEAST_RATE = 1024
 """Bytes a second that a sender must keep up, beside its patience."""
 FIELDS = frozenset({"job", "camera", "captured", "meta", "file", "webhook", "webhook_filter"})
 _PIECE = 64 * 1024
-_MOST_PARTS = 32
-"""Parts of a form that are no images."""
 
 
 class Body(NamedTuple):
@@ -75,14 +73,10 @@ async def _form(
     body = Body([], {})
     try:
         reader = await request.multipart()
-        others = 0
         while (part := await deadline.wait_for(reader.next)) is not None:
             if not isinstance(part, BodyPartReader):
                 raise BadRequest(400, "a part of the form is a form itself; send each image as a part of its own")
             if part.filename is None and (part.name or "") in FIELDS:
-                others += 1
-                if others > _MOST_PARTS:
-                    raise BadRequest(400, f"the form has more than {_MOST_PARTS} fields")
                 body.fields[part.name or ""] = await _text(part, deadline)
             else:
                 if len(body.images) == settings.upload_images:

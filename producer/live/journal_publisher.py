@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import time
 
 import msgspec
 
 from producer import chunks, cursor
-from producer.cursor import Cursor
 from producer.live.live_job import LiveJob, Stage
 from producer.live.series_journal import SeriesJournal
 from trapstream.core import faults, log, messages, metrics, retry, topics
@@ -21,8 +19,6 @@ MOST = 500
 """References of one job sent together."""
 _EVERY = 0.5
 """Seconds between two looks at the clock."""
-_CURSOR_SECONDS = 1.0
-"""Between two cursors of a busy job; a death costs the repeats of so long."""
 
 
 class JournalPublisher:
@@ -30,8 +26,6 @@ class JournalPublisher:
 
     def __init__(self, settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox, table: JobTable) -> None:
         self._settings, self._journal, self._outbox, self._table = settings, journal, outbox, table
-        self._saved: dict[str, tuple[Cursor, float]] = {}
-        """Job to its cursor on the disk, and when it was written."""
 
     async def run(self) -> None:
         """Goes round the jobs for ever, until cancelled. A disk or a Kafka that is away is waited for."""
@@ -51,12 +45,6 @@ class JournalPublisher:
                     await self._publish(job)
         except OSError as error:
             raise Retryable(f"{error.filename or 'a disk'}: {error.strerror or error}") from error
-
-    async def save_cursors(self) -> None:
-        """Writes the cursors before the process ends: nothing is published twice then."""
-        for jobs in self._journal.jobs.values():
-            for job in jobs:
-                await self._save(job, now=True)
 
     async def _publish(self, job: LiveJob) -> None:
         """One job, in steps that a kill may part anywhere."""
@@ -85,7 +73,7 @@ class JournalPublisher:
             faults.reach("carry.2")
             # 3. The cursor, which is never ahead of an acknowledgement. Killed after it: nothing is repeated.
             job.published = chunk.after
-            await self._save(job)
+            await asyncio.to_thread(cursor.write, cursor.live_path(self._settings.cursors, job.id), job.published)
             faults.reach("carry.3")
         if job.record.stage is Stage.OPEN and self._journal.is_over(job):
             # 4. The end, written down before it is told: from here on no image comes to this job. Killed after it: the
@@ -102,18 +90,9 @@ class JournalPublisher:
             await self._journal.set_sealed(job)
             await asyncio.to_thread(cursor.remove, cursor.live_path(self._settings.cursors, job.id))
             faults.reach("carry.6")
-            self._saved.pop(job.id, None)
             log.get_logger().info("live job sealed", job=job.id, images=job.record.spec.total)
         if self._journal.is_stale(job):
             await self._journal.forget(job)
-
-    async def _save(self, job: LiveJob, now: bool = False) -> None:
-        saved, when = self._saved.get(job.id, (Cursor(), 0.0))
-        is_soon = not now and time.monotonic() < when + _CURSOR_SECONDS
-        if job.record.stage is Stage.SEALED or job.published == saved or is_soon:
-            return
-        await asyncio.to_thread(cursor.write, cursor.live_path(self._settings.cursors, job.id), job.published)
-        self._saved[job.id] = (job.published, time.monotonic())
 
     async def _send_spec(self, spec: JobSpec) -> None:
         await self._outbox.deliver(topics.JOBS.name, messages.encode(spec), spec.job.encode())

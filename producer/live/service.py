@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 
@@ -33,9 +32,11 @@ async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -
     """Takes live images from when this producer owns the result store's until `stop`. Fatal for wrong settings."""
     check(settings)
     taking = Door(settings, door.keys_of(settings.api_keys))
-    async with listening(settings, taking, health), _owned_until(settings.results, stop) as mine:
-        if mine:
-            await _work(settings, taking, stop)
+    async with listening(settings, taking, health), asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(_own_and_work(settings, taking, stop))
+        await stop.wait()
+        if not taking.was_open:
+            work.cancel()  # it stands by, or waits for the disk
 
 
 def check(settings: ProducerSettings) -> None:
@@ -50,22 +51,6 @@ def check(settings: ProducerSettings) -> None:
         except names.BadName as error:
             raise Fatal(f"TRAPSTREAM_BUCKET_SERIES, {place}: {error}") from error
     door.check_host("TRAPSTREAM_API_HOST", settings.api_host, settings.api_keys)
-
-
-@contextlib.asynccontextmanager
-async def _owned_until(results: Path, stop: asyncio.Event) -> AsyncIterator[bool]:
-    """True once this process owns the store's live images; False if it is told to stop before that."""
-    async with contextlib.AsyncExitStack() as held:
-        owning = asyncio.ensure_future(held.enter_async_context(owned(live_folder(results), _TAKES)))
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({owning, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            if not owning.done():
-                owning.cancel()
-                await asyncio.wait({owning})
-        yield owning.done() and not owning.cancelled() and owning.exception() is None and not stop.is_set()
 
 
 @contextlib.asynccontextmanager
@@ -93,6 +78,11 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
         log.get_logger().info("uploads", port=health.details["api"], keys=settings.api_keys is not None)
         opened.callback(taking.close)
         yield
+
+
+async def _own_and_work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
+    async with owned(live_folder(settings.results), _TAKES):
+        await _work(settings, taking, stop)
 
 
 async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
@@ -152,5 +142,4 @@ async def _publish(
                 await publisher.round()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS):
-                await publisher.save_cursors()
                 await outbox.stop()

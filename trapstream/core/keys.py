@@ -11,8 +11,6 @@ import msgspec
 from trapstream.core import log
 from trapstream.core.errors import TrapstreamError
 
-_MOST_BYTES = 1_000_000
-
 
 class BadKeys(TrapstreamError):
     """The file of the keys cannot be used. The text is one line that says what to do."""
@@ -60,8 +58,6 @@ class Keys:
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return
-            if status.st_size > _MOST_BYTES:
-                raise BadKeys(f"{self._path} has more than {_MOST_BYTES:,} bytes")
             keys = msgspec.json.decode(self._path.read_bytes(), type=_File).keys
         except OSError as error:
             raise BadKeys(f"the API keys in {self._path} cannot be read ({error.strerror})") from None

@@ -36,8 +36,6 @@ class CoreSettings(BaseSettings):
 class ProducerSettings(CoreSettings):
     """The producer."""
 
-    publish_checkpoint: int = Field(default=10_000, gt=0)
-    """References between two writes of the cursor."""
     publish_ahead: int = Field(default=128, ge=0)
     """References of the bulk lane that may always wait for the consumers; 0: no bound."""
     publish_ahead_seconds: float = Field(default=3.0, gt=0)

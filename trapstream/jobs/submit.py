@@ -72,11 +72,10 @@ async def replay(
     *,
     name: str,
     model: ModelInfo,
-    lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
-    new_id: Callable[[str], str] = messages.new_job_id,
+    lacking: Callable[[int, int], str | None],
 ) -> JobSpec:
     """As `submit`, of the stored manifest of an `earlier` job: nothing is listed again, and nothing is left out."""
-    job = new_id(name)
+    job = messages.new_job_id(name)
     async with _producer(servers) as producer:
         await asyncio.to_thread(reuse_manifest, results, earlier.job, job)
         spec = JobSpec(

@@ -30,7 +30,7 @@ from trapstream.jobs.stored_manifest import SubmitError
 from trapstream.local.testing import RunningStack
 
 IN_FLIGHT = 8_000
-CHECKPOINT = 1_000
+CHUNK = 1_000
 
 
 @pytest.fixture
@@ -47,9 +47,7 @@ def producer(stack: RunningStack, tmp_path: Path) -> Iterator[Service]:
 
 def a_producer(servers: str, home: Path, member: str) -> AbstractContextManager[Service]:
     """One that is yet to be started. The same member is back in its group at once."""
-    return service(
-        "producer", home, servers, member, start=False, publish_checkpoint=str(CHECKPOINT), publish_ahead="0"
-    )
+    return service("producer", home, servers, member, start=False, publish_ahead="0")
 
 
 def cursor_of(home: Path, spec: JobSpec) -> Path:
@@ -99,7 +97,7 @@ async def test_killed_midway_it_goes_on_at_its_cursor(servers: str, tmp_path: Pa
     assert (await spec_when(servers, spec.job, sealed)).total == 100_000
     seqs = [each.ref.seq for each in await published(servers, spec.job)]
     assert set(seqs) == set(range(100_000))
-    assert len(seqs) - 100_000 <= 2 * (CHECKPOINT + IN_FLIGHT)
+    assert len(seqs) - 100_000 <= 2 * (CHUNK + IN_FLIGHT)
     assert not cursor_of(tmp_path, spec).exists()
 
 
