@@ -51,7 +51,7 @@ class Answers:
         self.ready.set()
         try:
             while True:
-                for record in await retry.until_back(lambda: _some(consumer), "kafka"):
+                for record in await retry.until_back(lambda: _poll(consumer), "kafka"):
                     self._take(record)
         finally:
             await consumer.stop()
@@ -111,7 +111,7 @@ class Answers:
                     end = (await consumer.end_offsets([part]))[part]
                     consumer.resume(part)
                     while image not in self._known and await consumer.position(part) < end:
-                        for record in await _some(consumer):
+                        for record in await _poll(consumer):
                             self._take(record, image)
                 finally:
                     await consumer.stop()
@@ -143,7 +143,7 @@ class Answers:
         return consumer
 
 
-async def _some(consumer: kafka.Consumer) -> list[ConsumerRecord]:
+async def _poll(consumer: kafka.Consumer) -> list[ConsumerRecord]:
     try:
         batches = await consumer.getmany(timeout_ms=200)
     except KafkaError as error:

@@ -155,7 +155,7 @@ async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list
         raise BadRequest(400, "whose image is it? Say job=NAME or camera=NAME")
     series = names.series_name(fields["job"]) if "job" in fields else camera or ""
     taken = names.captured(fields["captured"]) if "captured" in fields else None
-    meta = facts(camera, names.note(fields["meta"]) if "meta" in fields else None)
+    meta = facts(camera, names.meta(fields["meta"]) if "meta" in fields else None)
     arrivals = []
     for given, spool in body.images:
         kept = await spool.keep()
@@ -175,9 +175,9 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
     return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
 
 
-def facts(camera: str | None, note: str | None) -> str | None:
+def facts(camera: str | None, meta: str | None) -> str | None:
     """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
-    known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
+    known = {name: value for name, value in (("camera", camera), ("meta", meta)) if value is not None}
     return json_codec.encode(known).decode() if known else None
 
 

@@ -45,11 +45,11 @@ def check(settings: ProducerSettings) -> None:
         periods.zone_of(settings.live_zone)
     except periods.NoSuchZone as error:
         raise Fatal(f"TRAPSTREAM_LIVE_ZONE: {error}; name one as Africa/Nairobi, or UTC") from error
-    for place, series in settings.bucket_series.items():
+    for prefix, series in settings.bucket_series.items():
         try:
             names.series_name(series)
         except names.BadName as error:
-            raise Fatal(f"TRAPSTREAM_BUCKET_SERIES, {place}: {error}") from error
+            raise Fatal(f"TRAPSTREAM_BUCKET_SERIES, {prefix}: {error}") from error
     door.check_host("TRAPSTREAM_API_HOST", settings.api_host, settings.api_keys)
 
 
@@ -60,7 +60,7 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
     `health` is told the port, as `api`. Fatal if it cannot be had.
     """
     async with contextlib.AsyncExitStack() as opened:
-        place = door.listening(
+        port = door.listening(
             taking.app(),
             settings.api_host,
             settings.api_port,
@@ -69,7 +69,7 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
             shutdown=settings.drain_seconds / 2,
         )
         try:
-            health.details["api"] = await opened.enter_async_context(place)
+            health.details["api"] = await opened.enter_async_context(port)
         except OSError as error:
             raise Fatal(
                 f"port {settings.api_port} for uploads cannot be had ({error.strerror}); set TRAPSTREAM_API_PORT to a "

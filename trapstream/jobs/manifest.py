@@ -33,9 +33,9 @@ def is_left_out(name: bytes) -> bool:
     return name.startswith(b".") or name in _JUNK
 
 
-def is_url(place: bytes) -> bool:
-    """Whether `place` begins with a scheme."""
-    return _URL.match(place) is not None
+def is_url(location: bytes) -> bool:
+    """Whether `location` begins with a scheme."""
+    return _URL.match(location) is not None
 
 
 def as_text(raw: bytes) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from trapstream.core.errors import TrapstreamError
 
 MOST_META = 4096
-"""Characters of a sender's own note on an image."""
+"""Characters of the text that a sender adds to an image."""
 _SERIES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 _DRIVE = re.compile(r"[A-Za-z]:\Z")
 _MOST_STEP, _MOST_NAME = 120, 512
@@ -70,8 +70,8 @@ def captured(given: str) -> str:
         raise BadName("a capture time is written as 2026-11-23T05:12:44 or 2026:11:23 05:12:44") from None
 
 
-def note(given: str) -> str:
-    """A sender's own note. BadName if it is too long."""
+def meta(given: str) -> str:
+    """The text that a sender adds to an image. BadName if it is too long."""
     if len(given) > MOST_META:
         raise BadName(f"meta has more than {MOST_META:,} characters")
     return given
