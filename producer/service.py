@@ -1,8 +1,6 @@
 """The producer as a service: follows `jobs`, publishes what is open, drains when it stops."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -10,16 +8,14 @@ from aiokafka.structs import ConsumerRecord
 
 from producer.live import service as live_service
 from producer.scheduler import PublishScheduler
-from producer.sender import Sender
+from producer.sender import Sender, started_outbox
 from trapstream.core import kafka, log, messages, retry, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
-from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 
 _GROUP = "producer"
-_STOP_SECONDS = 5.0
 
 
 async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) -> None:
@@ -39,25 +35,13 @@ async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) 
 
 async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asyncio.Event, health: Health) -> None:
     await kafka.create_topics(settings.kafka)
-    async with _outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
+    async with started_outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
         started.set()
         scheduler = PublishScheduler(settings, Sender(outbox), group, stop, health.meters.stage("publish"))
         background = [group.create_task(health.meters.watch()), group.create_task(scheduler.run())]
         await _follow(settings, scheduler, stop, health)
         for task in background:
             task.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _outbox(servers: str) -> AsyncIterator[Outbox]:
-    outbox = Outbox(servers)
-    await outbox.start()
-    try:
-        yield outbox
-    finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await outbox.stop()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -7,7 +7,6 @@ They are S3's events, in MinIO's shape or in AWS's. MinIO (and RustFS, Ceph) wri
 import asyncio
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -61,22 +60,22 @@ async def _take(
     arrivals: list[Arrival] = []
     for record in records:
         try:
-            noticed = read(record.value, settings.bucket_series)
+            images = read(record.value, settings.bucket_series)
         except BadMessage as error:
             await letters.park(outbox, record, str(error))
             continue
-        for each in noticed:
-            if each.arrival is not None:
-                arrivals.append(each.arrival._replace(arrived=record.timestamp / 1000))
+        for image in images:
+            if isinstance(image, Arrival):
+                arrivals.append(image._replace(arrived=record.timestamp / 1000))
             else:
-                metrics.ARRIVALS.labels("bucket", str(each.outcome)).inc()
+                metrics.ARRIVALS.labels("bucket", str(image)).inc()
     if not arrivals:
         return
 
     async def accept() -> None:
         try:
-            for image in await journal.accept(arrivals):
-                metrics.ARRIVALS.labels("bucket", "repeated" if image.repeated else "accepted").inc()
+            for each in await journal.accept(arrivals):
+                metrics.ARRIVALS.labels("bucket", "repeated" if each.repeated else "accepted").inc()
         except Refused as error:
             raise Retryable(str(error)) from error
 
@@ -99,10 +98,9 @@ async def _commit(consumer: kafka.Consumer, part: TopicPartition, offset: int) -
         log.get_logger().warning("commit put off", topic="bucket events", error=repr(error))
 
 
-class Outcome(StrEnum):
-    """What became of a record."""
+class PassedOver(StrEnum):
+    """Why a record becomes no image."""
 
-    CREATED = "created"
     OTHER_EVENT = "other event"
     """An object that was removed, or a test."""
     OTHER_PLACE = "other place"
@@ -138,18 +136,11 @@ class _Notice(msgspec.Struct, frozen=True):
     """Of S3's test message."""
 
 
-class Noticed(NamedTuple):
-    """The meaning of one record."""
-
-    outcome: Outcome
-    arrival: Arrival | None = None
-
-
 _decoder = msgspec.json.Decoder(_Notice)
 
 
-def read(value: bytes | None, series: Mapping[str, str]) -> list[Noticed]:
-    """The records of a notification; `series` maps bucket or bucket/prefix to a series, the longest one counts.
+def read(value: bytes | None, series: Mapping[str, str]) -> list[Arrival | PassedOver]:
+    """The images of a notification; `series` maps bucket or bucket/prefix to a series, the longest one counts.
 
     BadMessage with the reason for what is none.
     """
@@ -163,16 +154,16 @@ def read(value: bytes | None, series: Mapping[str, str]) -> list[Noticed]:
         raise BadMessage("no notification of a bucket: nested too deeply") from None
     if notice.Records is None:
         if notice.Event is not None:
-            return [Noticed(Outcome.OTHER_EVENT)]
+            return [PassedOver.OTHER_EVENT]
         raise BadMessage("no notification of a bucket: it has no Records")
     if len(notice.Records) > MOST_RECORDS:
         raise BadMessage(f"a notification with {len(notice.Records):,} records; {MOST_RECORDS:,} are the most")
-    return [_noticed(record, series) for record in notice.Records]
+    return [_image(record, series) for record in notice.Records]
 
 
-def _noticed(record: _Record, series: Mapping[str, str]) -> Noticed:
+def _image(record: _Record, series: Mapping[str, str]) -> Arrival | PassedOver:
     if not record.eventName.removeprefix("s3:").startswith("ObjectCreated:"):
-        return Noticed(Outcome.OTHER_EVENT)
+        return PassedOver.OTHER_EVENT
     if record.s3 is None:
         raise BadMessage("a record of a created object that does not say which")
     bucket, thing = record.s3.bucket.name, record.s3.object
@@ -181,14 +172,14 @@ def _noticed(record: _Record, series: Mapping[str, str]) -> Noticed:
         raise BadMessage("a record whose bucket or key cannot be one")
     name = series_of(bucket, as_text(key), series)
     if name is None:
-        return Noticed(Outcome.OTHER_PLACE)
+        return PassedOver.OTHER_PLACE
     if not is_image_name(key):
-        return Noticed(Outcome.NO_IMAGE)
+        return PassedOver.NO_IMAGE
     # The same event comes again and again; the same name with other content is another image.
     version = thing.eTag or thing.versionId or thing.sequencer
     uri = url_uri(b"s3://" + bucket.encode() + b"/" + key)
     file = harmless(as_text(key)) or "image"
-    return Noticed(Outcome.CREATED, Arrival(name, file, uri, f"{uri}@{version}"))
+    return Arrival(name, file, uri, f"{uri}@{version}")
 
 
 def series_of(bucket: str, key: str, series: Mapping[str, str]) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 from watchfiles import awatch
 
-from trapstream.core import retry
+from trapstream.core import json_codec, retry
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.jobs.folder import Found, Memory, find, scan
 from trapstream.jobs.manifest import as_text
@@ -241,5 +241,7 @@ def _is_cut(path: bytes) -> bool:
 
 
 async def _said(answer: aiohttp.ClientResponse) -> str:
-    text = (await answer.content.read(4096)).decode(errors="replace")
-    return text.removeprefix('{"error":"').removesuffix('"}').splitlines()[0] if text else answer.reason or ""
+    """The reason that the API gives; of another server's answer, which is no JSON, that of its status."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json_codec.decode(await answer.content.read(4096))["error"])
+    return answer.reason or ""
