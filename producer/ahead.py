@@ -10,7 +10,7 @@ _DECAY = 0.8
 
 
 class Ahead:
-    """The most references of a lane that may wait for its consumers: what they take in some seconds.
+    """The most references of a lane that may wait for its consumers: as many as they take in some seconds.
 
     A job that comes later waits for these, so they are few; consumers must not run dry, so they are not too few.
     """

@@ -1,4 +1,4 @@
-"""How many references of a lane wait for the consumers: what Kafka tells, asked for again and again."""
+"""How many references of a lane wait for the consumers: Kafka's own figures, asked for again and again."""
 
 import asyncio
 import contextlib
@@ -70,9 +70,9 @@ async def _clients(servers: str) -> AsyncIterator[_Clients]:
 
 
 class LiveBacklog:
-    """How many live images wait for their answer: what is not published yet, and what consumers have not answered.
+    """How many live images wait for their answer: those not published yet, and those that consumers have not answered.
 
-    While Kafka does not answer, the last figure known stands; what is unpublished grows.
+    While Kafka does not answer, its last figure stands, and the number of unpublished images grows.
     """
 
     def __init__(self, servers: str, unpublished: Callable[[], int]) -> None:

@@ -20,7 +20,7 @@ _decoder = msgspec.json.Decoder(ManifestLine)
 
 
 class DamagedManifest(TrapstreamError):
-    """A stored manifest that is not what the job says. The text is one line for the job's owner."""
+    """A stored manifest that is not the one of the job's spec. The text is one line for the job's owner."""
 
 
 class Chunk(NamedTuple):
@@ -46,7 +46,7 @@ def check(path: Path, spec: JobSpec) -> None:
 
 
 def read_checked(path: Path, spec: JobSpec, cursor: Cursor, most: int) -> Chunk:
-    """As `read`, of a manifest that was checked. DamagedManifest if the file is not what was checked."""
+    """As `read`, of a manifest that was checked. DamagedManifest if the file has changed since."""
     try:
         chunk = read(path, spec.job, cursor, most)
     except OSError as error:

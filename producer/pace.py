@@ -20,7 +20,7 @@ from trapstream.core.settings import ProducerSettings
 _LOOK_SECONDS = 0.5
 """Between two looks at Kafka's figures, while a job is published. Two small requests each."""
 _SAY_SECONDS = 10.0
-"""Consumers that take nothing for so long are said to be away, as often as this."""
+"""When consumers have taken nothing for this long, the log says that they are away; and again after as long."""
 
 
 class Credit:
@@ -37,7 +37,7 @@ class Credit:
 
     @property
     def used_up(self) -> bool:
-        """Whether the job has used up what it was given."""
+        """Whether the job was given credit and has used it up."""
         return self._granted and self.left < 1
 
     def spend(self, count: int) -> None:
@@ -50,7 +50,7 @@ class Credit:
         self.unsettled -= count
 
     def grant(self, references: float) -> None:
-        """Gives a look's part to this job, in place of what it had; parts of a reference add up."""
+        """Gives this job its part of a look, in place of the credit that it had; fractions of a reference add up."""
         self.left = min(max(self.left, 0.0), 1.0) + references
         self._granted = True
         self.wake()

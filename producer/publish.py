@@ -19,7 +19,7 @@ from trapstream.core.meters import Span
 
 
 class Publishing(NamedTuple):
-    """A job, and what it is published by."""
+    """A job, and the means to publish it."""
 
     spec: JobSpec
     manifest: Path
@@ -45,7 +45,7 @@ async def publish(job: Publishing) -> None:
     """
     spec = job.spec
     try:
-        # 1. The manifest is what was submitted. Dying after this: nothing was sent, it is checked again.
+        # 1. The manifest is the one that was submitted. Dying after this: nothing was sent, it is checked again.
         async with job.checking:
             await asyncio.to_thread(chunks.check, job.manifest, spec)
         faults.reach("publish.1")
@@ -96,8 +96,8 @@ async def _send_all(job: Publishing, credit: Credit, begin: Cursor) -> Cursor:
                 credit.spend(chunk.after.seq - at.seq)
                 at = chunk.after
             faults.reach("publish.3")
-        # 4. Count what is acknowledged, in order; all of it before a wait. Dying after this: what came since the cursor
-        #    is sent again.
+        # 4. Count the acknowledged references, in order; all of them before a wait. Dying after this: those since the
+        #    cursor are sent again.
         while in_flight and (credit.left < 1 or in_flight[0][0].done()):
             done = await settle()
         # 5. Write the cursor, which is never ahead of an acknowledgement. Dying after this: nothing is repeated.

@@ -54,7 +54,7 @@ class PublishScheduler:
             cursor.remove(self._cursor(whole.job))
 
     def forget(self, partition: int, job: str) -> None:
-        """A job whose retention is over."""
+        """Drops a job whose retention is over."""
         self._specs.get(partition, {}).pop(job, None)
         self._written.pop(job, None)
         if (task := self._tasks.pop(job, None)) is not None:
@@ -66,14 +66,14 @@ class PublishScheduler:
         await self._pace.run()
 
     def set_share(self, partitions: int) -> None:
-        """This producer has so many of the partitions of `jobs`: that is its share of the bulk lane."""
+        """Tells how many partitions of `jobs` this producer has: its share of the bulk lane is the same."""
         self._pace.share = partitions / topics.JOBS.partitions
 
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
         for known in self._specs.values():
             for spec in known.values():
-                if self._written[spec.job] != spec:  # two writers crossed: the topic must end with what holds
+                if self._written[spec.job] != spec:  # two writers crossed: the topic must end with the merged spec
                     self._written[spec.job] = spec
                     self._group.create_task(self._sender.send_spec(spec))
                 if is_open(spec) and spec.job not in self._tasks:

@@ -1,4 +1,4 @@
-"""What all jobs of a producer share to send by: the turn, and how many chunks may be on their way."""
+"""Sending for all jobs of a producer: one client, turns, and a bound on the chunks that are on their way."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _SAY_SECONDS = 5.0
 
 @contextlib.asynccontextmanager
 async def started_outbox(servers: str) -> AsyncIterator[Outbox]:
-    """An outbox, once there is a broker. At its end it sends what is left, for a few seconds."""
+    """An outbox, once there is a broker. At its end it sends the messages that are left, for a few seconds."""
     outbox = Outbox(servers)
     await outbox.start()
     try:

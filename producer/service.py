@@ -1,4 +1,4 @@
-"""The producer as a service: follows `jobs`, publishes what is open, drains when it stops."""
+"""The producer as a service: it follows `jobs`, publishes those that are open, and drains when it stops."""
 
 import asyncio
 

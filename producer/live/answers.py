@@ -43,7 +43,7 @@ class Answers:
         self._waiting: defaultdict[Image, list[asyncio.Future[Answer]]] = defaultdict(list)
         self._looks = asyncio.Semaphore(_LOOKS)
         self.ready = asyncio.Event()
-        """Set once no answer to what is published from here on is passed over."""
+        """Set once no answer to an image that is published from here on is missed."""
 
     async def run(self) -> None:
         """Follows the log, until cancelled."""
@@ -101,7 +101,7 @@ class Answers:
         """Reads the job's partition from `since` on, until the image's first answer."""
         part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
         async with self._looks:
-            with contextlib.suppress(KafkaError, Retryable):  # whoever waits is told to ask again
+            with contextlib.suppress(KafkaError, Retryable):  # the sender is told to ask again
                 consumer = await self._assigned([part])
                 try:
                     begin = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]

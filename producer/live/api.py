@@ -1,4 +1,4 @@
-"""The HTTP door: `POST /v1/images`. What it answers with 2xx is on disk for good."""
+"""The HTTP door: `POST /v1/images`. Images that it answers with 2xx are on disk for good."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,11 @@ from trapstream.core.settings import ProducerSettings
 from trapstream.jobs import names
 
 _BUSY_SECONDS = 5.0
-"""After which one who met a backlog may come again."""
+"""After which a sender that met a backlog may come again."""
 
 
 class Door:
-    """What the routes need; closed until this producer takes live images, and while it stops."""
+    """The routes; closed until this producer takes live images, and while it stops."""
 
     def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
         self._settings, self._keys, self._quotas = settings, keys, Quotas()
@@ -47,7 +47,7 @@ class Door:
         self._inside, self.was_open = (journal, answers, backlog), True
 
     def close(self) -> None:
-        """From here on whoever comes is told to come back."""
+        """From here on every sender is told to come back."""
         self._inside = None
 
     async def idle(self, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Door:
         return as_json({"ready": taking}, 200 if taking else 503)
 
     async def _elsewhere(self, request: web.Request) -> web.Response:
-        """Events are another service's: who asks here is told where."""
+        """Sends a client that asks for events to the notifier."""
         if self._settings.events_url is None:
             raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
         location = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
@@ -139,7 +139,7 @@ class Door:
         return seconds
 
     def _check_limits(self, backlog: LiveBacklog, key: Key | None) -> None:
-        """Before the body is read: whoever is told to come back shall not have sent it for nothing."""
+        """Comes before the body is read: a sender that is told to come back shall not have sent it for nothing."""
         if key is not None and (seconds := self._quotas.wait(key)) > 0:
             raise BadRequest(429, f"the key's quota of {key.per_minute} images a minute is used up", seconds)
         if backlog.images >= self._settings.upload_backlog:
@@ -149,7 +149,7 @@ class Door:
 
 
 async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list[Arrival]:
-    """What the images are, and their bytes for good. BadName; BadRequest; OSError."""
+    """The images with their facts; their bytes are on disk for good. BadName; BadRequest; OSError."""
     camera = names.series_name(fields["camera"]) if "camera" in fields else None
     if "job" not in fields and camera is None:
         raise BadRequest(400, "whose image is it? Say job=NAME or camera=NAME")
@@ -176,7 +176,7 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
 
 
 def facts(camera: str | None, meta: str | None) -> str | None:
-    """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
+    """The facts of an image that its sender gave, as its reference carries them: a JSON object, or None."""
     known = {name: value for name, value in (("camera", camera), ("meta", meta)) if value is not None}
     return json_codec.encode(known).decode() if known else None
 

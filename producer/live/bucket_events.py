@@ -34,7 +34,7 @@ _REST_MS = 1000
 
 
 async def run(settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox) -> None:
-    """Reads the topic until cancelled. An offset is committed only once the journals have what stands before it."""
+    """Reads the topic until cancelled. An offset is committed only once the journals have the images before it."""
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
     consumer.subscribe([settings.bucket_topic])
     await kafka.started(consumer)
@@ -142,7 +142,7 @@ _decoder = msgspec.json.Decoder(_Notice)
 def read(value: bytes | None, series: Mapping[str, str]) -> list[Arrival | PassedOver]:
     """The images of a notification; `series` maps bucket or bucket/prefix to a series, the longest one counts.
 
-    BadMessage with the reason for what is none.
+    BadMessage, with the reason, for a value that is no notification.
     """
     try:
         notice = _decoder.decode(value or b"")

@@ -1,4 +1,4 @@
-"""Removes uploaded images that no job needs any more, where that is wanted, and says how much room they take."""
+"""Removes uploaded images that no job needs any more, if a setting says so, and measures the disk space they take."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ _EVERY = 3600.0
 _MOST = 100_000
 """Images that are looked up in the manifests together."""
 _TOGETHER = 200
-"""Images that are removed before whoever stops the process is heard again."""
+"""Images that are removed before a stop of the process is heard again."""
 _MANIFEST = ".manifest.jsonl"
 
 
 class Looked(NamedTuple):
-    """What lies in a folder of the incoming area."""
+    """The content of one folder of the incoming area."""
 
     images: int
     size: int
@@ -61,12 +61,12 @@ class Cleaner:
             raise Retryable(f"{error.filename or 'the incoming area'}: {error.strerror}") from error
 
     async def round(self) -> None:
-        """Looks once, and removes what may go. OSError."""
+        """Looks once, and removes the images that may go. OSError."""
         days, began = self._settings.upload_keep_days, time.time()
         before = began - days * retention.DAY_SECONDS if days is not None else 0.0
         self._in_hand.begin()
         try:
-            await self._journal.flush()  # what was released before is written, and stands in a manifest
+            await self._journal.flush()  # images that were released before are written, and stand in a manifest
             held = self._journal.ids()
             images = size = removed = 0
             old: dict[str, Path] = {}

@@ -26,7 +26,7 @@ _HEAD = 4096
 
 
 class NoImage(TrapstreamError):
-    """The content is no image. The text says what it looks like."""
+    """The content is no image. The text says what kind of content it looks like."""
 
 
 class TooLarge(TrapstreamError):
@@ -46,7 +46,7 @@ def spool_folder(results: Path) -> Path:
 
 
 def prepare(results: Path) -> None:
-    """Makes the area, and removes what a death left half-way. Only for its owner. OSError."""
+    """Makes the area, and removes uploads that a death left half-way. Only for its owner. OSError."""
     spool = spool_folder(results)
     spool.mkdir(parents=True, exist_ok=True)
     for stale in spool.iterdir():
@@ -61,9 +61,9 @@ def is_full(results: Path) -> bool:
 class InHand:
     """Names of images that lie in the area while no job may refer to them yet. In memory, for any thread.
 
-    The cleaner calls `begin`, lets all be written that waits for it, reads who refers to what, and then removes. An
-    upload holds its image's name from before it looks for its file until its line is written. So an image that it finds
-    is either held, or was since `begin`, or stands in what the cleaner reads.
+    The cleaner calls `begin`, has all lines written that wait for it, reads which images the jobs name, and then
+    removes. An upload holds its image's name from before it looks for its file until its line is written. So an image
+    that it finds is either held, or was since `begin`, or stands in a manifest that the cleaner reads.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class InHand:
         self._since: set[str] | None = None
         """Held at some moment since `begin`."""
         self._going: str | None = None
-        """What is being removed."""
+        """The image that is being removed."""
 
     def hold(self, name: str) -> None:
         """From here on the image stays. Waits for one that is going just now."""
@@ -90,7 +90,7 @@ class InHand:
                 del self._held[name]
 
     def begin(self) -> None:
-        """The cleaner begins to look who refers to what."""
+        """The cleaner begins to read which images the jobs name."""
         with self._change:
             self._since = set(self._held)
 
@@ -100,7 +100,7 @@ class InHand:
             self._since = None
 
     def remove(self, name: str, unlink: Callable[[], None]) -> bool:
-        """Removes an image that nobody held since `begin`; whether it did. What `unlink` raises."""
+        """Removes an image that no upload has held since `begin`; returns whether it did."""
         with self._change:
             if self._since is None or name in self._since:
                 return False
@@ -179,7 +179,7 @@ class Spool:
         path = folder / f"{name}.{str(form).lower()}"
         self._in_hand.hold(name)
         self._name = name
-        # 1. The content, synced, under a name that is made of it. Killed after it: nobody refers to it yet; who sends
+        # 1. The content, synced, under a name that is made of it. Killed after it: no job refers to it yet; a sender that sends
         #    it again finds it there.
         if not (path.exists() and path.stat().st_size == self.size):
             with self._path.open("ab") as file:

@@ -29,7 +29,7 @@ class JournalFile:
         return self._digest.hexdigest()
 
     def load(self, take: Callable[[ManifestLine], None]) -> None:
-        """Reads what is there, gives each line to `take`, and cuts off what a death left behind its last whole line.
+        """Reads what is there, gives each line to `take`, and cuts off the part that a death left behind the last whole line.
 
         The bytes that are cut off were never acknowledged to anybody, since the sync that goes before covers all lines
         before it. OSError as the disk gives it.
@@ -83,7 +83,7 @@ class JournalFile:
             self.lines += 1
 
     def _mend(self) -> None:
-        """Cuts off what stands behind the last line that counts. OSError: the next one to write tries again."""
+        """Cuts off the bytes behind the last line that counts. OSError: the next write tries again."""
         if self._torn and self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(self.size)

@@ -80,7 +80,7 @@ class SeriesJournal:
         await self.accept([])
 
     async def load(self) -> None:
-        """Takes up what is written down. OSError, or msgspec.DecodeError for a record that cannot be read."""
+        """Reads the jobs that are on the disk. OSError, or msgspec.DecodeError for a record that cannot be read."""
         self.jobs.clear()  # of an attempt that a disk cut short
         for record in await asyncio.to_thread(read_records, self._settings.results):
             job = await asyncio.to_thread(LiveJob, self._settings.results, record)
@@ -107,7 +107,7 @@ class SeriesJournal:
         return await done
 
     async def run(self) -> None:
-        """Writes what comes, until cancelled; a group that is being written is ended first."""
+        """Writes the requests that come, until cancelled; a group that is being written is ended first."""
         while True:
             await self._came.wait()
             self._came.clear()
@@ -168,13 +168,13 @@ class SeriesJournal:
         async with self._turn:
             lines: _Lines = {}
             outcomes = [await self._add(request, lines) for request in group]
-            # 3. The lines, synced. Killed in it: nobody was told; a torn line is cut off at the next start. Killed
+            # 3. The lines, synced. Killed in it: no sender was answered; a torn line is cut off at the next start. Killed
             #    after it: the images count. A sender that sends one again, since no answer came, is given its number.
             failed: dict[str, str] = {}
             await asyncio.gather(*(self._append(job, new, failed) for job, new in lines.values()))
         for request, outcome in zip(group, outcomes, strict=True):
             if request.done.done():
-                continue  # whoever asked has gone; what is written is written
+                continue  # its sender has gone; the lines that are written stay
             if isinstance(outcome, TrapstreamError):
                 request.done.set_exception(outcome)
             elif why := next((failed[each.job] for each in outcome if each.job in failed), None):

@@ -25,7 +25,7 @@ from trapstream.jobs import names
 
 _TAKES = "producer takes the uploads of this result store"
 _LAST_SECONDS = 5.0
-"""For the last round at a stop; what it does not publish, the next start does."""
+"""For the last round at a stop; the next start publishes the images that it does not."""
 
 
 async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -> None:
@@ -55,9 +55,9 @@ def check(settings: ProducerSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def listening(settings: ProducerSettings, taking: Door, health: Health) -> AsyncIterator[None]:
-    """The door's port, open: whoever comes before this producer takes images is told to come back.
+    """Opens the door's port: a sender that comes before this producer takes images is told to come back.
 
-    `health` is told the port, as `api`. Fatal if it cannot be had.
+    `health.details` gets the port, as `api`. Fatal if it cannot be had.
     """
     async with contextlib.AsyncExitStack() as opened:
         port = door.listening(

@@ -107,8 +107,8 @@ class _Full(asyncio.Protocol):
         self._connections.leaving += 1
         self._deadline = asyncio.get_running_loop().call_later(_LEAVE_SECONDS, self._end)
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever is asked, the answer is one
-        """Says it; what follows is read and forgotten until the deadline."""
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - every request has the same answer
+        """Says it; the bytes that follow are read and forgotten until the deadline."""
         self._say()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature

@@ -1,4 +1,4 @@
-"""What every HTTP door of this system does alike: who may ask, where it listens, and errors as one line of JSON."""
+"""The parts that all HTTP doors of this system share: keys, the port, and errors as one line of JSON."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -75,7 +75,7 @@ def refusal(request: web.Request, status: int, text: str, retry_after: float | N
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     if request.can_read_body:
-        answer.force_close()  # what is left of a body is not read
+        answer.force_close()  # the rest of a body is not read
     return answer
 
 
@@ -88,7 +88,7 @@ def as_json(value: object, status: int) -> web.Response:
 async def listening(
     app: web.Application, host: str, port: int, *, most: int, seconds: float, shutdown: float, cancels: bool = False
 ) -> AsyncIterator[int]:
-    """`app` on a port, which is given; at most so many connections, each with `seconds` for a request's head. OSError.
+    """Has `app` listen, and gives its port; at most `most` connections, each with `seconds` for a request's head. OSError.
 
     `shutdown`: seconds for requests in hand when it closes. `cancels`: a client that goes ends its request.
     """

@@ -84,7 +84,7 @@ class Quotas:
         return 0.0 if left >= 1 else (1 - left) * 60 / max(key.per_minute, 1)
 
     def spend(self, key: Key, images: int) -> None:
-        """Takes images off; what goes below nothing is paid back by waiting."""
+        """Takes images off; a balance below 0 is paid back by waiting."""
         self._left[key.name] = (self._now(key) - images, self._clock())
 
     def _now(self, key: Key) -> float:

@@ -1,4 +1,4 @@
-"""What senders may name, and what becomes of it: series, files, capture times. Pure."""
+"""Names and times that a sender gives, checked and made harmless: series, files, capture times. Pure."""
 
 import re
 from collections.abc import Container
@@ -16,7 +16,7 @@ _TIMES = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
 class BadName(TrapstreamError):
-    """Something that a sender named, and what was expected, in one line."""
+    """A name that cannot be used. The text is one line that says what was expected."""
 
 
 def series_name(given: str) -> str:
@@ -78,7 +78,7 @@ def meta(given: str) -> str:
 
 
 def _cut(step: str, most: int) -> str:
-    """`step` in at most so many bytes, its suffix kept."""
+    """`step` in at most `most` bytes, its suffix kept."""
     if len(step.encode()) <= most:
         return step
     stem, dot, suffix = step.rpartition(".")

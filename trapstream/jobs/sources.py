@@ -4,8 +4,8 @@ The name of an image in the result (`file`):
 - of a folder or bucket prefix: relative to it, with forward slashes;
 - of a list: as it stands in the list (without empty steps and `.`); a path may be absolute or relative to the list's
   folder (for standard input: to the working folder); a URL stands as given, so leave secrets out of it;
-- if two SOURCEs would give two images one name, what is relative gets the last names of its folder in front.
-A name comes once: what has the name of an entry before it is left out, and said.
+- if two SOURCEs would give two images one name, relative names get the last names of their folder in front.
+A name comes once: an entry with the name of one before it is left out, and a note says so.
 """
 
 # ruff: noqa: PTH100, PTH109, PTH112, PTH116, PTH119, PTH120, PTH123
@@ -52,7 +52,7 @@ class Source:
 
 
 def open_sources(texts: Sequence[str]) -> list[Source]:
-    """The SOURCEs of a command line. SourceError, one line, for what is none: nothing is read before."""
+    """The SOURCEs of a command line. SourceError, one line, for a text that is none; nothing is read yet."""
     if not texts:
         raise SourceError("no SOURCE: give a folder, an image, a list, a bucket prefix, or - for standard input")
     if "" in texts:
@@ -103,7 +103,7 @@ def _not_empty(source: Source, notes: Notes) -> Iterator[SourceImage]:
 
 
 def _prefixes(sources: Sequence[Source]) -> dict[bytes, str]:
-    """What to put in front of the relative names of each base: nothing, unless two images would share a name."""
+    """The prefix of the relative names of each base: nothing, unless two images would share a name."""
     bases = list(dict.fromkeys(source.base for source in sources))
     if len(bases) < 2:
         return {}

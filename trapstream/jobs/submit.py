@@ -172,7 +172,7 @@ async def _write(producer: AIOKafkaProducer, spec: JobSpec) -> None:
         async with asyncio.timeout(_WRITE_SECONDS):
             await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), key=spec.job.encode())
     except BaseException as error:
-        # Else aiokafka sends what it holds when it is stopped, after somebody was told that nothing was sent.
+        # Else aiokafka sends what it holds when it is stopped, after its user was told that nothing was sent.
         producer._sender.sender_task.cancel()
         await producer.client.close()
         if isinstance(error, KafkaError | TimeoutError):
