@@ -29,10 +29,10 @@ class JournalFile:
         return self._digest.hexdigest()
 
     def load(self, take: Callable[[ManifestLine], None]) -> None:
-        """Reads what is there, gives each line to `take`, and cuts off the part that a death left behind the last whole line.
+        """Reads what is there, gives each line to `take`, and cuts off the part behind the last whole line.
 
-        The bytes that are cut off were never acknowledged to anybody, since the sync that goes before covers all lines
-        before it. OSError as the disk gives it.
+        A death left it there. It was never acknowledged to a sender, since the sync that goes before an answer covers
+        all lines before it. OSError as the disk gives it.
         """
         if not self.path.exists():
             return

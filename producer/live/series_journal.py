@@ -168,7 +168,7 @@ class SeriesJournal:
         async with self._turn:
             lines: _Lines = {}
             outcomes = [await self._add(request, lines) for request in group]
-            # 3. The lines, synced. Killed in it: no sender was answered; a torn line is cut off at the next start. Killed
+            # 3. The lines, synced. Killed in it: no sender was answered; the next start cuts off a torn line. Killed
             #    after it: the images count. A sender that sends one again, since no answer came, is given its number.
             failed: dict[str, str] = {}
             await asyncio.gather(*(self._append(job, new, failed) for job, new in lines.values()))

@@ -88,7 +88,7 @@ def as_json(value: object, status: int) -> web.Response:
 async def listening(
     app: web.Application, host: str, port: int, *, most: int, seconds: float, shutdown: float, cancels: bool = False
 ) -> AsyncIterator[int]:
-    """Has `app` listen, and gives its port; at most `most` connections, each with `seconds` for a request's head. OSError.
+    """Has `app` listen, and gives its port. At most `most` connections, each with `seconds` for a head. OSError.
 
     `shutdown`: seconds for requests in hand when it closes. `cancels`: a client that goes ends its request.
     """

@@ -59,8 +59,8 @@ def file_uri(path: bytes) -> str:
 def url_uri(url: bytes) -> str:
     """The address for a URL as a list gives it.
 
-    http(s) and file URLs are percent-encoded already; only bytes that no URL may hold are encoded. After s3://, gs:// and
-    az:// stands a raw object key, as the stores' own tools print it, so its `%` is a `%`.
+    http(s) and file URLs are percent-encoded already; only bytes that no URL may hold are encoded. After s3://, gs://
+    and az:// stands a raw object key, as the stores' own tools print it, so its `%` is a `%`.
     """
     scheme, _, rest = url.partition(b"://")
     if scheme.lower() in _STORE_SCHEMES:
