@@ -179,8 +179,8 @@ class Spool:
         path = folder / f"{name}.{str(form).lower()}"
         self._in_hand.hold(name)
         self._name = name
-        # 1. The content, synced, under a name that is made of it. Killed after it: no job refers to it yet; sent again, it
-        #    is found there.
+        # 1. The content, synced, under a name that is made of it. Killed after it: no job refers to it yet; sent again,
+        #    it is found there.
         if not (path.exists() and path.stat().st_size == self.size):
             with self._path.open("ab") as file:
                 file.write(self._held)
