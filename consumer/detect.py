@@ -11,18 +11,19 @@ import asyncio
 from types import TracebackType
 from typing import NamedTuple
 
-import grpc
 import numpy as np
 import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from consumer.slabs import Slab
+from consumer.triton_errors import Meaning, meaning
 from consumer.work import Group
 from trapstream.core import log, retry
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.core.triton_names import TRITON_VERSION, entry_name, lane_version
+from trapstream.images.letterbox import PAD_GREY
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
@@ -32,8 +33,6 @@ _ANSWER_SECONDS = 600.0
 """A request unanswered for so long is sent again: the server lost it. A large model on few cores takes minutes."""
 _LIVE_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
-_NOT_SERVED = ("unknown model", "not at ready state")
-"""What Triton says of a model that it does not have, or not at the moment. Its status codes do not tell it apart."""
 _PRIORITY = {Lane.LIVE: 1, Lane.BULK: 0}
 """Triton's: 1 goes first, 0 is the entry's own choice, the last. For entries in which both lanes share the instances.
 Strict, but shares say how many of each get there."""
@@ -104,7 +103,7 @@ class Detector:
             return [await self._ask_alone(group, number) for number in range(len(group.tasks))]
 
     async def _ask_alone(self, group: Group, number: int) -> Detections | Permanent:
-        ref, refusals, model = group.tasks[number].ref, 0, group.tasks[number].spec.model
+        ref, refusals, model = group.tasks[number].ref, 0, group.model
         while True:
             try:
                 return (await self._ask(group, number, 1))[0]
@@ -131,7 +130,7 @@ class Detector:
         try:
             ready = bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
         except InferenceServerException as error:
-            if isinstance(self._sort(error), ModelAwayError):
+            if isinstance(self._understand(error), ModelAwayError):
                 return False
             raise Retryable(str(error)) from error
         if ready and shape is not None:
@@ -158,7 +157,7 @@ class Detector:
 
     async def _probe(self, model: ModelInfo, shape: tuple[int, int, int]) -> None:
         """Returns where the model answers for a blank image. ModelSickError where it answers with an error."""
-        blank = np.full((1, *shape), 114, np.uint8)
+        blank = np.full((1, *shape), PAD_GREY, np.uint8)
         try:
             await self._infer(model, _plain_input(blank), 1, Lane.BULK)
         except RefusedError as error:
@@ -168,7 +167,7 @@ class Detector:
         shape = (count, *group.shape)
         offset = group.offset + first * group.image_bytes
         size = count * group.image_bytes
-        model, lane = group.tasks[0].spec.model, group.tasks[0].lane
+        model, lane = group.model, group.tasks[0].lane
 
         async def call() -> list[Detections]:
             if group.slab.name is None:
@@ -194,7 +193,7 @@ class Detector:
                 client_timeout=_ANSWER_SECONDS,
             )
         except InferenceServerException as error:
-            raise self._sort(error) from error
+            raise self._understand(error) from error
         detections, counts = answer.as_numpy("detections"), answer.as_numpy("count").reshape(-1)
         if len(detections) != count or not np.isfinite(detections).all():
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
@@ -206,26 +205,24 @@ class Detector:
             try:
                 told = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
             except InferenceServerException as error:
-                found = self._sort(error)
+                found = self._understand(error)
                 raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
             self._entries[name] = _Entry(any(tensor.name == PLACES for tensor in told.inputs), frozenset(told.versions))
         return self._entries[name]
 
-    def _sort(self, error: InferenceServerException) -> Exception:
-        text = str(error)
-        if "unexpected inference input" in text and any(entry.reads_places for entry in self._entries.values()):
-            self._entries.clear()  # the entry was made anew, by other means
+    def _understand(self, error: InferenceServerException) -> Exception:
+        """What to raise for it. What was known of the server, and is not so any more, is forgotten."""
+        text, found = str(error), meaning(str(error), error.status())
+        if found in {Meaning.REGION_UNKNOWN, Meaning.REGION_KNOWN}:
+            self._regions.clear()
             return Retryable(text)
-        if "shared memory region" in text:
-            self._regions.clear()  # the server was started anew and knows none of ours
+        if found is Meaning.OTHER_INPUT and any(entry.reads_places for entry in self._entries.values()):
+            self._entries.clear()
             return Retryable(text)
-        if any(words in text for words in _NOT_SERVED):
+        if found is Meaning.NOT_SERVED:
             self._entries.clear()
             return ModelAwayError(text)
-        away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-        if any(str(code) in (error.status() or "") for code in away):
-            return Retryable(text)
-        return RefusedError(text)
+        return Retryable(text) if found is Meaning.AWAY else RefusedError(text)
 
     async def _register(self, slab: Slab) -> None:
         assert slab.name is not None
@@ -237,7 +234,7 @@ class Detector:
         try:
             await self._client.register_system_shared_memory(slab.name, f"/{slab.name}", slab.size)
         except InferenceServerException as error:
-            if "already" not in str(error):
+            if meaning(str(error), error.status()) is not Meaning.REGION_KNOWN:
                 raise Retryable(str(error)) from error
         self._regions[slab.name] = slab.size
 

@@ -1,4 +1,4 @@
-"""Emit: an answer becomes a message, and only then is its reference done."""
+"""Emit: what was found, or what failed, becomes a message, and only then is its reference done."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,17 @@ import msgspec
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Histogram
 
-from consumer.work import Answer
-from trapstream.core import faults, kafka, messages, metrics, retry, topics
+from consumer.detect import Detections
+from consumer.work import Answer, Task
+from trapstream.core import faults, kafka, log, messages, metrics, retry, topics
 from trapstream.core.channel import Channel, Closed
-from trapstream.core.errors import Retryable
+from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
+from trapstream.images import shot
+from trapstream.images.letterbox import Letterbox, to_source
+from trapstream.results.entry import entry, failure_entry
 
 _MOST = 512
 """Answers sent together."""
@@ -24,6 +28,30 @@ as much as the work on dozens of records."""
 
 Records = list[tuple[bytes, bytes]]
 """Keys and values."""
+
+
+def answered(task: Task, letterbox: Letterbox, found: Detections | Permanent) -> Answer:
+    """The answer to what the detector said of an image: its boxes, or a failure where it refused or they are none."""
+    if isinstance(found, Permanent):
+        return failed(task, found)
+    ref, spec = task.ref, task.spec
+    size, rows = (letterbox.source_width, letterbox.source_height), to_source(letterbox, found)
+    try:
+        if task.shot is None:
+            outcome, value = entry(ref.file, ref.meta, size, rows, spec.threshold, spec.model)
+        else:
+            facts, taken = shot.meta(ref, task.shot), shot.taken(ref, task.shot)
+            outcome, value = entry(ref.file, facts, size, rows, spec.threshold, spec.model, taken)
+    except Permanent as error:
+        return failed(task, error)
+    return Answer(task, outcome, None, value)
+
+
+def failed(task: Task, error: Permanent) -> Answer:
+    """The answer of an image that cannot have another."""
+    log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
+    value = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+    return Answer(task, Outcome.FAILED, error.reason, value)
 
 
 async def emit(answers: Channel[Answer], producer: Outbox, meter: Meter) -> None:

@@ -5,7 +5,7 @@ import os
 import aiohttp
 from yarl import URL
 
-from consumer.attempts import Transient
+from consumer.away import Transient
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.outgoing import NotPublic, public_socket
 

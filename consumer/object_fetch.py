@@ -9,7 +9,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from consumer.addresses import object_name, scheme
-from consumer.attempts import Transient
+from consumer.away import Transient
 from trapstream.core.errors import Permanent, Reason
 
 _MOST_STORES = 64
@@ -62,7 +62,7 @@ class ObjectFetcher:
         return self._stores[root]
 
 
-def _meaning(text: str) -> Permanent | Transient:
+def _meaning(text: str) -> Permanent:
     """The store's own text is not shown: it quotes addresses, and changes between its versions."""
     found = _STATUS.search(text)
     if found is None:

@@ -20,8 +20,10 @@ _TOGETHER_SECONDS = 3.0
 class Served:
     """What the instances of the models that this consumer uses did. Until Triton told, nothing."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, batch: int) -> None:
+        """`batch`: how many images the consumer has together."""
         self._server = server
+        self._batch = batch
         self._instances: dict[str, int] = {}
         self._max_batch: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
@@ -29,8 +31,8 @@ class Served:
         self._used: dict[str, float] = {}
         self._told: dict[str, tuple[float, int]] = {}
 
-    def note(self, model: ModelInfo) -> None:
-        """A model that is used now."""
+    def use(self, model: ModelInfo) -> None:
+        """Takes note that the model is used now."""
         self._used[entry_name(model.name, model.version)] = time.monotonic()
 
     def totals(self) -> StageTotals:
@@ -43,12 +45,12 @@ class Served:
             images=sum(images for _, images in self._told.values()),
         )
 
-    def depth(self, model: ModelInfo, batch: int) -> Depth:
+    def depth(self, model: ModelInfo) -> Depth:
         """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
         entry = entry_name(model.name, model.version)
         if entry not in self._seconds:
-            return Depth(request=1, in_flight=batch)
-        return depth(self._instances[entry], self._max_batch[entry], batch, self._seconds[entry])
+            return Depth(request=1, in_flight=self._batch)
+        return depth(self._instances[entry], self._max_batch[entry], self._batch, self._seconds[entry])
 
     async def watch(self) -> None:
         """Looks twice a second, for ever, until cancelled. A server that is away tells nothing new."""

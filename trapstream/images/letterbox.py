@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PAD_GREY = 114
+"""Of the padding, in each channel: YOLOv5's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:

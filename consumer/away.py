@@ -1,18 +1,23 @@
-"""Which servers of images are away: a sick host is not a bad image. Pure: the time is given.
+"""What is away just now: servers of images, and models. Pure: the time is given.
 
-One image that fails says little: it may be the image. When several different images of a host have failed, and it has
-answered for none since they were first asked for, the host is away. Then its images wait, and one at a time is tried,
-ever more seldom. An answer brings all of them back. After `patience` the host is given up: its images fail with the
-reason that it gave last, save the one that is still tried. An answer is anything that the server says about the image
-itself, also "not found". A host that answers for some keeps the rule for single images.
+A sick host is not a bad image. One image that fails says little: it may be the image. When several different images of
+a host have failed, and it has answered for none since they were first asked for, the host is away. Then its images
+wait, and one at a time is tried, ever more seldom. An answer brings all of them back. After `patience` the host is
+given up: its images fail with the reason that it gave last, save the one that is still tried. An answer is anything
+that the server says about the image itself, also "not found". A host that answers for some keeps the rule for single
+images.
+
+A model that is not loaded, or that answers everything with errors, is no bad image either. Nobody's patience ends
+there: a job waits for its model until that is there and well, or until the job is cancelled.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import urlsplit
+from typing import NamedTuple, Protocol
 
 from trapstream.core.errors import Permanent
+from trapstream.core.messages import ModelInfo
 
 IMAGES = 4
 """A host is away when so many different images of it have failed in a row."""
@@ -23,12 +28,39 @@ _MOST_HOSTS = 4096
 """Hosts remembered; the one that was not heard of for longest is forgotten."""
 
 
+class Transient(Permanent):
+    """A failure that may be its server's, and go away: worth another attempt, and a wait where the server is away."""
+
+
 class Verdict(Enum):
-    """What becomes of an image that waits for its host."""
+    """What becomes of an image that waits for its host or its model."""
 
     WAIT = "wait"
     TRY = "try"
     FAIL = "fail"
+
+
+class Absence(NamedTuple):
+    """A host or a model that is away."""
+
+    since: float
+    why: str
+    """What it did last instead of answering."""
+    given_up: bool = False
+    """Whether it is away for longer than there is patience."""
+
+
+class Away(Protocol):
+    """What is known of the hosts, or of the models, each by its key."""
+
+    def verdict(self, key: str, first: float, held: float, now: float) -> Verdict:
+        """What to do with an image that was first put off at `first`, and last at `held`."""
+
+    def absence(self, key: str, now: float) -> Absence | None:
+        """None where it is not away."""
+
+    def failure(self, key: str) -> Permanent | None:
+        """What an image fails with that has waited for too long and was never tried."""
 
 
 @dataclass(slots=True)
@@ -87,8 +119,8 @@ class Hosts:
             self._hosts.popitem(last=False)
         return known
 
-    def may_ask(self, host: str, now: float) -> bool:
-        """Whether to ask the host now. While it is away one caller at a time may, with back-off."""
+    def admit(self, host: str, now: float) -> bool:
+        """Lets the caller ask the host now, or not. While it is away one at a time is admitted, with back-off."""
         known = self._hosts.get(host)
         if known is None or known.away_since is None:
             return True
@@ -111,43 +143,76 @@ class Hosts:
         known = self._hosts.get(host)
         return known is not None and known.away_since is not None
 
-    def is_given_up(self, host: str, now: float) -> bool:
-        """Whether the host is away for longer than there is patience."""
+    def absence(self, host: str, now: float) -> Absence | None:
+        """Since when the host is away, and why; None where it is not."""
         known = self._hosts.get(host)
-        return known is not None and known.away_since is not None and now - known.away_since >= self._patience
+        if known is None or known.away_since is None:
+            return None
+        return Absence(known.away_since, str(known.failure), self._is_given_up(known, now))
 
     def failure(self, host: str) -> Permanent | None:
         """What the host did last instead of answering; None while it is well."""
         known = self._hosts.get(host)
         return known.failure if known is not None else None
 
-    def why(self, host: str) -> str:
-        """What the host did last instead of answering, in words."""
-        return str(self.failure(host))
-
-    def away(self) -> dict[str, float]:
-        """The hosts that are away, and since when."""
-        return {name: host.away_since for name, host in self._hosts.items() if host.away_since is not None}
-
     def verdict(self, host: str, first: float, held: float, now: float) -> Verdict:
         """What to do with an image that was first put off at `first`, and last at `held`."""
         known = self._hosts.get(host)
         if known is None or (known.away_since is None and known.answered >= held):
             return Verdict.TRY
-        if self.is_given_up(host, now) or now - first >= self._patience:
+        if self._is_given_up(known, now) or now - first >= self._patience:
             return Verdict.FAIL
         if known.away_since is None:
             return Verdict.FAIL if now - held >= DOUBT_SECONDS else Verdict.WAIT
         return Verdict.TRY if now >= known.next_try else Verdict.WAIT
 
+    def _is_given_up(self, known: _Host, now: float) -> bool:
+        return known.away_since is not None and now - known.away_since >= self._patience
 
-def host_of(uri: str) -> str | None:
-    """The server, or the bucket, behind `uri`, without user and password; None for a local file."""
-    try:
-        parts = urlsplit(uri)
-        if parts.scheme in {"", "file"} or not parts.hostname:
-            return None
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.hostname}{port}"
+
+@dataclass(frozen=True, slots=True)
+class MissingModel:
+    """A model that gives no answers."""
+
+    model: ModelInfo
+    since: float
+    why: str
+    """What the server said last."""
+    blank: tuple[int, int, int] | None
+    """Height, width, 3 of a blank image that it answered with an error; None for one that is not served."""
+
+
+class MissingModels:
+    """What is known of each of them, by its label (name@version)."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, MissingModel] = {}
+
+    def missing(self, model: ModelInfo, why: str, now: float, blank: tuple[int, int, int] | None = None) -> None:
+        """The server said that it does not serve `model`, or what it answers for a `blank` image."""
+        since = self._known[model.label].since if model.label in self._known else now
+        self._known[model.label] = MissingModel(model, since, why, blank)
+
+    def back(self, model: ModelInfo) -> None:
+        """The server has `model` ready, and it is well."""
+        self._known.pop(model.label, None)
+
+    def models(self) -> list[MissingModel]:
+        """Those that are missing."""
+        return list(self._known.values())
+
+    def is_away(self, label: str) -> bool:
+        """Whether the model is missing."""
+        return label in self._known
+
+    def absence(self, label: str, now: float) -> Absence | None:  # noqa: ARG002 - as that of Hosts
+        """Since when the model is missing, and why; None where it is not. It is never given up."""
+        known = self._known.get(label)
+        return None if known is None else Absence(known.since, known.why)
+
+    def failure(self, label: str) -> None:
+        """None: no image fails because its model is missing."""
+
+    def verdict(self, label: str, first: float, held: float, now: float) -> Verdict:  # noqa: ARG002 - as that of Hosts
+        """What to do with an image that waits for its model."""
+        return Verdict.WAIT if label in self._known else Verdict.TRY
