@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from trapstream.core import log
 from trapstream.core.errors import Fatal, Permanent, Reason
-from trapstream.images.cpu_decode import CpuDecode, CpuLetterbox
-from trapstream.images.dali_decode import LetterboxPipeline
+from trapstream.images.dali_decode import CpuDecode, CpuLetterbox, LetterboxPipeline
 from trapstream.images.header import Header, read_header
 from trapstream.images.letterbox import Letterbox, fixed_letterbox, letterbox, stretched
 from trapstream.images.pillow_decode import pillow_decode
