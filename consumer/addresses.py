@@ -38,15 +38,6 @@ def object_name(uri: str) -> tuple[str, str]:
     return bucket, unquote(key)
 
 
-def shown(uri: str) -> str:
-    """`uri` for a log: without user, password, query and fragment, which may hold secrets."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return f"{scheme(uri)}://..."
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def host_of(uri: str) -> str | None:
     """The server, or the bucket, behind `uri`, without user and password; None for a local file."""
     try:

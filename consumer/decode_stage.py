@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from consumer.fair_queue import FairQueue
@@ -24,58 +25,52 @@ Laid = tuple[list[Group], list[tuple[Task, Permanent]]]
 """A batch in a slab: a group for each model and shape; and what could not be decoded."""
 
 
+@dataclass(eq=False, kw_only=True)
 class DecodeStage:
     """Both lanes', whose turns come by the shares; each has decoders of its own."""
 
-    def __init__(
-        self,
-        settings: ConsumerSettings,
-        to_decode: FairQueue[Fetched],
-        slabs: SlabPool,
-        served: Served,
-        to_detect: FairQueue[Group],
-        fail: Callable[[Task, Permanent], Awaitable[None]],
-        meter: Meter,
-    ) -> None:
-        self._settings = settings
-        self._to_decode, self._slabs, self._served, self._to_detect = to_decode, slabs, served, to_detect
-        self._fail, self._meter = fail, meter
+    settings: ConsumerSettings
+    to_decode: FairQueue[Fetched]
+    slabs: SlabPool
+    served: Served
+    to_detect: FairQueue[Group]
+    fail: Callable[[Task, Permanent], Awaitable[None]]
+    meter: Meter
 
     async def run(self) -> None:
         """Works until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for lane in Lane:
-                for _ in range(self._settings.decoders):
+                for _ in range(self.settings.decoders):
                     tasks.create_task(self._decode(lane))
 
     async def _decode(self, lane: Lane) -> None:
         thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
         try:
-            decoder = await asyncio.get_running_loop().run_in_executor(thread, _decoder, self._settings, lane)
+            decoder = await asyncio.get_running_loop().run_in_executor(thread, _decoder, self.settings, lane)
             while True:
-                _, received = await self._to_decode.take(
-                    self._settings.batch, counts=self._slabs.has, fits=lambda chosen, _: chosen is lane
+                _, received = await self.to_decode.take(
+                    self.settings.batch, counts=self.slabs.has, fits=lambda chosen, _: chosen is lane
                 )
                 batch = [fetched for fetched in received if not fetched.task.drop_if_cancelled()]
                 if not batch:
                     continue
-                slab = self._slabs.take(lane)
+                slab = self.slabs.take(lane)
                 for fetched in batch:
                     fetched.task.times.end("queue")
-                with self._meter.work:
-                    laid, failed = await retry.until_back(
-                        partial(_in_thread, thread, partial(letterbox_batch, decoder, slab, batch)), "shared memory"
-                    )
-                self._meter.images += len(batch)
-                self._slabs.meter.images += len(batch)
+                with self.meter.work:
+                    work = partial(_in_thread, thread, partial(letterbox_batch, decoder, slab, batch))
+                    laid, failed = await retry.until_back(work, "shared memory")
+                self.meter.images += len(batch)
+                self.slabs.meter.images += len(batch)
                 for fetched in batch:
                     fetched.task.times.end("decode")
-                groups = [part for group in laid for part in group.parts(self._served.depth(group.model).request)]
-                self._slabs.share(slab, len(groups))
+                groups = [part for group in laid for part in group.parts(self.served.depth(group.model).request)]
+                self.slabs.share(slab, len(groups))
                 for task, error in failed:
-                    await self._fail(task, error)
+                    await self.fail(task, error)
                 for group in groups:
-                    await self._to_detect.send(lane, group)
+                    await self.to_detect.send(lane, group)
         finally:
             thread.shutdown(wait=False)
 

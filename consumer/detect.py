@@ -8,6 +8,8 @@ jobs go on.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
 
@@ -40,8 +42,8 @@ _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
 
 
-class _Entry(NamedTuple):
-    """What an entry can."""
+class _Abilities(NamedTuple):
+    """Of a model, as Triton serves it."""
 
     reads_places: bool
     versions: frozenset[str]
@@ -75,7 +77,7 @@ class Detector:
         self._server = server
         self._prefix = region_prefix
         self._regions: dict[str, int] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._abilities: dict[str, _Abilities] = {}
 
     async def __aenter__(self) -> "Detector":
         self._client = triton.InferenceServerClient(self._server)
@@ -87,7 +89,7 @@ class Detector:
         try:
             for name in list(self._regions):
                 await self._unregister(name)
-        except (InferenceServerException, Retryable) as problem:
+        except Retryable as problem:
             log.get_logger().info("regions left to the server", error=str(problem))
         await self._client.close()
 
@@ -144,10 +146,8 @@ class Detector:
         """Says by log and metric that the server is away, also while no request is: for ever, until cancelled."""
 
         async def ask() -> None:
-            try:
+            with _retryable():
                 live = await self._client.is_server_live(client_timeout=_LIVE_SECONDS)
-            except InferenceServerException as error:
-                raise Retryable(str(error)) from error
             if not live:
                 raise Retryable(f"{self._server} says that it is not live")
 
@@ -172,7 +172,7 @@ class Detector:
         async def call() -> list[Detections]:
             if group.slab.name is None:
                 return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, lane)
-            if (await self._entry(model)).reads_places:
+            if (await self._ask_abilities(model)).reads_places:
                 return await self._infer(model, _places(group, first, count), count, lane)
             await self._register(group.slab)
             pixels = triton.InferInput(INPUT, list(shape), "UINT8")
@@ -182,9 +182,9 @@ class Detector:
         return await retry.until_back(call, "triton")
 
     async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, lane: Lane) -> list[Detections]:
-        version = lane_version(lane, (await self._entry(model)).versions)
+        version = lane_version(lane, (await self._ask_abilities(model)).versions)
         try:
-            answer = await self._client.infer(
+            reply = await self._client.infer(
                 entry_name(model.name, model.version),
                 [pixels],
                 model_version=version,
@@ -194,21 +194,22 @@ class Detector:
             )
         except InferenceServerException as error:
             raise self._understand(error) from error
-        detections, counts = answer.as_numpy("detections"), answer.as_numpy("count").reshape(-1)
+        detections, counts = reply.as_numpy("detections"), reply.as_numpy("count").reshape(-1)
         if len(detections) != count or not np.isfinite(detections).all():
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
-    async def _entry(self, model: ModelInfo) -> _Entry:
+    async def _ask_abilities(self, model: ModelInfo) -> _Abilities:
         name = entry_name(model.name, model.version)
-        if name not in self._entries:
+        if name not in self._abilities:
             try:
-                told = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
+                metadata = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
             except InferenceServerException as error:
                 found = self._understand(error)
                 raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
-            self._entries[name] = _Entry(any(tensor.name == PLACES for tensor in told.inputs), frozenset(told.versions))
-        return self._entries[name]
+            inputs = {tensor.name for tensor in metadata.inputs}
+            self._abilities[name] = _Abilities(reads_places=PLACES in inputs, versions=frozenset(metadata.versions))
+        return self._abilities[name]
 
     def _understand(self, error: InferenceServerException) -> Exception:
         """What to raise for it. What was known of the server, and is not so any more, is forgotten."""
@@ -216,11 +217,11 @@ class Detector:
         if found in {Meaning.REGION_UNKNOWN, Meaning.REGION_KNOWN}:
             self._regions.clear()
             return Retryable(text)
-        if found is Meaning.OTHER_INPUT and any(entry.reads_places for entry in self._entries.values()):
-            self._entries.clear()
+        if found is Meaning.OTHER_INPUT and any(one.reads_places for one in self._abilities.values()):
+            self._abilities.clear()
             return Retryable(text)
         if found is Meaning.NOT_SERVED:
-            self._entries.clear()
+            self._abilities.clear()
             return ModelAwayError(text)
         return Retryable(text) if found is Meaning.AWAY else RefusedError(text)
 
@@ -240,20 +241,25 @@ class Detector:
 
     async def _unregister(self, name: str) -> None:
         self._regions.pop(name, None)
-        try:
+        with _retryable():
             await self._client.unregister_system_shared_memory(name)
-        except InferenceServerException as error:
-            raise Retryable(str(error)) from error
 
     async def _forget_old_regions(self) -> None:
         """The server keeps the mapping of a killed process's regions until it is told."""
-        try:
+        with _retryable():
             known = await self._client.get_system_shared_memory_status()
-        except InferenceServerException as error:
-            raise Retryable(str(error)) from error
         for name in known.regions:
             if name.startswith(f"{self._prefix}-"):
                 await self._unregister(name)
+
+
+@contextlib.contextmanager
+def _retryable() -> Iterator[None]:
+    """For what is asked again, whatever the server answers."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise Retryable(str(error)) from error
 
 
 def _places(group: Group, first: int, count: int) -> triton.InferInput:

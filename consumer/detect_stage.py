@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from consumer.detect import Detector, ModelAwayError
 from consumer.emit import answered
@@ -16,51 +17,47 @@ from trapstream.core.channel import Channel
 from trapstream.core.messages import Lane
 
 
+@dataclass(eq=False, kw_only=True)
 class DetectStage:
     """Both lanes', whose turns come by the shares."""
 
-    def __init__(
-        self,
-        to_detect: FairQueue[Group],
-        detector: Detector,
-        served: Served,
-        slabs: SlabPool,
-        models: ModelRoom,
-        to_emit: Mapping[Lane, Channel[Answer]],
-    ) -> None:
-        """`models`: where images wait for a model that is away."""
-        self._to_detect, self._to_emit = to_detect, to_emit
-        self._detector, self._served, self._slabs, self._models = detector, served, slabs, models
-        self._asked: Counter[tuple[Lane, str]] = Counter()
-        """Images at the detector, by lane and model."""
+    to_detect: FairQueue[Group]
+    detector: Detector
+    served: Served
+    slabs: SlabPool
+    models: ModelRoom
+    """Where images wait for a model that is away."""
+    to_emit: Mapping[Lane, Channel[Answer]]
+    asked: Counter[tuple[Lane, str]] = field(default_factory=Counter)
+    """Images at the detector, by lane and model."""
 
     async def run(self) -> None:
         """Sends what is decoded to the detector, as long as it fits there, until cancelled."""
         async with asyncio.TaskGroup() as asking:
             while True:
-                lane, [group] = await self._to_detect.take(1, counts=lambda _: True, fits=self._fits)
-                self._asked[lane, group.model.label] += len(group.tasks)
+                lane, [group] = await self.to_detect.take(1, counts=lambda _: True, fits=self._fits)
+                self.asked[lane, group.model.label] += len(group.tasks)
                 asking.create_task(self._detect(lane, group))
 
     def _fits(self, lane: Lane, group: Group) -> bool:
         """Each lane by itself: a live image does not wait until there are fewer of the others."""
-        asked = self._asked[lane, group.model.label]
-        return asked == 0 or asked + len(group.tasks) <= self._served.depth(group.model).in_flight
+        asked = self.asked[lane, group.model.label]
+        return asked == 0 or asked + len(group.tasks) <= self.served.depth(group.model).in_flight
 
     async def _detect(self, lane: Lane, group: Group) -> None:
         metrics.BATCH_IMAGES.observe(len(group.tasks))
-        self._served.use(group.model)
+        self.served.use(group.model)
         for task in group.tasks:
             task.times.end("queue")
         try:
-            found = await self._detector.detect(group)
+            found = await self.detector.detect(group)
         except ModelAwayError as error:
-            self._models.hold(group.tasks, error)
+            self.models.hold(group.tasks, error)
             return
         finally:
-            self._asked[lane, group.model.label] -= len(group.tasks)
-            self._to_detect.changed()
-            self._slabs.release(group.slab)
+            self.asked[lane, group.model.label] -= len(group.tasks)
+            self.to_detect.changed()
+            self.slabs.release(group.slab)
         for task, letterbox, detections in zip(group.tasks, group.letterboxes, found, strict=True):
             task.times.end("detect")
-            await self._to_emit[lane].send(answered(task, letterbox, detections))
+            await self.to_emit[lane].send(answered(task, letterbox, detections))

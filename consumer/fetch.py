@@ -11,7 +11,7 @@ from typing import Self
 
 import stamina
 
-from consumer.addresses import host_of, scheme, shown
+from consumer.addresses import host_of, scheme
 from consumer.away import Hosts, Transient
 from consumer.file_fetch import read_file, read_files, real_roots
 from consumer.http_fetch import HttpFetcher
@@ -22,8 +22,6 @@ from trapstream.core.messages import Lane
 from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ConsumerSettings
 
-OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
-WEB_SCHEMES = frozenset({"http", "https"})
 _TOGETHER_SECONDS = 0.005
 """Files that are in the page cache take less than this, eight together."""
 _ANSWERS = frozenset({Reason.NOT_FOUND, Reason.NO_PERMISSION, Reason.HTTP_STATUS, Reason.TOO_LARGE, Reason.EMPTY_FILE})
@@ -41,18 +39,15 @@ class Fetcher:
         self._objects = ObjectFetcher(settings.fetch_seconds, settings.max_bytes)
         self._most = settings.fetches * len(Lane)  # neither lane waits for what the other's fetches have taken
         self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
-        self._web: HttpFetcher | None = None
 
     async def __aenter__(self) -> Self:
-        settings = self._settings
-        self._web = HttpFetcher(self._most, settings.max_bytes, settings.allow_private_networks)
+        self._web = HttpFetcher(self._most, self._settings.max_bytes, self._settings.allow_private_networks)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._web is not None:
-            await self._web.close()
+        await self._web.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, uri: str) -> bytes:
@@ -68,7 +63,7 @@ class Fetcher:
         except TrapstreamError:
             raise
         except Exception as error:  # an image must not end the process, whatever a library raises
-            log.get_logger().error("fetch failed unexpectedly", uri=shown(uri), error=type(error).__name__)
+            log.get_logger().error("fetch failed unexpectedly", host=host_of(uri), error=type(error).__name__)
             raise Permanent(Reason.UNREACHABLE, type(error).__name__) from error
         if not data:
             raise Permanent(Reason.EMPTY_FILE)
@@ -143,8 +138,8 @@ class Fetcher:
         if kind == "file":
             work = functools.partial(read_file, uri, self._roots, self._settings.max_bytes)
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        if kind in OBJECT_SCHEMES:
+        if kind in {"s3", "gs", "az"}:
             return await self._objects.fetch(uri)
-        if kind in WEB_SCHEMES and self._web is not None:
+        if kind in {"http", "https"}:
             return await self._web.fetch(uri)
         raise Permanent(Reason.UNSUPPORTED_URI, f"{kind}://" if kind else "it has no scheme")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from consumer.addresses import host_of, scheme
 from consumer.away import Transient
@@ -17,48 +18,43 @@ from trapstream.core.meters import Meter
 from trapstream.core.settings import ConsumerSettings
 
 
+@dataclass(eq=False, kw_only=True)
 class FetchStage:
     """One lane's, with fetches of its own. Local files are read some together, all else is fetched one by one."""
 
-    def __init__(
-        self,
-        lane: Lane,
-        settings: ConsumerSettings,
-        taken: Channel[Task],
-        fetcher: Fetcher,
-        hosts: WaitingRoom,
-        models: ModelRoom,
-        to_decode: FairQueue[Fetched],
-        fail: Callable[[Task, Permanent], Awaitable[None]],
-        meter: Meter,
-    ) -> None:
-        """`taken`: from the intake. `hosts` and `models`: where images wait for those that are away."""
-        self._lane, self._settings, self._taken = lane, settings, taken
-        self._fetcher = fetcher
-        self._hosts, self._models = hosts, models
-        self._to_decode, self._fail, self._meter = to_decode, fail, meter
-        self.to_fetch: Channel[Task] = Channel(1)
-        self.to_read: Channel[list[Task]] = Channel(1)
-        """Local files, which are read some together."""
+    lane: Lane
+    settings: ConsumerSettings
+    taken: Channel[Task]
+    """From the intake."""
+    fetcher: Fetcher
+    hosts: WaitingRoom
+    """Where images wait for a host that is away."""
+    models: ModelRoom
+    to_decode: FairQueue[Fetched]
+    fail: Callable[[Task, Permanent], Awaitable[None]]
+    meter: Meter
+    to_fetch: Channel[Task] = field(default_factory=lambda: Channel(1))
+    to_read: Channel[list[Task]] = field(default_factory=lambda: Channel(1))
+    """Local files, which are read some together."""
 
     async def run(self) -> None:
         """Works until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed())
-            for _ in range(self._settings.fetches):
+            for _ in range(self.settings.fetches):
                 tasks.create_task(self._fetch())
-            for _ in range(max(1, self._settings.fetches // self._settings.batch)):
+            for _ in range(max(1, self.settings.fetches // self.settings.batch)):
                 tasks.create_task(self._read())
 
     async def _feed(self) -> None:
         """Takes in references while fewer than the most of the lane wait for what is away."""
         while True:
-            for room in (self._hosts, self._models.room):
-                if room.is_full(self._lane):
+            for room in (self.hosts, self.models.room):
+                if room.is_full(self.lane):
                     await room.departure()
                     break
             else:
-                await self._distribute(await self._taken.receive_batch(self._settings.batch))
+                await self._distribute(await self.taken.receive_batch(self.settings.batch))
 
     async def _distribute(self, tasks: list[Task]) -> None:
         files: list[Task] = []
@@ -73,11 +69,11 @@ class FetchStage:
     async def _read(self) -> None:
         while True:
             tasks = [task for task in await self.to_read.receive() if self._begin(task)]
-            self._meter.work.begin(len(tasks))
+            self.meter.work.begin(len(tasks))
             try:
-                read = await self._fetcher.fetch_files([task.ref.uri for task in tasks])
+                read = await self.fetcher.fetch_files([task.ref.uri for task in tasks])
             finally:
-                self._meter.work.end(len(tasks))
+                self.meter.work.end(len(tasks))
             fetched: list[Fetched] = []
             left: list[Task] = []
             for task, data in zip(tasks, read, strict=True):
@@ -85,13 +81,13 @@ class FetchStage:
                     left.append(task)
                     continue
                 task.times.end("fetch")
-                self._meter.images += 1
+                self.meter.images += 1
                 if isinstance(data, Permanent):
-                    await self._fail(task, data)
+                    await self.fail(task, data)
                 else:
                     fetched.append(Fetched(task, data))
             if fetched:
-                await self._to_decode.send(self._lane, *fetched)
+                await self.to_decode.send(self.lane, *fetched)
             for task in left:
                 await self.to_fetch.send(task)
 
@@ -101,29 +97,29 @@ class FetchStage:
             if not self._begin(task):
                 continue
             host = host_of(task.ref.uri)
-            if host is not None and not self._fetcher.hosts.admit(host, time.monotonic()):
-                self._hosts.hold(task)
+            if host is not None and not self.fetcher.hosts.admit(host, time.monotonic()):
+                self.hosts.hold(task)
                 continue
             try:
-                with self._meter.work:
-                    data = await self._fetcher.fetch(task.ref.uri)
+                with self.meter.work:
+                    data = await self.fetcher.fetch(task.ref.uri)
             except Transient as error:
-                self._hosts.hold(task, error)
+                self.hosts.hold(task, error)
                 continue
             except Permanent as error:
-                await self._fail(task, error)
+                await self.fail(task, error)
                 continue
             finally:
                 task.times.end("fetch")
-                self._meter.images += 1
-            await self._to_decode.send(self._lane, Fetched(task, data))
+                self.meter.images += 1
+            await self.to_decode.send(self.lane, Fetched(task, data))
 
     def _begin(self, task: Task) -> bool:
         """Begins the task, unless its job was cancelled or its model is away. Whether it did."""
         if task.drop_if_cancelled():
             return False
-        if self._models.is_away(task.spec.model):
-            self._models.hold([task])
+        if self.models.is_away(task.spec.model):
+            self.models.hold([task])
             return False
         task.times.end("wait")
         return True

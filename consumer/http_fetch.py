@@ -41,10 +41,10 @@ class HttpFetcher:
         """
         url = _parse(uri)
         for _ in range(MOST_REDIRECTS + 1):
-            answer = await self._get(url)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            found = await self._get(url)
+            if isinstance(found, bytes):
+                return found
+            url = found
         raise Permanent(Reason.HTTP_STATUS, f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: URL) -> bytes | URL:

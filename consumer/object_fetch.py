@@ -32,10 +32,10 @@ class ObjectFetcher:
         """
         bucket, key = object_name(uri)
         try:
-            answer = await obstore.get_async(self._store(f"{scheme(uri)}://{bucket}"), key)
-            if answer.meta["size"] > self._max_bytes:
+            reply = await obstore.get_async(self._store(f"{scheme(uri)}://{bucket}"), key)
+            if reply.meta["size"] > self._max_bytes:
                 raise Permanent(Reason.TOO_LARGE, f"the limit is {self._max_bytes} bytes")
-            return bytes(await answer.bytes_async())
+            return bytes(await reply.bytes_async())
         except (FileNotFoundError, exceptions.NotFoundError):
             raise Permanent(Reason.NOT_FOUND) from None
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):

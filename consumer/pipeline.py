@@ -49,7 +49,7 @@ class Pipeline:
         self._detector = Detector(settings.triton, prefix)
         self._served = Served(settings.triton, settings.batch)
         self._hosts = WaitingRoom(
-            "host", "fetch host", self._fetcher.hosts, key=lambda task: host_of(task.ref.uri) or "",
+            kind="host", what="fetch host", known=self._fetcher.hosts, key=lambda task: host_of(task.ref.uri) or "",
             again=self._again, fail=self._fail,
         )  # fmt: skip
         self._models = ModelRoom(self._detector, EndedJobs(settings.kafka), again=self._again, fail=self._fail)
@@ -61,17 +61,19 @@ class Pipeline:
         self._intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
         self._fetches = {
             lane: FetchStage(
-                lane, settings, intake.channel, self._fetcher, self._hosts, self._models, self._to_decode, self._fail,
-                fetching,
+                lane=lane, settings=settings, taken=intake.channel, fetcher=self._fetcher, hosts=self._hosts,
+                models=self._models, to_decode=self._to_decode, fail=self._fail, meter=fetching,
             )
             for lane, intake in self._intakes.items()
         }  # fmt: skip
         self._decode = DecodeStage(
-            settings, self._to_decode, self._slabs, self._served, self._to_detect, self._fail, decoding
-        )
+            settings=settings, to_decode=self._to_decode, slabs=self._slabs, served=self._served,
+            to_detect=self._to_detect, fail=self._fail, meter=decoding,
+        )  # fmt: skip
         self._detect = DetectStage(
-            self._to_detect, self._detector, self._served, self._slabs, self._models, self._to_emit
-        )
+            to_detect=self._to_detect, detector=self._detector, served=self._served, slabs=self._slabs,
+            models=self._models, to_emit=self._to_emit,
+        )  # fmt: skip
         starved = Joint(2 * len(Lane))
         for lane, stage in self._fetches.items():
             stage.to_fetch.empty, stage.to_read.empty = starved.part(), starved.part()

@@ -18,7 +18,7 @@ _TOGETHER_SECONDS = 3.0
 
 
 class Served:
-    """What the instances of the models that this consumer uses did. Until Triton told, nothing."""
+    """What the instances of the models that this consumer uses did. Until Triton was asked, nothing."""
 
     def __init__(self, server: str, batch: int) -> None:
         """`batch`: how many images the consumer has together."""
@@ -29,7 +29,8 @@ class Served:
         self._seconds: dict[str, float] = {}
         """That an instance took for an image, at the last look that saw any."""
         self._used: dict[str, float] = {}
-        self._told: dict[str, tuple[float, int]] = {}
+        self._totals: dict[str, tuple[float, int]] = {}
+        """Seconds and images since the server started, as of the last look."""
 
     def use(self, model: ModelInfo) -> None:
         """Takes note that the model is used now."""
@@ -38,45 +39,45 @@ class Served:
     def totals(self) -> StageTotals:
         """Of all these models together, as of the last look."""
         since = max(self._used.values(), default=0.0) - _TOGETHER_SECONDS
-        used = [count for entry, count in self._instances.items() if self._used[entry] >= since]
+        used = [count for name, count in self._instances.items() if self._used[name] >= since]
         return StageTotals(
             workers=max(1, sum(used)),
-            busy=sum(busy for busy, _ in self._told.values()),  # of idle ones too: a sum that only grows
-            images=sum(images for _, images in self._told.values()),
+            busy=sum(busy for busy, _ in self._totals.values()),  # of idle ones too: a sum that only grows
+            images=sum(images for _, images in self._totals.values()),
         )
 
     def depth(self, model: ModelInfo) -> Depth:
         """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
-        entry = entry_name(model.name, model.version)
-        if entry not in self._seconds:
+        name = entry_name(model.name, model.version)
+        if name not in self._seconds:
             return Depth(request=1, in_flight=self._batch)
-        return depth(self._instances[entry], self._max_batch[entry], self._batch, self._seconds[entry])
+        return depth(self._instances[name], self._max_batch[name], self._batch, self._seconds[name])
 
     async def watch(self) -> None:
         """Looks twice a second, for ever, until cancelled. A server that is away tells nothing new."""
         async with triton.InferenceServerClient(self._server) as client:
             while True:
-                for entry in list(self._used):
+                for name in list(self._used):
                     try:
-                        await self._look(client, entry)
+                        await self._look(client, name)
                     except InferenceServerException:
                         continue  # the detector's own watch says so
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _look(self, client: triton.InferenceServerClient, entry: str) -> None:
-        if entry not in self._instances:
-            answer = await client.get_model_config(entry, client_timeout=_ANSWER_SECONDS)
-            self._instances[entry] = sum(group.count for group in answer.config.instance_group) or 1
-            self._max_batch[entry] = answer.config.max_batch_size or 1
-        answer = await client.get_inference_statistics(entry, client_timeout=_ANSWER_SECONDS)
+    async def _look(self, client: triton.InferenceServerClient, name: str) -> None:
+        if name not in self._instances:
+            reply = await client.get_model_config(name, client_timeout=_ANSWER_SECONDS)
+            self._instances[name] = sum(group.count for group in reply.config.instance_group) or 1
+            self._max_batch[name] = reply.config.max_batch_size or 1
+        reply = await client.get_inference_statistics(name, client_timeout=_ANSWER_SECONDS)
         busy, images = 0, 0
-        for model in answer.model_stats:
+        for model in reply.model_stats:
             for batch in model.batch_stats:
                 busy += batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns
                 images += batch.batch_size * batch.compute_infer.count
-        before = self._told.get(entry, (0.0, 0))
-        self._told[entry] = told = (busy / 1e9, images)
-        if told < before:  # the server was started anew
+        before = self._totals.get(name, (0.0, 0))
+        self._totals[name] = now = (busy / 1e9, images)
+        if now < before:  # the server was started anew
             before = (0.0, 0)
         if images > before[1]:
-            self._seconds[entry] = (told[0] - before[0]) / (images - before[1])
+            self._seconds[name] = (now[0] - before[0]) / (images - before[1])

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumer.away import Away, MissingModel, MissingModels, Verdict
@@ -29,31 +30,25 @@ class _Held(NamedTuple):
     since: float
 
 
+@dataclass(eq=False, kw_only=True)
 class WaitingRoom:
     """Keeps tasks by what they wait for; `run` gives them back or fails them."""
 
-    def __init__(
-        self,
-        kind: str,
-        what: str,
-        known: Away,
-        key: Callable[[Task], str],
-        again: Callable[[Task], Awaitable[None]],
-        fail: Callable[[Task, Permanent], Awaitable[None]],
-        unwanted: Callable[[Task], bool] = lambda task: task.cancelled(),
-    ) -> None:
-        """`kind` names a key in the log, `what` all of them in log and metric. `again` takes a task to be fetched,
-        `fail` one that failed; for an `unwanted` one nobody waits any more."""
-        self._kind, self._what = kind, what
-        self._known = known
-        self._key = key
-        self._again = again
-        self._fail = fail
-        self._unwanted = unwanted
-        self._left = asyncio.Event()
-        self._held: dict[Lane, dict[str, deque[_Held]]] = {lane: {} for lane in Lane}
-        self._count: Counter[Lane] = Counter()
-        self._said: dict[str, float] = {}
+    kind: str
+    """What a key is called in the log: `host` or `model`."""
+    what: str
+    """All of them, in log and metric."""
+    known: Away
+    key: Callable[[Task], str]
+    again: Callable[[Task], Awaitable[None]]
+    """Takes a task to be fetched."""
+    fail: Callable[[Task, Permanent], Awaitable[None]]
+    unwanted: Callable[[Task], bool] = lambda task: task.cancelled()
+    """Whether nobody waits for the task any more."""
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
+    _held: dict[Lane, dict[str, deque[_Held]]] = field(default_factory=lambda: {lane: {} for lane in Lane})
+    _count: Counter[Lane] = field(default_factory=Counter)
+    _said: dict[str, float] = field(default_factory=dict)
 
     def is_full(self, lane: Lane) -> bool:
         """Whether the lane should bring no more images."""
@@ -73,7 +68,7 @@ class WaitingRoom:
         now = time.monotonic()
         if task.times.put_off is None:
             task.times.put_off = now
-        waiting = self._held[task.lane].setdefault(self._key(task), deque())
+        waiting = self._held[task.lane].setdefault(self.key(task), deque())
         if failure is None:
             waiting.appendleft(_Held(task, failure, now))  # it is tried next: those that failed may be bad themselves
         else:
@@ -83,7 +78,7 @@ class WaitingRoom:
 
     async def run(self) -> None:
         """Looks after the tasks until cancelled: of each lane by itself, since those that go on may have to wait."""
-        with Waiter(self._what) as waiter:
+        with Waiter(self.what) as waiter:
             async with asyncio.TaskGroup() as lanes:
                 for held in self._held.values():
                     lanes.create_task(self._let_go(held))
@@ -102,43 +97,39 @@ class WaitingRoom:
     async def _look(self, key: str, waiting: deque[_Held]) -> None:
         for _ in range(len(waiting)):
             held, now = waiting.popleft(), time.monotonic()
-            task, verdict = held.task, self._verdict(key, held, now)
-            if verdict is Verdict.WAIT:
+            task = held.task
+            dropped = not task.wanted() or self.unwanted(task)
+            verdict = self.known.verdict(key, task.times.put_off or held.since, held.since, now)
+            if verdict is Verdict.WAIT and not dropped:
                 waiting.append(held)  # behind the others: not always the same one is tried
                 continue
             self._count[task.lane] -= 1
             task.hold(-1)
             self._left.set()
-            if not task.wanted():
-                continue
-            if self._unwanted(task):
-                task.done()
+            if dropped:
+                if task.wanted():
+                    task.done()
             elif verdict is Verdict.FAIL:
-                await self._fail(task, held.failure or self._known.failure(key) or _UNKNOWN)
+                await self.fail(task, held.failure or self.known.failure(key) or _UNKNOWN)
             else:
-                await self._again(task)
-                if self._known.absence(key, now) is not None:
+                await self.again(task)
+                if self.known.absence(key, now) is not None:
                     return  # one at a time
-
-    def _verdict(self, key: str, held: _Held, now: float) -> Verdict:
-        if not held.task.wanted() or self._unwanted(held.task):
-            return Verdict.TRY
-        return self._known.verdict(key, held.task.times.put_off or held.since, held.since, now)
 
     def _say(self, now: float) -> bool:
         """Says now and then what is waited for, and what is back or given up. Whether anything is waited for."""
         waited_for = {key for held in self._held.values() for key, waiting in held.items() if waiting}
-        away = {key: found for key in waited_for if (found := self._known.absence(key, now)) is not None}
+        away = {key: found for key in waited_for if (found := self.known.absence(key, now)) is not None}
         for key in self._said.keys() - away.keys():
             del self._said[key]
-            absence = self._known.absence(key, now)
+            absence = self.known.absence(key, now)
             event = "given up" if absence is not None and absence.given_up else "back"
-            log.get_logger().info(event, what=self._what, **{self._kind: key})
+            log.get_logger().info(event, what=self.what, **{self.kind: key})
         for key, absence in away.items():
             if now - self._said.get(key, -_SAY_SECONDS) >= _SAY_SECONDS:
                 self._said[key] = now
                 log.get_logger().warning(
-                    "waiting", on=self._what, **{self._kind: key}, error=absence.why,
+                    "waiting", on=self.what, **{self.kind: key}, error=absence.why,
                     images=self.count(key), seconds=round(now - absence.since),
                 )  # fmt: skip
         return bool(away)
@@ -166,7 +157,8 @@ class ModelRoom:
         """What those of them answer that are loaded and not well; told there too."""
         self._asked: set[str] = set()
         self.room = WaitingRoom(
-            "model", "model", self._missing, key=lambda task: task.spec.model.label, again=self._let_go, fail=fail,
+            kind="model", what="model", known=self._missing, key=lambda task: task.spec.model.label,
+            again=self._let_go, fail=fail,
             # A reference that comes a second time may be of a job that ended, and whose model is gone for good.
             unwanted=lambda task: task.cancelled() or task.ref.job in ended.jobs,
         )  # fmt: skip

@@ -30,8 +30,8 @@ class Around:
         self.blocked: Lane | None = None
         self.free = asyncio.Event()
         self.room = WaitingRoom(
-            "model", "model", self.missing, lambda task: task.spec.model.label, self._again, self._fail,
-            lambda task: task.ref.job in self.cancelled,
+            kind="model", what="model", known=self.missing, key=lambda task: task.spec.model.label,
+            again=self._again, fail=self._fail, unwanted=lambda task: task.ref.job in self.cancelled,
         )  # fmt: skip
 
     async def _again(self, task: Task) -> None:
