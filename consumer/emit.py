@@ -11,7 +11,7 @@ from prometheus_client import Counter, Histogram
 from consumer.detect import Detections
 from consumer.work import Answer, Task
 from trapstream.core import faults, kafka, log, messages, metrics, retry, topics
-from trapstream.core.channel import Channel, Closed
+from trapstream.core.channel import Channel
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
@@ -55,17 +55,14 @@ def failed(task: Task, error: Permanent) -> Answer:
 
 
 async def emit(answers: Channel[Answer], producer: Outbox, meter: Meter) -> None:
-    """Sends answers until the channel is closed and empty.
+    """Sends answers until cancelled.
 
     The steps, and what a death after each of them costs:
     """
     sent = float("-inf")
     while True:
-        try:
-            # 1. Take what is ready. Death: no offset was committed, so the images are done again.
-            batch = await _take(answers, sent + _LINGER)
-        except Closed:
-            return
+        # 1. Take what is ready. Death: no offset was committed, so the images are done again.
+        batch = await _take(answers, sent + _LINGER)
         faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
@@ -86,7 +83,7 @@ async def _take(answers: Channel[Answer], until: float) -> list[Answer]:
     """What is ready. Bulk answers wait for more until the loop's clock says `until`; a live one goes at once."""
     batch = await answers.receive_batch(_MOST)
     if asyncio.get_running_loop().time() < until:
-        with contextlib.suppress(TimeoutError, Closed):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 more = batch
                 while len(batch) < _MOST and all(answer.task.lane is Lane.BULK for answer in more):
