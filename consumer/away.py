@@ -20,9 +20,9 @@ from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
 
 IMAGES = 4
-"""A host is away when so many different images of it have failed in a row."""
+"""A host is away when as many different images of it have failed in a row."""
 DOUBT_SECONDS = 5.0
-"""An image that failed, at a host that has answered for no other one meanwhile, waits so long for a second opinion."""
+"""As long an image that failed waits for a second opinion, where its host has answered for no other one meanwhile."""
 _FIRST_DELAY, _MOST_DELAY = 0.5, 15.0
 _MOST_HOSTS = 4096
 """Hosts remembered; the one that was not heard of for longest is forgotten."""
@@ -75,7 +75,7 @@ class _Host:
     next_try: float = 0.0
     delay: float = _FIRST_DELAY
     trying: bool = False
-    """Whether somebody was let through who has not told yet how it went."""
+    """Whether a caller was admitted whose outcome is not known yet."""
     heard: float = 0.0
     """When it last failed."""
 
@@ -127,10 +127,10 @@ class Hosts:
         if now < known.next_try:
             return False
         if now - known.heard > self._answer_seconds + 2 * _MOST_DELAY:
-            del self._hosts[host]  # nobody has asked for it lately: what is known of it is too old
+            del self._hosts[host]  # it was not asked lately: what is known of it is too old
             return True
         known.trying = True
-        known.next_try = now + self._answer_seconds + known.delay  # until the caller has told how it went
+        known.next_try = now + self._answer_seconds + known.delay  # until the caller's outcome is known
         return True
 
     def in_doubt(self, host: str, began: float) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from consumer.fair_queue import FairQueue
-from consumer.served import Served
+from consumer.server_load import ServerLoad
 from consumer.slabs import Slab, SlabPool
 from consumer.work import Fetched, Group, Task
 from trapstream.core import retry
@@ -21,8 +21,8 @@ from trapstream.core.triton_names import BULK_NICE
 from trapstream.images.decode import Decoded, Decoder, Encoded
 from trapstream.images.shot import read_shot
 
-Laid = tuple[list[Group], list[tuple[Task, Permanent]]]
-"""A batch in a slab: a group for each model and shape; and what could not be decoded."""
+Letterboxed = tuple[list[Group], list[tuple[Task, Permanent]]]
+"""A batch in a slab: a group for each model and shape; and the images that could not be decoded."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -32,7 +32,7 @@ class DecodeStage:
     settings: ConsumerSettings
     to_decode: FairQueue[Fetched]
     slabs: SlabPool
-    served: Served
+    server_load: ServerLoad
     to_detect: FairQueue[Group]
     fail: Callable[[Task, Permanent], Awaitable[None]]
     meter: Meter
@@ -60,12 +60,12 @@ class DecodeStage:
                     fetched.task.times.end("queue")
                 with self.meter.work:
                     work = partial(_in_thread, thread, partial(letterbox_batch, decoder, slab, batch))
-                    laid, failed = await retry.until_back(work, "shared memory")
+                    whole, failed = await retry.until_back(work, "shared memory")
                 self.meter.images += len(batch)
                 self.slabs.meter.images += len(batch)
                 for fetched in batch:
                     fetched.task.times.end("decode")
-                groups = [part for group in laid for part in group.parts(self.served.depth(group.model).request)]
+                groups = [part for group in whole for part in group.parts(self.server_load.depth(group.model).request)]
                 self.slabs.share(slab, len(groups))
                 for task, error in failed:
                     await self.fail(task, error)
@@ -75,7 +75,7 @@ class DecodeStage:
             thread.shutdown(wait=False)
 
 
-def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> Laid:
+def letterbox_batch(decoder: Decoder, slab: Slab, batch: Sequence[Fetched]) -> Letterboxed:
     """Decodes `batch` into `slab`. OSError if the slab cannot hold it."""
     wanted = [_encoded(fetched) for fetched in batch]
     failed: list[tuple[Task, Permanent]] = []
@@ -125,7 +125,7 @@ def _decoder(settings: ConsumerSettings, lane: Lane) -> Decoder:
         return low.submit(make).result()
 
 
-async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Laid]) -> Laid:
+async def _in_thread(thread: ThreadPoolExecutor, work: Callable[[], Letterboxed]) -> Letterboxed:
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
     except OSError as error:

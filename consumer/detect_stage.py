@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from consumer.detect import Detector, ModelAwayError
 from consumer.emit import answered
 from consumer.fair_queue import FairQueue
-from consumer.served import Served
+from consumer.server_load import ServerLoad
 from consumer.slabs import SlabPool
 from consumer.waiting import ModelRoom
 from consumer.work import Answer, Group
@@ -23,7 +23,7 @@ class DetectStage:
 
     to_detect: FairQueue[Group]
     detector: Detector
-    served: Served
+    server_load: ServerLoad
     slabs: SlabPool
     models: ModelRoom
     """Where images wait for a model that is away."""
@@ -42,11 +42,11 @@ class DetectStage:
     def _fits(self, lane: Lane, group: Group) -> bool:
         """Each lane by itself: a live image does not wait until there are fewer of the others."""
         asked = self.asked[lane, group.model.label]
-        return asked == 0 or asked + len(group.tasks) <= self.served.depth(group.model).in_flight
+        return asked == 0 or asked + len(group.tasks) <= self.server_load.depth(group.model).in_flight
 
     async def _detect(self, lane: Lane, group: Group) -> None:
         metrics.BATCH_IMAGES.observe(len(group.tasks))
-        self.served.use(group.model)
+        self.server_load.use(group.model)
         for task in group.tasks:
             task.times.end("queue")
         try:

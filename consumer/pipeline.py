@@ -15,7 +15,7 @@ from consumer.fetch import Fetcher
 from consumer.fetch_stage import FetchStage
 from consumer.intake import Intake
 from consumer.lanes import Shares
-from consumer.served import Served
+from consumer.server_load import ServerLoad
 from consumer.slabs import SlabPool
 from consumer.waiting import ModelRoom, WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
@@ -47,7 +47,7 @@ class Pipeline:
         self._slabs = SlabPool(settings.slabs, prefix, self._to_decode.changed)
         self._fetcher = Fetcher(settings)
         self._detector = Detector(settings.triton, prefix)
-        self._served = Served(settings.triton, settings.batch)
+        self._server_load = ServerLoad(settings.triton, settings.batch)
         self._hosts = WaitingRoom(
             kind="host", what="fetch host", known=self._fetcher.hosts, key=lambda task: host_of(task.ref.uri) or "",
             again=self._again, fail=self._fail,
@@ -56,7 +56,7 @@ class Pipeline:
         fetching, decoding = meters.stage("fetch", settings.fetches), meters.stage("decode", settings.decoders)
         meters.add("slabs", self._slabs.meter.totals)
         self._emitting = meters.stage("emit")
-        meters.add("detect", self._served.totals)
+        meters.add("detect", self._server_load.totals)
         meters.add("consumer", self._own_totals)
         self._intakes = {lane: Intake(lane, settings, jobs, producer) for lane in Lane}
         self._fetches = {
@@ -67,11 +67,11 @@ class Pipeline:
             for lane, intake in self._intakes.items()
         }  # fmt: skip
         self._decode = DecodeStage(
-            settings=settings, to_decode=self._to_decode, slabs=self._slabs, served=self._served,
+            settings=settings, to_decode=self._to_decode, slabs=self._slabs, server_load=self._server_load,
             to_detect=self._to_detect, fail=self._fail, meter=decoding,
         )  # fmt: skip
         self._detect = DetectStage(
-            to_detect=self._to_detect, detector=self._detector, served=self._served, slabs=self._slabs,
+            to_detect=self._to_detect, detector=self._detector, server_load=self._server_load, slabs=self._slabs,
             models=self._models, to_emit=self._to_emit,
         )  # fmt: skip
         starved = Joint(2 * len(Lane))
@@ -92,7 +92,7 @@ class Pipeline:
             bodies = [self._watch(), self._hosts.run(), self._models.run(), self._decode.run(), self._detect.run()]
             bodies += [stage.run() for stage in self._fetches.values()]
             bodies += [emit(answers, self._producer, self._emitting) for answers in self._to_emit.values()]
-            bodies += [each.watch() for each in (self._detector, self._producer, self._served, self._meters)]
+            bodies += [each.watch() for each in (self._detector, self._producer, self._server_load, self._meters)]
             running = [stages.create_task(body) for body in bodies]
             try:
                 async with asyncio.TaskGroup() as polling:

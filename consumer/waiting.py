@@ -81,12 +81,12 @@ class WaitingRoom:
         with Waiter(self.what) as waiter:
             async with asyncio.TaskGroup() as lanes:
                 for held in self._held.values():
-                    lanes.create_task(self._let_go(held))
+                    lanes.create_task(self._look_after(held))
                 while True:
                     await asyncio.sleep(_LOOK_SECONDS)
                     waiter.set(self._say(time.monotonic()))
 
-    async def _let_go(self, held: dict[str, deque[_Held]]) -> None:
+    async def _look_after(self, held: dict[str, deque[_Held]]) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for key in list(held):
@@ -158,7 +158,7 @@ class ModelRoom:
         self._asked: set[str] = set()
         self.room = WaitingRoom(
             kind="model", what="model", known=self._missing, key=lambda task: task.spec.model.label,
-            again=self._let_go, fail=fail,
+            again=self._fetch_again, fail=fail,
             # A reference that comes a second time may be of a job that ended, and whose model is gone for good.
             unwanted=lambda task: task.cancelled() or task.ref.job in ended.jobs,
         )  # fmt: skip
@@ -216,6 +216,6 @@ class ModelRoom:
         except Retryable:
             return False  # the server is away, which `Detector.watch` says
 
-    async def _let_go(self, task: Task) -> None:
+    async def _fetch_again(self, task: Task) -> None:
         task.times.put_off = None  # its host may be away next, and the time here is not the host's
         await self._again(task)

@@ -1,4 +1,4 @@
-"""How busy the detector is, asked of Triton: the time that its instances ran, of all who use it."""
+"""How busy Triton is: the time that its instances ran, for all consumers; and how many images keep them at work."""
 
 import asyncio
 import time
@@ -17,8 +17,8 @@ _TOGETHER_SECONDS = 3.0
 """Models used within this of each other are at work together: one of an earlier job is idle."""
 
 
-class Served:
-    """What the instances of the models that this consumer uses did. Until Triton was asked, nothing."""
+class ServerLoad:
+    """What the instances of the models that this consumer uses did, as Triton was last asked."""
 
     def __init__(self, server: str, batch: int) -> None:
         """`batch`: how many images the consumer has together."""
@@ -33,7 +33,7 @@ class Served:
         """Seconds and images since the server started, as of the last look."""
 
     def use(self, model: ModelInfo) -> None:
-        """Takes note that the model is used now."""
+        """Says that the model is used now."""
         self._used[entry_name(model.name, model.version)] = time.monotonic()
 
     def totals(self) -> StageTotals:
