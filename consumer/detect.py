@@ -56,13 +56,10 @@ Detections = NDArray[np.float32]
 class ModelAwayError(Exception):
     """The server is there, and the model is not: never loaded, loading just now, unloaded, or not well."""
 
-
-class ModelSickError(ModelAwayError):
-    """The model is loaded, and answers a blank image of `shape` (height, width, 3) with an error."""
-
-    def __init__(self, text: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, text: str, blank: tuple[int, int, int] | None = None) -> None:
+        """`blank`: height, width, 3 of a blank image that a loaded model answers with an error."""
         super().__init__(text)
-        self.shape = shape
+        self.blank = blank
 
 
 class RefusedError(Exception):
@@ -156,12 +153,12 @@ class Detector:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _probe(self, model: ModelInfo, shape: tuple[int, int, int]) -> None:
-        """Returns where the model answers for a blank image. ModelSickError where it answers with an error."""
+        """Returns where the model answers for a blank image. ModelAwayError where it answers with an error."""
         blank = np.full((1, *shape), PAD_GREY, np.uint8)
         try:
             await self._infer(model, _plain_input(blank), 1, Lane.BULK)
         except RefusedError as error:
-            raise ModelSickError(f"the model answers with errors: {error}", shape) from error
+            raise ModelAwayError(f"the model answers with errors: {error}", shape) from error
 
     async def _ask(self, group: Group, first: int, count: int) -> list[Detections]:
         shape = (count, *group.shape)

@@ -34,61 +34,51 @@ class FetchStage:
     fail: Callable[[Task, Permanent], Awaitable[None]]
     meter: Meter
     to_fetch: Channel[Task] = field(default_factory=lambda: Channel(1))
-    to_read: Channel[list[Task]] = field(default_factory=lambda: Channel(1))
-    """Local files, which are read some together."""
+    """All but the local files that are read together."""
 
     async def run(self) -> None:
         """Works until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._feed())
             for _ in range(self.settings.fetches):
                 tasks.create_task(self._fetch())
             for _ in range(max(1, self.settings.fetches // self.settings.batch)):
-                tasks.create_task(self._read())
+                tasks.create_task(self._take_in())
 
-    async def _feed(self) -> None:
-        """Takes in references while fewer than the most of the lane wait for what is away."""
+    async def _take_in(self) -> None:
+        """Takes in references, while few enough of the lane wait for what is away; reads the local files of them."""
+        rooms = (self.hosts, self.models.room)
         while True:
-            for room in (self.hosts, self.models.room):
-                if room.is_full(self.lane):
-                    await room.departure()
-                    break
+            while full := [room for room in rooms if room.is_full(self.lane)]:
+                await full[0].departure()
+            files: list[Task] = []
+            for task in await self.taken.receive_batch(self.settings.batch):
+                if scheme(task.ref.uri) != "file":
+                    await self.to_fetch.send(task)
+                elif self._begin(task):
+                    files.append(task)
+            if files:
+                await self._read(files)
+
+    async def _read(self, tasks: list[Task]) -> None:
+        self.meter.work.begin(len(tasks))
+        try:
+            read = await self.fetcher.fetch_files([task.ref.uri for task in tasks])
+        finally:
+            self.meter.work.end(len(tasks))
+        fetched: list[Fetched] = []
+        for task, data in zip(tasks, read, strict=True):
+            if data is None:
+                continue
+            task.times.end("fetch")
+            self.meter.images += 1
+            if isinstance(data, Permanent):
+                await self.fail(task, data)
             else:
-                await self._distribute(await self.taken.receive_batch(self.settings.batch))
-
-    async def _distribute(self, tasks: list[Task]) -> None:
-        files: list[Task] = []
-        others: list[Task] = []
-        for task in tasks:
-            (files if scheme(task.ref.uri) == "file" else others).append(task)
-        if files:
-            await self.to_read.send(files)
-        for task in others:
-            await self.to_fetch.send(task)
-
-    async def _read(self) -> None:
-        while True:
-            tasks = [task for task in await self.to_read.receive() if self._begin(task)]
-            self.meter.work.begin(len(tasks))
-            try:
-                read = await self.fetcher.fetch_files([task.ref.uri for task in tasks])
-            finally:
-                self.meter.work.end(len(tasks))
-            fetched: list[Fetched] = []
-            left: list[Task] = []
-            for task, data in zip(tasks, read, strict=True):
-                if data is None:
-                    left.append(task)
-                    continue
-                task.times.end("fetch")
-                self.meter.images += 1
-                if isinstance(data, Permanent):
-                    await self.fail(task, data)
-                else:
-                    fetched.append(Fetched(task, data))
-            if fetched:
-                await self.to_decode.send(self.lane, *fetched)
-            for task in left:
+                fetched.append(Fetched(task, data))
+        if fetched:
+            await self.to_decode.send(self.lane, *fetched)
+        for task, data in zip(tasks, read, strict=True):
+            if data is None:  # too slow for one thread to read them all
                 await self.to_fetch.send(task)
 
     async def _fetch(self) -> None:

@@ -10,10 +10,10 @@ from obstore.store import from_url
 
 from consumer.addresses import object_name, scheme
 from consumer.away import Transient
+from consumer.http_fetch import status_failure
 from trapstream.core.errors import Permanent, Reason
 
 _MOST_STORES = 64
-_MEANINGS = {401: Reason.NO_PERMISSION, 403: Reason.NO_PERMISSION, 404: Reason.NOT_FOUND}
 _STATUS = re.compile(r"status code: (\d{3})")
 
 
@@ -67,7 +67,4 @@ def _meaning(text: str) -> Permanent:
     found = _STATUS.search(text)
     if found is None:
         return Transient(Reason.UNREACHABLE, "the object store gave no answer; are its credentials and region set?")
-    status = int(found[1])
-    if status < 500 and status not in {408, 429}:
-        return Permanent(_MEANINGS.get(status, Reason.HTTP_STATUS), f"HTTP {status}")
-    return Transient(Reason.HTTP_STATUS, f"HTTP {status}")
+    return status_failure(int(found[1]))

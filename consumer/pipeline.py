@@ -76,7 +76,7 @@ class Pipeline:
         )  # fmt: skip
         starved = Joint(2 * len(Lane))
         for lane, stage in self._fetches.items():
-            stage.to_fetch.empty, stage.to_read.empty = starved.part(), starved.part()
+            stage.to_fetch.empty, stage.taken.empty = starved.part(), starved.part()
             self._to_emit[lane].full = self._emitting.held
         meters.starved = starved.seconds
 
@@ -122,7 +122,6 @@ class Pipeline:
             for name, channel in (
                 ("intake", self._intakes[lane].channel),
                 ("fetch", self._fetches[lane].to_fetch),
-                ("read", self._fetches[lane].to_read),
                 ("decode", self._to_decode.channels[lane]),
                 ("detect", self._to_detect.channels[lane]),
                 ("emit", self._to_emit[lane]),

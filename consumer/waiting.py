@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumer.away import Away, MissingModel, MissingModels, Verdict
-from consumer.detect import Detector, ModelAwayError, ModelSickError
+from consumer.detect import Detector, ModelAwayError
 from consumer.work import Task
 from trapstream.core import log, metrics
 from trapstream.core.ended import EndedJobs
@@ -169,10 +169,9 @@ class ModelRoom:
 
     def hold(self, tasks: Iterable[Task], why: ModelAwayError | None = None) -> None:
         """Takes in tasks whose model is away. `why` is what the server said, where it was asked just now."""
-        blank = why.shape if isinstance(why, ModelSickError) else None
         for task in tasks:
             if why is not None:
-                self._missing.missing(task.spec.model, str(why), time.monotonic(), blank)
+                self._missing.missing(task.spec.model, str(why), time.monotonic(), why.blank)
             self.room.hold(task)
         self._any.set()
 
