@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import functools
+from typing import Any
 
 import msgspec
 from aiokafka.errors import KafkaError
-from prometheus_client import Counter, Histogram
 
 from consumer.detect import Detections
 from consumer.work import Answer, Task
@@ -130,26 +130,16 @@ def _message(answer: Answer) -> bytes:
 
 def _count(answer: Answer) -> None:
     lane, times = answer.task.lane, answer.task.times
-    _images(lane, answer.outcome).inc()
+    _labelled(metrics.IMAGES, lane, answer.outcome).inc()
     if answer.outcome is Outcome.FAILED and answer.reason is not None:
         metrics.FAILURES.labels(answer.reason).inc()
     times.end("emit")
     for stage, spent in times.spent.items():
-        _stage(lane, stage).observe(spent / 1000)
-    _answered(lane).observe(sum(times.spent.values()) / 1000)
+        _labelled(metrics.STAGE_SECONDS, lane, stage).observe(spent / 1000)
+    _labelled(metrics.ANSWER_SECONDS, lane).observe(sum(times.spent.values()) / 1000)
 
 
 @functools.cache
-def _images(lane: Lane, outcome: Outcome) -> Counter:
-    """Looked up once, as the others: `labels` costs more than counting does."""
-    return metrics.IMAGES.labels(lane, outcome)
-
-
-@functools.cache
-def _stage(lane: Lane, stage: str) -> Histogram:
-    return metrics.STAGE_SECONDS.labels(lane, stage)
-
-
-@functools.cache
-def _answered(lane: Lane) -> Histogram:
-    return metrics.ANSWER_SECONDS.labels(lane)
+def _labelled(metric: Any, *labels: str) -> Any:
+    """`metric.labels`, looked up once: it costs more than counting does."""
+    return metric.labels(*labels)
