@@ -31,6 +31,10 @@ _MOST_HOSTS = 4096
 class Transient(Permanent):
     """A failure that may be its server's, and go away: worth another attempt, and a wait where the server is away."""
 
+    def final(self) -> Permanent:
+        """What the image fails with if it does not go away. To be kept: it holds none of the frames it came through."""
+        return Permanent(self.reason, self.detail)
+
 
 class Verdict(Enum):
     """What becomes of an image that waits for its host or its model."""

@@ -85,7 +85,7 @@ class Fetcher:
     async def _tried(self, uri: str) -> bytes:
         """The bytes after a few attempts with back-off, as long as the host is not away."""
         began, host = time.monotonic(), host_of(uri)
-        failure: Transient | None = None
+        failure: Permanent | None = None
 
         def is_away() -> bool:
             return host is not None and self.hosts.is_away(host)
@@ -97,16 +97,16 @@ class Fetcher:
             ):  # fmt: skip
                 with trial:
                     if failure is not None and is_away():  # others found that out meanwhile
-                        raise failure
+                        raise Transient(failure.reason, failure.detail)
                     try:
                         return await (self._once(uri) if host is None else self._asked(host, uri, began))
                     except Transient as error:
-                        failure = error
+                        failure = error.final()
                         raise
         except Transient as error:
             if host is not None and (is_away() or self.hosts.in_doubt(host, began)):
                 raise
-            raise Permanent(error.reason, error.detail) from None
+            raise error.final() from None
         raise AssertionError("the last attempt returns or raises")
 
     async def _asked(self, host: str, uri: str, began: float) -> bytes:
@@ -114,7 +114,7 @@ class Fetcher:
         try:
             data = await self._once(uri)
         except Transient as error:
-            self.hosts.failed(host, uri, error, began, time.monotonic())
+            self.hosts.failed(host, uri, error.final(), began, time.monotonic())
             raise
         except Permanent as error:
             if error.reason in _ANSWERS:

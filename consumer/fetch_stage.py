@@ -94,7 +94,7 @@ class FetchStage:
                 with self.meter.work:
                     data = await self.fetcher.fetch(task.ref.uri)
             except Transient as error:
-                self.hosts.hold(task, error)
+                self.hosts.hold(task, error.final())
                 continue
             except Permanent as error:
                 await self.fail(task, error)
