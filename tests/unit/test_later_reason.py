@@ -93,7 +93,7 @@ def test_the_status_names_it() -> None:
 
 def test_listeners_hear_of_it() -> None:
     """The notifier, and whoever waits for a live image, read it as any failure."""
-    event = event_format.read(event_format.Record(0, 0.0, LATER))
+    event = event_format.read(event_format.Record(0, 0.0, LATER)).data
     assert (event.outcome, event.file, event.camera) == ("failed", "hill/0.jpg", "hill")
     assert bytes(messages.decode(LATER, TimedHead).entry) == ENTRY
     assert messages.decode(LATER, ImageResult).reason == REASON
