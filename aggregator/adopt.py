@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.store import Mark, Note, Store
 from trapstream.core import log, messages
 from trapstream.core.errors import BadMessage
 from trapstream.core.kafka import job_partition
 from trapstream.core.messages import JobStatus
+from trapstream.core.result_store import result_path
 from trapstream.core.states import ENDED
-from trapstream.core.store import result_path
+from trapstream.results.fold_store import Mark, Note, Store
 
 
 def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results: Path) -> None:

@@ -10,16 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
-from aggregator import entries, store
-from aggregator.finalise import write_result
-from aggregator.fold import counts
 from aggregator.lease import Lease, Released
 from aggregator.patience import RESULTS, STORE, patiently
 from aggregator.progress import final_status
 from trapstream.core import faults, log, messages
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts, JobSpec
-from trapstream.core.store import result_path, whole_file
+from trapstream.core.result_store import result_path, whole_file
+from trapstream.results import entries
+from trapstream.results import fold_store as store
+from trapstream.results.fold import counts
+from trapstream.results.write import write_result
 
 T = TypeVar("T")
 

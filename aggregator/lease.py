@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from aggregator.lost import Watch
 from aggregator.progress import Progress
-from aggregator.store import Store
+from trapstream.results.fold_store import Store
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaError
 from aggregator.adopt import adopt
 from aggregator.lease import Lease, Released
 from aggregator.patience import STORE, patiently
-from aggregator.store import Store
 from trapstream.core import kafka, log, retry, topics
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.fold_store import Store
 
 
 class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]

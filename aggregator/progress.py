@@ -3,9 +3,9 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from aggregator.fold import counts
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import expected, images_of, state_of
+from trapstream.results.fold import counts
 
 WINDOW = 10.0
 """Seconds that the rate looks back."""

@@ -12,18 +12,18 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from aggregator.fold import PIECE
 from aggregator.lag import figures
 from aggregator.lease import Lease, Released
 from aggregator.lost import Figures, Watch
 from aggregator.partitions import Partitions
 from trapstream.core import kafka, log, messages, metrics, topics
 from trapstream.core.errors import Reason, Retryable
-from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Outcome, StageTimes
+from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import AggregatorSettings
-from trapstream.core.store import ManifestLine, manifest_path
+from trapstream.results.entry import failure_entry
+from trapstream.results.fold import PIECE
 
 ATTEMPTS = 2
 """How often missing images are published again."""

@@ -16,7 +16,6 @@ from aggregator.latency import observe
 from aggregator.lease import Lease, Released
 from aggregator.partitions import Partitions, bounds
 from aggregator.patience import STORE, patiently
-from aggregator.reading import read
 from aggregator.repair import Repair
 from aggregator.reports import Reports
 from aggregator.strangers import forget_strangers
@@ -26,6 +25,7 @@ from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.records import read
 
 GROUP = "aggregator"
 _LINGER = 0.1

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from bench.timed import entry_of
-from consumer.decode import Decoder, Encoded
 from consumer.slabs import Slab
 from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
+from trapstream.images.decode import Decoder, Encoded
 
 REQUEST_IMAGES = 8
 """As the consumer sends them: one decode batch."""

@@ -23,16 +23,17 @@ import msgspec
 import psutil
 from aiokafka import TopicPartition
 
-from aggregator import entries, store
-from aggregator.finalise import write_result
-from aggregator.fold import counts
-from aggregator.reading import read
 from aggregator.service import GROUP
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageResult, JobSpec, JobStatus, Lane, ModelInfo, Outcome, StageTimes
+from trapstream.core.result_store import whole_file
 from trapstream.core.states import ENDED
-from trapstream.core.store import whole_file
 from trapstream.local import control
+from trapstream.results import entries
+from trapstream.results import fold_store as store
+from trapstream.results.fold import counts
+from trapstream.results.records import read
+from trapstream.results.write import write_result
 
 _BATCH = 5_000
 _DISORDER = 20_000

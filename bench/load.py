@@ -10,10 +10,10 @@ from urllib.parse import unquote_to_bytes
 
 import click
 
-from model_repository.demonstration.scenes import write_scenes
-from producer.manifest import Notes
-from producer.sources import manifest_lines, open_sources
+from trapstream.jobs.manifest import Notes
+from trapstream.jobs.sources import manifest_lines, open_sources
 from trapstream.local.home import cache_folder
+from trapstream.scenes.scene import write_scenes
 
 _SEED = 40_000
 

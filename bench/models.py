@@ -6,14 +6,15 @@ from pathlib import Path
 import model_repository
 from bench.random_detector import yolov5
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundles, deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import bundles, deployed
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card, read_card
 from trapstream.models.complete import complete
 from trapstream.models.deployed import Deployed, Deployment
 from trapstream.models.original import pack
 from trapstream.models.raw import RawModel
 from trapstream.models.runtime import RUNTIME, Runtime
-from trapstream.models.store import Bundle
 from trapstream.models.weights import write_graph
 
 _DEMONSTRATION = Path(model_repository.__path__[0]) / "demonstration"

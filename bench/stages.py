@@ -10,11 +10,11 @@ from bench import alone, analyzer, load
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import Bench
-from consumer.decode import Decoder, Encoded
 from consumer.fetch import Fetcher
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, ModelInfo
 from trapstream.core.settings import ConsumerSettings
+from trapstream.images.decode import Decoder, Encoded
 
 _BATCH = 8
 _MOST_PIXELS = 200_000_000

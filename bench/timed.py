@@ -5,8 +5,8 @@ from pathlib import Path
 
 import model_repository
 from bench import timed_model
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
+from trapstream.core.triton_names import entry_name
 
 _ROOT = Path(model_repository.__path__[0]).parent
 _CONFIG = """name: "{entry}"

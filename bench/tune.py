@@ -11,8 +11,8 @@ from bench.records import Record, Runs, record
 from bench.search import Found, Setting, search
 from bench.services import service
 from bench.stacks import Bench, BenchError, environment
-from trapstream.core.entries import entry_name
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.triton_names import entry_name
 from trapstream.local import entry, triton, tuned
 from trapstream.local.entry import Serving
 from trapstream.local.plan import decoding

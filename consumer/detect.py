@@ -20,9 +20,9 @@ from tritonclient.utils import InferenceServerException
 from consumer.slabs import Slab
 from consumer.work import Group
 from trapstream.core import log, retry
-from trapstream.core.entries import TRITON_VERSION, entry_name, lane_version
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
+from trapstream.core.triton_names import TRITON_VERSION, entry_name, lane_version
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")

@@ -18,8 +18,8 @@ from consumer.object_fetch import ObjectFetcher
 from trapstream.core import log
 from trapstream.core.errors import Permanent, Reason, TrapstreamError
 from trapstream.core.messages import Lane
+from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ConsumerSettings
-from trapstream.core.store import incoming_folder
 
 OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
 WEB_SCHEMES = frozenset({"http", "https"})

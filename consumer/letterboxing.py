@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consumer.decode import Decoded, Decoder, Encoded
-from consumer.shot import read_shot
 from consumer.slabs import Slab
 from consumer.work import Fetched, Group, Task
 from trapstream.core.errors import Permanent
+from trapstream.images.decode import Decoded, Decoder, Encoded
+from trapstream.images.shot import read_shot
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from consumer.answering import answered, failed
-from consumer.decode import Decoder
 from consumer.detect import Detector, ModelAwayError
 from consumer.emit import emit
 from consumer.fetch import Fetcher, Postponed, is_file
@@ -27,7 +26,6 @@ from consumer.work import Fetched, Group, Task
 from trapstream.core import log, metrics, retry
 from trapstream.core.channel import Channel
 from trapstream.core.ended import EndedJobs
-from trapstream.core.entries import BULK_NICE
 from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
@@ -35,7 +33,9 @@ from trapstream.core.meters import Joint, Meters
 from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
+from trapstream.core.triton_names import BULK_NICE
 from trapstream.core.verdict import StageTotals
+from trapstream.images.decode import Decoder
 
 
 class Pipeline:

@@ -7,8 +7,8 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from consumer.lanes import Depth, depth
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import ModelInfo
+from trapstream.core.triton_names import entry_name
 from trapstream.core.verdict import StageTotals
 
 _LOOK_SECONDS = 0.5

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from consumer.boxes import Letterbox
-from consumer.shot import Shot
 from consumer.slabs import Slab
 from trapstream.core.errors import Reason
 from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
+from trapstream.images.letterbox import Letterbox
+from trapstream.images.shot import Shot
 
 
 @dataclass(slots=True)

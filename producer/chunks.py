@@ -10,7 +10,7 @@ from producer.cursor import Cursor
 from trapstream.core import messages
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import ImageRef, JobSpec
-from trapstream.core.store import ManifestLine
+from trapstream.core.result_store import ManifestLine
 
 MOST_REFS = 1000
 """References of one turn of a job."""

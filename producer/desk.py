@@ -11,8 +11,8 @@ from producer.sender import Sender
 from trapstream.core import log, retry, states, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
+from trapstream.core.result_store import manifest_path
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import manifest_path
 
 _CHECKS = 2
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from producer.live import incoming, names
+from producer.live import incoming
 from producer.live.answers import Answers
 from producer.live.backlog import Backlog
 from producer.live.body import Body, receive
@@ -23,6 +23,7 @@ from trapstream.core.door import BadRequest, Handler, as_json
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
 from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings
+from trapstream.jobs import names
 
 _BUSY_SECONDS = 5.0
 """After which one who met a backlog may come again."""

@@ -10,9 +10,9 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from producer.live.in_hand import InHand
 from producer.live.incoming import NoImage, Spool, TooLarge
-from producer.live.names import MOST_META, BadName
 from trapstream.core.door import BadRequest
 from trapstream.core.settings import ProducerSettings
+from trapstream.jobs.names import MOST_META, BadName
 
 T = TypeVar("T")
 

@@ -28,8 +28,8 @@ from producer.live.series import (
 from trapstream.core import faults, log, wishes
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, Lane, Webhook
+from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import ManifestLine, manifest_path
 from trapstream.core.wishes import BadWish
 from trapstream.models import bundles
 

@@ -17,8 +17,8 @@ from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.outbox import Outbox
+from trapstream.core.result_store import ManifestLine
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import ManifestLine
 
 MOST = 500
 """References of one job sent together."""

@@ -16,8 +16,8 @@ from trapstream.core import faults, log, metrics, retry, topics
 from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import incoming_folder
 
 _EVERY = 3600.0
 _MOST = 100_000

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from producer.live.in_hand import InHand
-from producer.manifest import file_uri
-from trapstream.core import faults, sniff
+from trapstream.core import faults
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.store import incoming_folder, sync_folder
+from trapstream.core.result_store import incoming_folder, sync_folder
+from trapstream.images import sniff
+from trapstream.jobs.manifest import file_uri
 
 SPARE = 500_000_000
 """Bytes of the disk that must stay free: logs, stores and results live there too."""

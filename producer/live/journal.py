@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from trapstream.core import faults, messages
-from trapstream.core.store import ManifestLine, sync_folder
+from trapstream.core.result_store import ManifestLine, sync_folder
 
 _decoder = msgspec.json.Decoder(ManifestLine)
 

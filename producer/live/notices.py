@@ -1,4 +1,4 @@
-"""What a bucket's notification says: S3's events in MinIO's shape and in AWS's. Pure.
+"""What a bucket's notification says: S3's events in MinIO's shape and in AWS's. It does no I/O of its own.
 
 MinIO (and RustFS, Ceph) write `s3:ObjectCreated:Put`, AWS `ObjectCreated:Put`. The object's key is encoded as a query
 in both, so a `+` is a space.
@@ -11,10 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from producer.live.names import harmless
 from producer.live.series import Arrival
-from producer.manifest import as_text, is_image_name, url_uri
 from trapstream.core.errors import BadMessage
+from trapstream.jobs.manifest import as_text, is_image_name, url_uri
+from trapstream.jobs.names import harmless
 
 MOST_RECORDS = 1000
 """Of one notification; S3's own have one."""

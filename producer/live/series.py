@@ -9,11 +9,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from producer.live import names
 from producer.live.journal import Journal
 from trapstream.core import messages
 from trapstream.core.messages import JobSpec
-from trapstream.core.store import ManifestLine, live_folder, manifest_path, whole_file
+from trapstream.core.result_store import ManifestLine, live_folder, manifest_path, whole_file
+from trapstream.jobs import names
 
 
 class Stage(StrEnum):

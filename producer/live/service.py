@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from producer.live import events, incoming, names, periods
+from producer.live import events, incoming, periods
 from producer.live.answers import Answers
 from producer.live.api import Door
 from producer.live.backlog import Backlog
@@ -19,9 +19,10 @@ from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.outbox import Outbox
 from trapstream.core.owner import owned
+from trapstream.core.result_store import live_folder
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import live_folder
+from trapstream.jobs import names
 
 _TAKES = "producer takes the uploads of this result store"
 _LAST_SECONDS = 5.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model_repository.demonstration.scenes import write_scenes
 from tests.acceptance.command import Command
+from trapstream.scenes.scene import write_scenes
 
 
 def command_for(home: Path, **more: str) -> Command:

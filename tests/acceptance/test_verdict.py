@@ -10,10 +10,10 @@ import pytest
 from bench import load, slowing
 from bench.load import Images
 from bench.stacks import Bench
-from producer.submit import cancel
 from tests.acceptance.command import Command
 from tests.verdicts import named
 from trapstream.core.messages import ModelInfo
+from trapstream.jobs.submit import cancel
 from trapstream.local import control
 
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)

@@ -12,12 +12,12 @@ from bench import load
 from bench.load import Images
 from bench.services import service
 from bench.stacks import Bench
-from producer.submit import cancel
 from tests.integration.whole import empty_lanes
 from tests.losing import lose
 from tests.verdicts import named
 from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
+from trapstream.jobs.submit import cancel
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
 

@@ -13,21 +13,22 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from aggregator import partial as partial_results
-from producer import submit as submitting
 from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store, verdict, wishes
-from trapstream.core.entries import entry_name
+from trapstream.core import verdict, wishes
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
+from trapstream.core.triton_names import entry_name
+from trapstream.jobs import submit as submitting
 from trapstream.local import loading
 from trapstream.models import bundles
+from trapstream.results import partial as partial_results
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 

@@ -8,11 +8,6 @@ from pathlib import Path
 
 import click
 
-from aggregator import change_file, change_sheet
-from aggregator.changes import CHANGED, Change, Largest, Side, compare, summary
-from aggregator.read_result import ResultFile, open_result
-from producer import submit as submitting
-from producer.manifest import ascii_safe
 from trapstream.cli import exits
 from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, require_served
@@ -20,11 +15,17 @@ from trapstream.cli.outputs import check_output
 from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
 from trapstream.core.messages import JobSpec, JobState, JobStatus, ModelInfo
 from trapstream.core.states import ENDED
+from trapstream.jobs import submit as submitting
+from trapstream.jobs.manifest import ascii_safe
 from trapstream.models import bundles
+from trapstream.results import diff_file as change_file
+from trapstream.results import diff_sheet as change_sheet
+from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary
+from trapstream.results.read import ResultFile, open_result
 
 _TICK = 10_000
 """Images between two words on the progress of the comparison."""

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from aggregator import database
-from aggregator import partial as from_log
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.target import Target, find, place_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
 from trapstream.core.errors import Retryable
 from trapstream.core.states import ENDED
 from trapstream.local import control
+from trapstream.results import database
+from trapstream.results import partial as from_log
 
 
 @click.command()

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import click
 
-from aggregator.ledger import Account, summary
-from aggregator.read_result import ResultFile, open_result
-from aggregator.verify import disagreements, explanation
-from aggregator.verify import verify as check
-from producer.manifest import Notes
-from producer.sources import manifest_lines, open_sources
 from trapstream.cli import exits
 from trapstream.cli.target import Target, find, place_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
+from trapstream.jobs.manifest import Notes
+from trapstream.jobs.sources import manifest_lines, open_sources
+from trapstream.results.ledger import Account, summary
+from trapstream.results.read import ResultFile, open_result
+from trapstream.results.verify import disagreements, explanation
+from trapstream.results.verify import verify as check
 
 Names = Callable[[], Iterator[str]]
 

@@ -1,4 +1,4 @@
-"""Errors that say what to do next: try again, give up on this image, or stop the process."""
+"""Errors that say what to do next: try again, give up on this image, or stop the process. Pure."""
 
 from enum import StrEnum
 

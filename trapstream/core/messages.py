@@ -1,4 +1,4 @@
-"""The wire contract: every value that crosses Kafka, in one file.
+"""The wire contract: every value that crosses Kafka, in one file. Pure.
 
 Values are JSON objects with a version field `v`. A reader refuses a version that it does not know and ignores
 fields that it does not know. msgspec checks the types while it reads; nothing here does I/O.

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from trapstream.core.entries import BULK_NICE, LIVE_VERSION, TRITON_VERSION
+from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION
 from trapstream.local import tuned
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from trapstream.core.store import whole_file
+from trapstream.core.result_store import whole_file
 from trapstream.local.state import StackError
 
 INSTANCES = "TRAPSTREAM_TRITON_INSTANCES"

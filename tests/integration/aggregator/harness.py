@@ -12,14 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.finalise import write_result
-from aggregator.fold import CODES, counts
 from tests.integration.service import Service, service
 from tests.unit.values import MODEL, job_spec
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Reason, failure_text
 from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
-from trapstream.core.store import result_path
+from trapstream.core.result_store import result_path
+from trapstream.results.fold import CODES, counts
+from trapstream.results.write import write_result
 
 LEAST = 16_384
 """Bytes to which a file may grow where each write shall fail: the log, which is written too, stays below."""

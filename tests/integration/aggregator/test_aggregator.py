@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.partial import partial
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
 from tests.waiting import wait_for
 from trapstream.core import kafka, letters, messages, status, topics
 from trapstream.core.messages import JobState
-from trapstream.core.store import result_path
+from trapstream.core.result_store import result_path
 from trapstream.local.testing import RunningStack
+from trapstream.results.partial import partial
 
 
 @pytest.fixture(autouse=True)

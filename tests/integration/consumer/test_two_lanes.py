@@ -10,7 +10,6 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from bench import timed
-from consumer.boxes import letterbox
 from consumer.detect import Detector
 from consumer.slabs import Slab
 from consumer.work import Group, Task
@@ -23,6 +22,7 @@ from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageResult, JobSpec, Lane, ModelInfo
+from trapstream.images.letterbox import letterbox
 from trapstream.local.testing import RunningStack
 
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from msgspec.structs import replace
 
-from producer import cursor, submit
+from producer import cursor
 from tests.integration.producer.helpers import (
     clean_lanes,
     make_job,
@@ -24,7 +24,8 @@ from tests.integration.service import Service, service
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, Lane
-from trapstream.core.store import manifest_path, read_manifest
+from trapstream.core.result_store import manifest_path, read_manifest
+from trapstream.jobs import submit
 from trapstream.local.testing import RunningStack
 
 IN_FLIGHT = 8_000

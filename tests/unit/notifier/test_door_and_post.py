@@ -12,8 +12,8 @@ from notifier.hub import Hub
 from notifier.posting import Poster
 from tests.integration.notifier.listener import receiver
 from tests.integration.notifier.test_webhooks import broken, elsewhere, hang
-from tests.unit.live.test_door import NOBODY, as_served
-from tests.unit.test_keys import entry, written
+from tests.unit.core.test_keys import entry, written
+from tests.unit.producer.test_door import NOBODY, as_served
 from trapstream.core.errors import Fatal
 from trapstream.core.service import Health
 from trapstream.core.settings import NotifierSettings
