@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an image has no detections: the closed list (docs/failures.md explains each to users)."""
+    """Why an image has no detections: the closed list (docs/ecologists/failures.md explains each to users)."""
 
     NOT_FOUND = "not found"
     NO_PERMISSION = "no permission"
