@@ -106,7 +106,7 @@ def options_as_variables() -> set[str]:
     """The variables that stand for the command's options, such as TRAPSTREAM_RUN_MODEL."""
     return {
         f"TRAPSTREAM_{verb}_{parameter.name}".replace(" ", "_").replace("-", "_").upper()
-        for verb, command in verbs(cli)
+        for verb, command in all_verbs().items()
         for parameter in command.params
         if isinstance(parameter, click.Option)
     }
@@ -244,6 +244,16 @@ def verbs(group: click.Group, before: str = "") -> Iterable[tuple[str, click.Com
             yield f"{before}{name}", command
 
 
+def own_verbs() -> dict[str, click.Command]:
+    """The verbs without the benchmark's parts, which have a page of their own."""
+    return {name: command for name, command in verbs(cli) if not name.startswith("bench ")}
+
+
+def all_verbs() -> dict[str, click.Command]:
+    """All verbs, the benchmark's parts too."""
+    return own_verbs() | dict(verbs(bench, "bench "))
+
+
 def taken(command: click.Command) -> set[str]:
     """The options of a verb, as they are typed."""
     return {name for each in command.params if isinstance(each, click.Option) for name in each.opts}
@@ -258,7 +268,7 @@ def test_verbs_are_documented() -> None:
     """The table has each verb but the benchmark's parts with all of its options, and no other verb or option."""
     found = table(section(page("docs/operators/command.md"), "Verbs"))
     names = [" ".join(re.findall(r"(?<![^ `])[a-z-]+(?= |`)", row[0])) for row in found]
-    wanted = {name: command for name, command in verbs(cli) if not name.startswith("bench ")}
+    wanted = own_verbs()
     assert sorted(names) == sorted(wanted)
     for name, (_, does, options) in zip(names, found, strict=True):
         assert does, name
@@ -269,7 +279,7 @@ def test_verbs_are_documented() -> None:
 def test_options_are_documented() -> None:
     """The tables of options explain each one that a verb has, and no other."""
     text = page("docs/operators/command.md")
-    wanted = {option for name, command in verbs(cli) if not name.startswith("bench ") for option in taken(command)}
+    wanted = {option for command in own_verbs().values() for option in taken(command)}
     before, after = section(text, "Options").split("After the verb.")
     assert {option for row in table(after) for option in named(row[0])} == wanted
     assert {option for row in table(before) for option in named(row[0])} == taken(cli)
@@ -304,7 +314,7 @@ def calls_in(text: str) -> Iterable[list[str]]:
 
     Between backticks the name of the program may be left out: `submit --weight 3`, `bench fold`.
     """
-    known = {name.split()[0] for name, _ in verbs(cli)}
+    known = {name.split()[0] for name in all_verbs()}
     blocks = re.findall(r"^    (.*)$", text, flags=re.MULTILINE)
     inline = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
     quoted = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -318,7 +328,7 @@ def calls_in(text: str) -> Iterable[list[str]]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_calls_in_the_docs_are_right(path: Path) -> None:
     """Each call of `trapstream` that a page shows has a verb that exists, with options that this verb has."""
-    known = dict(verbs(cli))
+    known = all_verbs()
     groups = {name.split()[0] for name in known if " " in name}
     if path.name == "CHANGELOG.md":
         return  # it also names verbs and options that are gone
@@ -339,7 +349,7 @@ def test_calls_in_the_docs_are_right(path: Path) -> None:
 
 def test_options_named_in_the_docs_exist() -> None:
     """Each option that a page names between backticks is one of this command, or of a program that is named there."""
-    known = {option for _, command in verbs(cli) for option in taken(command)} | taken(cli) | {"--help"}
+    known = {option for command in all_verbs().values() for option in taken(command)} | taken(cli) | {"--help"}
     others = {"--ncores", "--use_image_queue", "--preprocess_on_image_queue", "--python", "--triton"}
     found = {
         option
