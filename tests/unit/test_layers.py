@@ -38,12 +38,15 @@ def test_every_pure_file_is_held_to_it() -> None:
 
 
 def test_a_planted_upward_import_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of the core that imports a room above it, or a service that imports another, breaks the contract."""
+    """A module of the core that imports a room above it, a service that imports another, or a benchmark that
+    imports a developers' tool, breaks the contracts."""
     for package in (*PACKAGES, "model_repository", "training"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.onnx"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "trapstream/core/planted.py").write_text("from trapstream.jobs import manifest\n")
     (tmp_path / "consumer/planted.py").write_text("from producer import cursor\n")
+    with (tmp_path / "bench/plan.py").open("a") as plan:
+        plan.write("from bench.tools import same_answers\n")
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
         [lint, "--no-cache"], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]},
@@ -52,6 +55,7 @@ def test_a_planted_upward_import_fails(tmp_path: Path, monkeypatch: pytest.Monke
     assert done.returncode == 1
     assert "trapstream.core.planted -> trapstream.jobs.manifest" in done.stdout
     assert "consumer.planted -> producer.cursor" in done.stdout
+    assert "bench.plan -> bench.tools.same_answers" in done.stdout
 
 
 def test_settings_alone_read_the_environment() -> None:
