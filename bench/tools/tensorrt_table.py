@@ -1,8 +1,9 @@
 """A TensorRT plan on this machine's GPU: `python -m bench.tools.tensorrt_table NAME[@VERSION] --triton HOST:PORT`.
 
-Builds the plan as `trapstream model build` does, or finds it, and prints a table for docs/models.md: images a second of
-the plan alone, by NVIDIA's `trtexec`, and through the Triton that serves it. With Triton it first holds the answers
-against the model's original. It was never run on a GPU; what needs none is tested.
+Builds the plan as `trapstream model build` does, or finds it, and prints a table for
+docs/contributors/model-tests.md: images a second of the plan alone, by NVIDIA's `trtexec`, and through the Triton that
+serves it. With Triton it first holds the answers against the model's original. It was never run on a GPU; what needs
+none is tested.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Numbers that differ in the last digits can flip a choice: which of two equally sure cells stands for an animal, or
 whether 0.1 is reached. So a detection has to be one that the original could have given, had its numbers been off by no
-more than the tolerances. docs/models.md says it in words.
+more than the tolerances. docs/operators/models.md says it in words.
 """
 
 from __future__ import annotations
