@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shapes(key: PlanKey) -> list[tuple[int, Shape]]:
-    """The shapes to measure: each profile of one size, by its number, with one image, eight, and as many as it takes."""
+    """The shapes to measure: each profile of one size, by its number, with one image, eight, and the most."""
     exact: list[tuple[int, Profile]] = [(n, each) for n, each in enumerate(key.profiles) if each.exact]
     return [
         (number, (batch, *profile.tuned[1:]))
