@@ -113,7 +113,7 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
     after = _sample(plan, bench, case, manifest, model, case.settings | case.more, 0.0)
     verdict = before.verdict
     named = verdict is not None and verdict.limits == case.stage
-    gain = (verdict.room if verdict.gain is None else verdict.gain) if verdict is not None and named else None
+    gain = (verdict.max_gain if verdict.gain is None else verdict.gain) if verdict is not None and named else None
     value = after.rate / before.rate / gain if gain is not None else 0.0
     return Record(
         bench="verdict",

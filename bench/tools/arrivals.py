@@ -63,7 +63,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     set_up(home)
     os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
     os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
-    os.environ["TRAPSTREAM_ALLOW_PRIVATE_NETWORKS"] = "true"  # the receiver is on this machine
+    os.environ["TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS"] = "true"  # the receiver is on this machine
     account, stack = Account(), Stack(home)
     try:
         await stack.up()

@@ -10,9 +10,8 @@ from typing import Any
 from trapstream.core import json_codec
 from trapstream.core import result_store as store
 from trapstream.core.messages import JobSpec
-from trapstream.results.read import open_result
-from trapstream.results.verify import disagreements
-from trapstream.results.verify import verify as verified
+from trapstream.results.ledger import disagreements
+from trapstream.results.read import open_result, verify
 
 
 @dataclass
@@ -147,8 +146,8 @@ def check(home: Path, specs: list[JobSpec], account: Account) -> None:
         def lines(manifest: Path = manifest) -> list[str]:
             return [line.file for line in store.read_manifest(manifest)]
 
-        found = verified(path, lines)
-        account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path))]
+        found = verify(path, lines)
+        account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path).account)]
         if not found.complete:
             account.wrong.append(f"{spec.job}: {found}")
         for seq, entry in enumerate(json_codec.decode(path.read_bytes())["images"]):

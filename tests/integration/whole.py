@@ -23,7 +23,6 @@ from trapstream.local.testing import RunningStack
 SETTINGS = {
     "TRAPSTREAM_COMMIT_SECONDS": "0.2",
     "TRAPSTREAM_FOLD_BATCH": "200",
-    "TRAPSTREAM_PUBLISH_CHECKPOINT": "500",
 }
 
 
