@@ -24,7 +24,7 @@ class Model:
 
     @property
     def info(self) -> ModelInfo:
-        """What travels with a job."""
+        """The facts of the model that travel with a job."""
         return bundles.info_of(self.bundle.card)
 
     @property
@@ -41,7 +41,7 @@ class Model:
 
 
 def demonstration() -> Model:
-    """What is measured where no other is named: every machine has it."""
+    """The model that is measured where no other is named: every machine has it."""
     return Model(Bundle(_DEMONSTRATION, read_card(_DEMONSTRATION / store.CARD)))
 
 

@@ -81,7 +81,7 @@ class Ran:
 
     @property
     def verdict(self) -> verdict.Verdict | None:
-        """What limited it."""
+        """The stage that limited it, and the gain of one more of it."""
         return verdict.judge(self.load)
 
 

@@ -1,5 +1,5 @@
-"""Models of chosen cost. One that costs nothing shows what all around a model costs; one that only takes time is a
-detector that does not need the cores.
+"""Models of chosen cost. One that costs nothing shows the cost of everything around a model; one that only takes time
+is a detector that does not need the cores.
 
 Triton imports this file too, for the class at its end.
 """
@@ -31,7 +31,7 @@ dynamic_batching {{ priority_levels: 2 default_priority_level: 2 }}
 instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
 parameters {{ key: "seconds" value {{ string_value: "{seconds}" }} }}
 """
-_MODEL = '''"""What Triton loads; the class is in bench/timed.py."""
+_MODEL = '''"""An entry of chosen cost for Triton; the class is in bench/timed.py."""
 
 import sys
 

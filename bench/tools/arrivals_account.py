@@ -16,7 +16,7 @@ from trapstream.results.read import open_result, verify
 
 @dataclass
 class Received:
-    """What came one way."""
+    """The events that came in one of the two ways."""
 
     way: str
     entries: dict[str, Any] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Received:
     """Of a stream: the offsets in the log of its events. None of them may come twice."""
     wrong: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """What is in a file and never came."""
+    """Images that are in a file and never came."""
     begun: int = 0
     """Streams that were opened for the first time."""
     breaks: int = 0
@@ -86,7 +86,7 @@ class Received:
 
 @dataclass
 class Account:
-    """What happened."""
+    """The account of one run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     answered: dict[str, str] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Account:
     doubled: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """What `verify` says of the files."""
+    """Contradictions, among them those that `verify` finds in the files."""
     stream: Received = field(default_factory=lambda: Received("stream"))
     webhook: Received = field(default_factory=lambda: Received("webhook"))
     slowest: float = 0.0

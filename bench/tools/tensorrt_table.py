@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shapes(key: PlanKey) -> list[tuple[int, Shape]]:
-    """What is measured: each profile of one size, by its number, with one image, eight, and as many as it takes."""
+    """The shapes to measure: each profile of one size, by its number, with one image, eight, and the most."""
     exact: list[tuple[int, Profile]] = [(n, each) for n, each in enumerate(key.profiles) if each.exact]
     return [
         (number, (batch, *profile.tuned[1:]))
@@ -113,7 +113,7 @@ def of_plan(path: Path, profile: int, shape: Shape) -> float:
 
 
 def runs_per_second(said: str) -> float:
-    """What trtexec measured. NotMeasuredError with the last thing that it said where it did not."""
+    """The rate that trtexec measured. NotMeasuredError with its last line where it measured none."""
     found = re.search(r"Throughput: ([\d.]+) qps", said)
     if found is None:
         last = (said.strip().splitlines() or ["nothing"])[-1]
