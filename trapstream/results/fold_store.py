@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts
 from trapstream.results import blocks
-from trapstream.results.blocks import Seqs, key_range
-from trapstream.results.fold import PIECE, PIECE_BITS, JobFold, Result, counts, fold
+from trapstream.results.blocks import key_range
+from trapstream.results.fold import PIECE_BITS, JobFold, Result, counts, fold
 from trapstream.results.fold_reader import FILE, read_pieces, refusals
 
 _FORMAT = 1
@@ -260,15 +259,7 @@ class Store:
                 low, high = key_range(number)
                 for start, codes, seqs in read_pieces(self._db, low, high):
                     blocks.add_up(state.tally, codes, kinds)
-                    _take_again(state, (start - low) >> PIECE_BITS, seqs)
-
-
-def _take_again(state: JobFold, piece: int, seqs: Seqs) -> None:
-    """Puts a stored piece back into the fold's memory."""
-    there = np.zeros(PIECE, dtype=np.uint8)
-    there[seqs] = 1
-    state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
-    state.highest = (piece << PIECE_BITS) + int(seqs.max())
+                    state.seen[(start - low) >> PIECE_BITS] = blocks.bitmap(seqs)
 
 
 def lock(path: Path) -> int:
