@@ -177,13 +177,16 @@ class Store:
         """What is kept of a job: nothing of one that is not there."""
         return self.jobs.get(job) or StoredJob(0, JobFold())
 
+    def change_end(self, job: str, **changes: object) -> JobEnd:
+        """Writes down what changes of a job's end, whatever else was written meanwhile; the whole of it."""
+        end = msgspec.structs.replace(self.job(job).end, **changes)
+        self.set_ends({job: end})
+        return end
+
     def cut(self, job: str) -> JobEnd:
         """Lets no further result of a job count. The first call decides from which offset on they do not."""
         end = self.job(job).end
-        if end.cut is None:
-            end = msgspec.structs.replace(end, cut=self.next_offset or 0)
-            self.set_ends({job: end})
-        return end
+        return end if end.cut is not None else self.change_end(job, cut=self.next_offset or 0)
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""

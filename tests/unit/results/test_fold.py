@@ -204,6 +204,20 @@ def test_an_ended_job_takes_no_results(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_late_attempt_does_not_open_an_ended_job(tmp_path: Path) -> None:
+    """What a repair that was under way writes down after a job's end changes nothing else of that end."""
+    opened = store.Store(tmp_path)
+    opened.change_end("job", status=msgspec.Raw(b'{"done":1}'))
+    opened.change_end("job", attempts=1)
+    wanted = store.JobEnd(attempts=1, status=msgspec.Raw(b'{"done":1}'))
+    assert opened.job("job").end == wanted
+    assert opened.fold([_result("job", 0)], 1)["job"].fresh == 0
+    opened.close()
+    again = store.Store(tmp_path)
+    assert again.job("job").end == wanted
+    again.close()
+
+
 @given(st.lists(SEQS, unique=True, min_size=1, max_size=50), st.integers(1, 2**30))
 def test_keys_do_not_meet(seqs: list[int], number: int) -> None:
     """A block's key names its job and its lowest seq, and nothing else."""
