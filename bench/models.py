@@ -6,7 +6,7 @@ from pathlib import Path
 import model_repository
 from bench.random_detector import yolov5
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import bundles, deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card, read_card
@@ -52,15 +52,15 @@ class Model:
 
 def demonstration() -> Model:
     """What is measured where no other is named: every machine has it."""
-    return Model(Bundle(_DEMONSTRATION, read_card(_DEMONSTRATION / store.CARD)))
+    return Model(Bundle(_DEMONSTRATION, read_card(_DEMONSTRATION / bundle_store.CARD)))
 
 
 def chosen(home: Path, label: str | None, runtime: Runtime | None) -> Model:
     """NAME[@VERSION] of `home`, run by what it is deployed with there, unless `runtime` says another. Errors as
-    `store.find`."""
+    `bundle_store.find`."""
     if label is None:
         return Model(demonstration().bundle, runtime or RUNTIME)
-    bundle = store.find(home, label)
+    bundle = bundle_store.find(home, label)
     return Model(bundle, runtime or deployed.read(home).how(bundle.card.name, bundle.card.version).runtime)
 
 
@@ -76,7 +76,7 @@ def yolov5s(home: Path) -> Bundle:
     )  # fmt: skip
 
     def write(draft: Path) -> None:
-        write_graph(draft / store.RAW, pack(raw))
-        write_graph(draft / store.GRAPH, complete(raw))
+        write_graph(draft / bundle_store.RAW, pack(raw))
+        write_graph(draft / bundle_store.GRAPH, complete(raw))
 
-    return store.keep(home, card, write)
+    return bundle_store.keep(home, card, write)

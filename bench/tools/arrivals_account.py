@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bench.tools.arrivals_heard import Heard
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core.messages import JobSpec
 from trapstream.results.read import open_result
 from trapstream.results.verify import disagreements
@@ -72,10 +72,13 @@ def check(home: Path, specs: list[JobSpec], account: Account) -> None:
     """Holds the files against the answers, and each against its manifest; keeps their entries."""
     seen: Counter[str] = Counter()
     for spec in specs:
-        path, manifest = store.result_path(home / "results", spec.job), store.manifest_path(home / "results", spec.job)
+        path, manifest = (
+            result_store.result_path(home / "results", spec.job),
+            result_store.manifest_path(home / "results", spec.job),
+        )
 
         def lines(manifest: Path = manifest) -> list[str]:
-            return [line.file for line in store.read_manifest(manifest)]
+            return [line.file for line in result_store.read_manifest(manifest)]
 
         found = verified(path, lines)
         account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path))]

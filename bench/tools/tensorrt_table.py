@@ -20,7 +20,7 @@ import numpy as np
 from bench.alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import bundles, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import check_bundle
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     home = chosen.home or default_home()
     try:
-        bundle, compiler = store.find(home, chosen.model), tensorrt.here()
+        bundle, compiler = bundle_store.find(home, chosen.model), tensorrt.here()
         began = time.monotonic()
         plan = build(home, bundle, compiler, chosen.batch, lambda *_: None)
         took = f"built in {time.monotonic() - began:.0f} s" if plan.built else "was there"

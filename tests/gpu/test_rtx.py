@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 from tests.unit.models import checkpoints
 from tests.unit.models.checkpoints import Maker, Obj
 from tests.unit.models.test_exports import CASES, known
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models.complete import complete
 from trapstream.models.half import to_half
 from trapstream.models.plan import PlanError
@@ -42,7 +42,7 @@ def api() -> ModuleType:
 @pytest.fixture
 def graph(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The demonstration model, as its bundle has it."""
-    return onnx.load(str(store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
+    return onnx.load(str(bundle_store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
 
 
 def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: int = 32) -> tuple[bytes, list[str]]:

@@ -18,7 +18,7 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.core import verdict, wishes
 from trapstream.core.errors import TrapstreamError
@@ -257,7 +257,7 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
 async def _write_partial(target: Target, job: str, output: Path | None) -> None:
     spec = (await statuses.read_specs(target.kafka))[job]
     if output is not None:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             await partial_results.partial(target.kafka, spec, file)
         return
     with tempfile.TemporaryFile() as file:

@@ -8,7 +8,7 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
 from trapstream.core.triton_names import entry_name
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import plan_entry, tensorrt
 from trapstream.models.plan import build as build_plan
 from trapstream.models.plan import plans_folder
@@ -38,7 +38,7 @@ from trapstream.models.plan import plans_folder
 @click.pass_obj
 def build(context: Context, name: str, repository: Path | None, batch: int, instances: int) -> None:
     """Build the TensorRT plan of a model for this machine's GPU, once, and its entry in Triton's repository."""
-    bundle = store.find(context.home, name)
+    bundle = bundle_store.find(context.home, name)
     compiler = tensorrt.here()
     say(f"{bundle.label}: TensorRT {compiler.version} on {compiler.gpu.name}; a first build takes minutes")
     with progress("building", "steps") as report:

@@ -11,7 +11,7 @@ from rich.table import Table
 from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
 from trapstream.local import control
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import pictures
 from trapstream.models.agreement import BOX, CONFIDENCE, ENOUGH, FLOOR, TOP
 from trapstream.models.check import Report, Row, Side, check_bundle
@@ -28,7 +28,7 @@ from trapstream.models.served import NotServed, in_triton
 @click.pass_obj
 def check(context: Context, name: str, images: Path | None, as_json: bool) -> None:
     """Run the same images through a model's original, its bundle and Triton, and show what differs."""
-    bundle = store.find(context.home, name)
+    bundle = bundle_store.find(context.home, name)
     served, unasked = _served(context.home, bundle)
     skipped: list[str] = []
     chosen = pictures.in_folder(bundle.card, images, skipped) if images else pictures.drawn(bundle.card)
@@ -119,7 +119,7 @@ def _row(row: Row) -> dict[str, object]:
     }
 
 
-def _served(home: Path, bundle: store.Bundle) -> tuple[list[Side], str]:
+def _served(home: Path, bundle: bundle_store.Bundle) -> tuple[list[Side], str]:
     """The bundle in the Triton of the stack that is up; or one line that says why that is not asked."""
     stack = control.running(home)
     if stack is None or stack.state != "up":

@@ -10,7 +10,7 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.local import control, deploying, entry
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed, pictures, runtimes
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture
@@ -47,7 +47,7 @@ def deploy(
     named = None if runtime == AUTO else runtime
     if unchecked and (named is None or images is not None):
         raise click.UsageError("--unchecked goes with a --runtime that is named, and without --images")
-    bundle = store.newest(context.home, model)
+    bundle = bundle_store.newest(context.home, model)
     known = deployed.read(context.home).of(bundle.card.name).versions.get(bundle.card.version)
     if runtime is None and images is None and known is not None:
         apply(context, bundle, known)

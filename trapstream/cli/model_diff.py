@@ -15,7 +15,7 @@ from trapstream.cli.outputs import check_output
 from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobState, JobStatus, ModelInfo
 from trapstream.core.states import ENDED
@@ -123,7 +123,7 @@ def _done_before(
         == (earlier.manifest_sha256, info.sha256, info.label)
         and spec.threshold <= earlier.threshold
         and not (spec.cancelled or spec.failed)
-        and (known[spec.job].state not in ENDED or store.result_path(target.results, spec.job).exists())
+        and (known[spec.job].state not in ENDED or result_store.result_path(target.results, spec.job).exists())
     ]
     return max(alike, key=lambda spec: spec.created, default=None)
 
@@ -139,7 +139,7 @@ def _unless_kept(earlier: JobSpec, model: ModelInfo, threshold: float | None) ->
 
 
 def _opened(target: Target, spec: JobSpec, threshold: float | None) -> _Answers:
-    path = store.result_path(target.results, spec.job)
+    path = result_store.result_path(target.results, spec.job)
     try:
         result = open_result(path)
     except OSError as error:
@@ -166,7 +166,7 @@ def _told(changes: Iterator[Change], images: int) -> Iterator[Change]:
 def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change], largest: Largest) -> None:
     head = {"old": old.described(), "new": new.described(), "manifest_sha256": old.spec.manifest_sha256}
     try:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             change_file.write_changes(head, changes, old.side, new.side, file, largest)
     except OSError as error:
         raise exits.CommandError(f"{output} cannot be written: {error.strerror}") from error

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from trapstream.cli import exits
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core.messages import JobStatus
 from trapstream.core.verdict import Load
 from trapstream.local import control, loads
@@ -50,13 +50,13 @@ class Target:
 
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
-        source = store.result_path(self.results, ended.job)
+        source = result_store.result_path(self.results, ended.job)
         try:
             with source.open("rb") as given:
                 if output is None:
                     shutil.copyfileobj(given, sys.stdout.buffer)
                     return
-                with store.whole_file(output) as written:
+                with result_store.whole_file(output) as written:
                     while block := given.read(1 << 20):
                         written.write(block)
         except OSError as error:

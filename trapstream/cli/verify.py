@@ -12,7 +12,7 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.target import Target, find, place_options
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.jobs.manifest import Notes
 from trapstream.jobs.sources import manifest_lines, open_sources
@@ -73,7 +73,7 @@ def _of_sources(sources: tuple[str, ...]) -> Names:
 
 
 def _of_job(target: Target, job: str) -> Names:
-    return lambda: (line.file for line in store.read_manifest(store.manifest_path(target.results, job)))
+    return lambda: (line.file for line in result_store.read_manifest(result_store.manifest_path(target.results, job)))
 
 
 async def _against_job(file: Path, target: Target, job: str) -> list[str]:
@@ -87,7 +87,7 @@ async def _against_job(file: Path, target: Target, job: str) -> list[str]:
         differing.append(f"{job} is {ended.state}: it has no file yet to compare with")
     elif _digest(file) != ended.sha256:
         differing.append(f"{file} is not the file that {job} ended with: its sha256 is another")
-    manifest = store.manifest_path(target.results, job)
+    manifest = result_store.manifest_path(target.results, job)
     if _digest(manifest) != spec.manifest_sha256:
         differing.append(f"{manifest} is not the manifest that {job} was made of: its sha256 is another")
     return differing

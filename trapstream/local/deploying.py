@@ -10,7 +10,7 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import entry, loading, repository
 from trapstream.local.state import Stack
 from trapstream.local.warm import warm
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
@@ -62,7 +62,7 @@ def previous(home: Path, name: str) -> Bundle:
     versions = deployed.read(home).of(name)
     if versions.previous is None:
         raise NotDeployedError(f"no version of {name} was the default before; `trapstream model ls` lists what is here")
-    return store.find(home, f"{name}@{versions.previous}")
+    return bundle_store.find(home, f"{name}@{versions.previous}")
 
 
 def _with_own(known: Deployed, name: str) -> Deployed:

@@ -15,7 +15,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.jobs import JobTable
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.deployed import Deployed
 
@@ -107,7 +107,7 @@ class Keeper:
             return
         name, _, version = label.partition("@")
         try:
-            bundle = await asyncio.to_thread(store.find, self._home, label)
+            bundle = await asyncio.to_thread(bundle_store.find, self._home, label)
             await asyncio.to_thread(repository.render, self._home, bundle, known.how(name, version))
             await loading.load(self._http, entry.name)
         except TrapstreamError as error:

@@ -10,7 +10,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.triton_names import entry_name
 from trapstream.local import entry, triton
 from trapstream.local.state import StackError
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
@@ -49,7 +49,7 @@ def own_bundle() -> Bundle:
     """What is served where nothing was deployed: TRAPSTREAM_BUNDLE's, or the demonstration model. CardError."""
     chosen = os.environ.get("TRAPSTREAM_BUNDLE")
     path = Path(chosen) if chosen else Path(model_repository.__path__[0]) / "demonstration"
-    return Bundle(path, read_card(path / store.CARD))
+    return Bundle(path, read_card(path / bundle_store.CARD))
 
 
 def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[
     for name, version in sorted(known.tried()):
         label = f"{name}@{version}"
         try:
-            served.add(render(home, store.find(home, label), known.how(name, version)))
+            served.add(render(home, bundle_store.find(home, label), known.how(name, version)))
         except TrapstreamError as error:
             progress(f"{label} is not served: {error}")
     for left in (home / triton.REPOSITORY).iterdir():

@@ -12,7 +12,7 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import deploying, loading, repository
 from trapstream.local.child import Health
 from trapstream.local.deploying import Progress
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.deployed import Deployed, DeployedError
 
@@ -86,7 +86,7 @@ async def _fault(
     if not untried and await loading.is_ready(http, repository.folder(home, label).name):
         return ""
     try:
-        bundle = await asyncio.to_thread(store.find, home, label)
+        bundle = await asyncio.to_thread(bundle_store.find, home, label)
     except TrapstreamError as error:
         return str(error)
     try:

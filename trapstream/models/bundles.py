@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models.card import Card
 
 
 def find(home: Path, label: str) -> ModelInfo:
-    """The model called NAME or NAME@VERSION in this home. Errors as `store.find`."""
-    return info_of(store.find(home, label).card)
+    """The model called NAME or NAME@VERSION in this home. Errors as `bundle_store.find`."""
+    return info_of(bundle_store.find(home, label).card)
 
 
 def info_of(card: Card) -> ModelInfo:

@@ -10,7 +10,7 @@ from typing import Literal
 import onnx
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import classes, known
 from trapstream.models.agreement import FLOOR
 from trapstream.models.bundle_store import Bundle
@@ -84,7 +84,7 @@ def import_model(
         md5, sha256 = known.digests(file)
         found = known.recognise(file, md5)
         name, version = _label(file, options, found)
-        store.unless_taken(home, name, version, sha256)
+        bundle_store.unless_taken(home, name, version, sha256)
         raw = _read(file, options, found, progress)
     except OSError as error:
         raise ModelImportError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -112,12 +112,12 @@ def import_model(
         progress("writing the bundle", 0)
         detector = parts.pop()
         shell = replace(detector, graph=hollow(detector.graph))
-        write_graph(draft / store.RAW, pack(shell, chosen.members), large(detector.graph))
+        write_graph(draft / bundle_store.RAW, pack(shell, chosen.members), large(detector.graph))
         if options.precision == "float16":
             detector = replace(detector, graph=_halved(file, detector))
             shell = replace(detector, graph=hollow(detector.graph))
         completed = complete(shell, members=chosen.members)
-        write_graph(draft / store.GRAPH, completed, large(detector.graph, PREFIX))
+        write_graph(draft / bundle_store.GRAPH, completed, large(detector.graph, PREFIX))
 
     notes = [*raw.notes, *_notes(file, options, found)]
     del raw
@@ -126,7 +126,7 @@ def import_model(
         progress("checking the bundle against its original", 0)
         notes.extend(_checked(bundle))
 
-    return Imported(store.keep(home, card, write, check), tuple(notes))
+    return Imported(bundle_store.keep(home, card, write, check), tuple(notes))
 
 
 def _checked(bundle: Bundle) -> list[str]:

@@ -16,7 +16,7 @@ from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
 from trapstream.local.testing import RunningStack
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
@@ -28,11 +28,11 @@ class Model:
     def __init__(self, stack: RunningStack, name: str) -> None:
         self.stack, self.name = stack, name
         for version in ("1", "2"):
-            target = store.folder(stack.home, name, version)
+            target = bundle_store.folder(stack.home, name, version)
             target.mkdir(parents=True)
-            shutil.copyfile(stack.graph, target / store.GRAPH)
-            card = read_card(stack.graph.with_name(store.CARD))
-            write_card(target / store.CARD, msgspec.structs.replace(card, name=name, version=version))
+            shutil.copyfile(stack.graph, target / bundle_store.GRAPH)
+            card = read_card(stack.graph.with_name(bundle_store.CARD))
+            write_card(target / bundle_store.CARD, msgspec.structs.replace(card, name=name, version=version))
 
     def deploy(self, *versions: str) -> None:
         """Notes the first of them as the default."""
@@ -70,7 +70,7 @@ async def model(stack: RunningStack, member: str) -> AsyncIterator[Model]:
         for version in await made.served():
             await loading.unload(stack.triton_http, entry_name(made.name, version))
             repository.remove(stack.home, f"{made.name}@{version}")
-        shutil.rmtree(store.models_folder(stack.home) / made.name)
+        shutil.rmtree(bundle_store.models_folder(stack.home) / made.name)
 
 
 async def publish(stack: RunningStack, job: JobSpec, *statuses: JobStatus) -> None:
@@ -88,7 +88,7 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
     job = job_spec(job=member, model=used)
     model.deploy("1", "2", "3")
     await model.reaches("1")
-    repository.render(stack.home, store.find(stack.home, f"{model.name}@2"), Deployment())
+    repository.render(stack.home, bundle_store.find(stack.home, f"{model.name}@2"), Deployment())
     await loading.load(stack.triton_http, entry_name(model.name, "2"))
     await model.reaches("1")
     await publish(stack, job)

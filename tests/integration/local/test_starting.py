@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.integration import outages
 from trapstream.core.triton_names import entry_name
 from trapstream.local import loading, plan, ports, testing, triton
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import deployed
 from trapstream.models.card import read_card, sha256_of, write_card
 from trapstream.models.deployed import Deployed, Deployment
@@ -39,14 +39,14 @@ def failing(graph: onnx.GraphProto) -> None:
 
 def place(home: Path, name: str, version: str, change: Callable[[onnx.GraphProto], None] | None = None) -> None:
     """A version of a tiny model, as an import leaves it."""
-    folder = testing.write_bundle(store.folder(home, name, version), name)
-    card = read_card(folder / store.CARD)
+    folder = testing.write_bundle(bundle_store.folder(home, name, version), name)
+    card = read_card(folder / bundle_store.CARD)
     if change is not None:
-        model = onnx.load(str(folder / store.GRAPH))
+        model = onnx.load(str(folder / bundle_store.GRAPH))
         change(model.graph)
-        onnx.save(model, str(folder / store.GRAPH))
-    sha256 = sha256_of(folder / store.GRAPH)
-    write_card(folder / store.CARD, msgspec.structs.replace(card, version=version, sha256=sha256))
+        onnx.save(model, str(folder / bundle_store.GRAPH))
+    sha256 = sha256_of(folder / bundle_store.GRAPH)
+    write_card(folder / bundle_store.CARD, msgspec.structs.replace(card, version=version, sha256=sha256))
 
 
 async def test_a_version_that_does_not_work_leaves_the_one_before_it(

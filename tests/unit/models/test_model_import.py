@@ -22,7 +22,7 @@ from tests import models
 from tests.unit.models import checkpoints, reference
 from tests.unit.models.checkpoints import Maker
 from trapstream.cli import main
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import bundles, known
 from trapstream.models.complete import Rule
 
@@ -41,9 +41,9 @@ class Ran:
         """What it said last."""
         return self.err.strip().splitlines()[-1]
 
-    def imported(self) -> store.Bundle:
+    def imported(self) -> bundle_store.Bundle:
         assert self.status == 0, self.err
-        return store.find(self.home, self.out.strip())
+        return bundle_store.find(self.home, self.out.strip())
 
     def refused(self) -> str:
         """The one line of a refusal, after which nothing is there."""
@@ -120,7 +120,7 @@ def test_half_precision_is_kept_and_checked(run: Command, tmp_path: Path) -> Non
     half = run(file, "--image-size", 128, "--version", "1-half", "--precision", "float16").imported()
     assert (whole.card.precision, half.card.precision) == ("float32", "float16")
     assert TensorProto.FLOAT16 in {tensor.data_type for tensor in onnx.load(str(half.graph)).graph.initializer}
-    assert (half.folder / store.RAW).read_bytes() == (whole.folder / store.RAW).read_bytes()
+    assert (half.folder / bundle_store.RAW).read_bytes() == (whole.folder / bundle_store.RAW).read_bytes()
     assert half.graph.stat().st_size < whole.graph.stat().st_size
 
 
@@ -381,7 +381,7 @@ def test_the_table_of_published_models_makes_sense() -> None:
     assert len(set(digests)) == len(digests) == 9
     assert all(len(each) == 32 and set(each) <= set("0123456789abcdef") for each in digests)
     for each in known.KNOWN:
-        store.folder(Path(), each.name, each.version)
+        bundle_store.folder(Path(), each.name, each.version)
         assert each.image_size % each.stride == 0
         assert 0 < each.conservative < each.typical < 1
         assert each.source.startswith("https://")

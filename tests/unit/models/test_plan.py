@@ -21,7 +21,7 @@ from tritonclient.grpc import model_config_pb2
 
 from consumer import detect
 from trapstream.images.letterbox import letterbox
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models import plan_entry, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.complete import Rule
@@ -61,7 +61,7 @@ class Compiler:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """The demonstration model."""
-    return store.find(tmp_path, "demonstration")
+    return bundle_store.find(tmp_path, "demonstration")
 
 
 def make(home: Path, bundle: Bundle, compiler: Compiler, most: int = 32) -> Plan:
