@@ -24,7 +24,6 @@ from bench import (
     report,
     scaleout,
     stages,
-    tune,
 )
 from bench import compare as comparing
 from bench.load import Images, parse_size
@@ -166,12 +165,6 @@ def _yolov5s(plan: Plan) -> Steps:
             yield pipeline.against_loop(sized, stack)
 
 
-def _tune(plan: Plan) -> Steps:
-    """Finds the best settings of this machine for the model, keeps them for the next start, and says what they gain."""
-    with bench_stack(plan.work / "tune", plan.model, services=("producer", "aggregator")) as stack:
-        yield tune.tune(plan, stack)
-
-
 def _scaleout(plan: Plan) -> Steps:
     """One to eight consumers against a detector of fixed time."""
     with bench_stack(plan.work / "scaleout", plan.model, services=("producer",)) as stack:
@@ -208,7 +201,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare, tune, verdict and yolov5s."""
+    """All of it but compare, verdict and yolov5s."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -237,6 +230,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
 
 
 for _body in (
-    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _tune, _live, _compare, _all,
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _yolov5s, _live, _compare, _all,
 ):  # fmt: skip
     bench.add_command(measured(_body))

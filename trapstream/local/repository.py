@@ -31,7 +31,7 @@ def render(home: Path, bundle: Bundle, deployment: Deployment) -> str:
     name = entry_name(card.name, card.version)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        entry.render(bundle.graph, name, repository, entry.default_serving(home=home), deployment.runtime)
+        entry.render(bundle.graph, name, repository, entry.default_serving(), deployment.runtime)
     except (OSError, ValueError) as error:
         raise StackError(f"the model in {bundle.folder} cannot be served: {error}") from error
     return name
