@@ -6,8 +6,7 @@ from pathlib import Path
 import model_repository
 from bench.random_detector import yolov5
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundle_store
-from trapstream.models import bundles, deployed
+from trapstream.models import bundle_store, bundles, deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card, read_card
 from trapstream.models.complete import complete

@@ -20,8 +20,7 @@ import numpy as np
 from bench.alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
-from trapstream.models import bundle_store
-from trapstream.models import bundles, tensorrt
+from trapstream.models import bundle_store, bundles, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import check_bundle
 from trapstream.models.pictures import drawn

@@ -29,8 +29,7 @@ from tests.megadetector_rules import check_data
 from tests.unit.images.test_shot import photograph
 from tests.unit.producer.test_notices import minio
 from tests.waiting import eventually, wait_for
-from trapstream.core import faults, kafka, letters, status
-from trapstream.core import result_store
+from trapstream.core import faults, kafka, letters, result_store, status
 from trapstream.core.messages import JobSpec, JobState, StageTimes
 from trapstream.jobs.watch import Watched, watch
 from trapstream.local import ports

@@ -18,9 +18,8 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
-from trapstream.core import result_store
+from trapstream.core import result_store, verdict, wishes
 from trapstream.core import status as statuses
-from trapstream.core import verdict, wishes
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of

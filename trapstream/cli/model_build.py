@@ -8,8 +8,7 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
 from trapstream.core.triton_names import entry_name
-from trapstream.models import bundle_store
-from trapstream.models import plan_entry, tensorrt
+from trapstream.models import bundle_store, plan_entry, tensorrt
 from trapstream.models.plan import build as build_plan
 from trapstream.models.plan import plans_folder
 

@@ -10,8 +10,7 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.local import control, deploying, entry
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store
-from trapstream.models import deployed, pictures, runtimes
+from trapstream.models import bundle_store, deployed, pictures, runtimes
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture
 from trapstream.models.deployed import Deployment

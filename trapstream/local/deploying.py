@@ -10,8 +10,7 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import entry, loading, repository
 from trapstream.local.state import Stack
 from trapstream.local.warm import warm
-from trapstream.models import bundle_store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
 

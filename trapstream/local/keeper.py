@@ -15,8 +15,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.jobs import JobTable
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.deployed import Deployed
 
 _LOOK_SECONDS = 1.0

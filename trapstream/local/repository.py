@@ -10,8 +10,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.triton_names import entry_name
 from trapstream.local import entry, triton
 from trapstream.local.state import StackError
-from trapstream.models import bundle_store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.deployed import Deployment

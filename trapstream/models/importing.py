@@ -10,8 +10,7 @@ from typing import Literal
 import onnx
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models import bundle_store
-from trapstream.models import classes, known
+from trapstream.models import bundle_store, classes, known
 from trapstream.models.agreement import FLOOR
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card

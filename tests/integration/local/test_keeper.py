@@ -16,8 +16,7 @@ from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
 from trapstream.local.testing import RunningStack
-from trapstream.models import bundle_store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
 

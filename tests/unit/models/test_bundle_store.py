@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models import bundle_store
-from trapstream.models import bundles, deployed
+from trapstream.models import bundle_store, bundles, deployed
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
 from trapstream.models.weights import write_graph

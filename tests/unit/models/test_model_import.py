@@ -22,8 +22,7 @@ from tests import models
 from tests.unit.models import checkpoints, reference
 from tests.unit.models.checkpoints import Maker
 from trapstream.cli import main
-from trapstream.models import bundle_store
-from trapstream.models import bundles, known
+from trapstream.models import bundle_store, bundles, known
 from trapstream.models.complete import Rule
 
 

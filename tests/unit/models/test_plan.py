@@ -21,8 +21,7 @@ from tritonclient.grpc import model_config_pb2
 
 from consumer import detect
 from trapstream.images.letterbox import letterbox
-from trapstream.models import bundle_store
-from trapstream.models import plan_entry, tensorrt
+from trapstream.models import bundle_store, plan_entry, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.complete import Rule
 from trapstream.models.gpu import NoGpu, find_gpu
