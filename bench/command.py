@@ -33,7 +33,7 @@ from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.models.runtime import PRECISION, Runtime
+from trapstream.models.deployed import PRECISION, Runtime
 from trapstream.models.runtimes import ALL, has_bfloat16
 
 Steps = Iterator[list[Record]]

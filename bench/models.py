@@ -6,15 +6,14 @@ from pathlib import Path
 import model_repository
 from bench.random_detector import yolov5
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundle_store, bundles, deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card, read_card
 from trapstream.models.complete import complete
-from trapstream.models.deployed import Deployed, Deployment
+from trapstream.models.deployed import RUNTIME, Deployed, Deployment, Runtime
+from trapstream.models.onnx_graph import write_graph
 from trapstream.models.original import pack
 from trapstream.models.raw import RawModel
-from trapstream.models.runtime import RUNTIME, Runtime
-from trapstream.models.weights import write_graph
 
 _DEMONSTRATION = Path(model_repository.__path__[0]) / "demonstration"
 SIZED: tuple[Runtime, ...] = ("onnxruntime", "openvino-bfloat16")
@@ -34,7 +33,7 @@ class Model:
     @property
     def info(self) -> ModelInfo:
         """What travels with a job."""
-        return bundles.info_of(self.bundle.card)
+        return self.bundle.card.info
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ from consumer.work import Group
 from trapstream.core import log, retry
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
-from trapstream.core.triton_names import TRITON_VERSION, entry_name, lane_version
+from trapstream.core.triton_names import TRITON_VERSION, lane_version, triton_name
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
@@ -127,7 +127,7 @@ class Detector:
 
         Retryable where the server is away.
         """
-        name = entry_name(model.name, model.version)
+        name = triton_name(model.name, model.version)
         try:
             ready = bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
         except InferenceServerException as error:
@@ -186,7 +186,7 @@ class Detector:
         version = lane_version(lane, (await self._entry(model)).versions)
         try:
             answer = await self._client.infer(
-                entry_name(model.name, model.version),
+                triton_name(model.name, model.version),
                 [pixels],
                 model_version=version,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
@@ -201,7 +201,7 @@ class Detector:
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
     async def _entry(self, model: ModelInfo) -> _Entry:
-        name = entry_name(model.name, model.version)
+        name = triton_name(model.name, model.version)
         if name not in self._entries:
             try:
                 told = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)

@@ -8,7 +8,7 @@ from tritonclient.utils import InferenceServerException
 
 from consumer.lanes import Depth, depth
 from trapstream.core.messages import ModelInfo
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.core.verdict import StageTotals
 
 _LOOK_SECONDS = 0.5
@@ -31,7 +31,7 @@ class Served:
 
     def note(self, model: ModelInfo) -> None:
         """A model that is used now."""
-        self._used[entry_name(model.name, model.version)] = time.monotonic()
+        self._used[triton_name(model.name, model.version)] = time.monotonic()
 
     def totals(self) -> StageTotals:
         """Of all these models together, as of the last look."""
@@ -45,7 +45,7 @@ class Served:
 
     def depth(self, model: ModelInfo, batch: int) -> Depth:
         """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
-        entry = entry_name(model.name, model.version)
+        entry = triton_name(model.name, model.version)
         if entry not in self._seconds:
             return Depth(request=1, in_flight=batch)
         return depth(self._instances[entry], self._max_batch[entry], batch, self._seconds[entry])

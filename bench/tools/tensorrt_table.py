@@ -20,14 +20,12 @@ import numpy as np
 from bench.alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
-from trapstream.models import bundle_store, bundles, tensorrt
+from trapstream.models import bundle_store, tensorrt
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.check import check_bundle
+from trapstream.models.check import check_bundle, in_triton
 from trapstream.models.pictures import drawn
 from trapstream.models.plan import Plan, build
-from trapstream.models.plan_key import PlanKey
-from trapstream.models.profiles import Profile, Shape
-from trapstream.models.served import in_triton
+from trapstream.models.plan_key import PlanKey, Profile, Shape
 
 _SECONDS = 10
 _IN_FLIGHT = 4
@@ -122,7 +120,7 @@ def runs_per_second(said: str) -> float:
 def through(bundle: Bundle, server: str, shape: Shape, seconds: float = _SECONDS) -> float:
     """Images a second of a closed loop of requests of this shape, in shared memory."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return asyncio.run(closed_loop(server, bundles.info_of(bundle.card), pixels, _IN_FLIGHT, seconds)).rate
+    return asyncio.run(closed_loop(server, bundle.card.info, pixels, _IN_FLIGHT, seconds)).rate
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from trapstream.models import bundle_store
 from trapstream.models.complete import complete
 from trapstream.models.half import to_half
 from trapstream.models.plan import PlanError
-from trapstream.models.plan_key import Gpu
-from trapstream.models.profiles import profiles
+from trapstream.models.plan_key import Gpu, profiles
 from trapstream.models.tensorrt import TensorRT
 from trapstream.models.tensorrt_graph import input_dims, prepare
 from trapstream.models.yolov5.read import read_checkpoint

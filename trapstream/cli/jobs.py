@@ -23,10 +23,10 @@ from trapstream.core import status as statuses
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.jobs import submit as submitting
 from trapstream.local import loading
-from trapstream.models import bundles
+from trapstream.models import bundle_store
 from trapstream.results import partial as partial_results
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -60,7 +60,7 @@ async def make_job(
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    info = bundles.find(target.models, model)
+    info = bundle_store.find(target.models, model).card.info
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
         webhooks = wishes.added(webhooks, hook, info.classes)
@@ -86,7 +86,7 @@ async def require_served(target: Target, model: ModelInfo) -> None:
     """Tells now what would only wait: a model that the stack's Triton does not serve. An away Triton is waited for."""
     if target.triton is None:
         return
-    if await loading.is_ready(target.triton, entry_name(model.name, model.version)) is False:
+    if await loading.is_ready(target.triton, triton_name(model.name, model.version)) is False:
         raise exits.CommandError(f"{model.label} is not served here; `trapstream model deploy {model.label}` loads it")
 
 

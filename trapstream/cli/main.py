@@ -23,7 +23,7 @@ VERBS = {
     "down": "trapstream.cli.stack:down",
     "ps": "trapstream.cli.stack:ps",
     "logs": "trapstream.cli.stack:logs",
-    "doctor": "trapstream.cli.doctor:doctor",
+    "doctor": "trapstream.cli.stack:doctor",
     "submit": "trapstream.cli.jobs:submit",
     "watch": "trapstream.cli.watch:watch",
     "status": "trapstream.cli.jobs:status",

@@ -1,4 +1,4 @@
-"""model: the verbs about models. Each has a file of its own, named after it."""
+"""model: the verbs about models. Each has a file of its own, but rollback, which is a deploy."""
 
 import click
 
@@ -8,7 +8,7 @@ VERBS: dict[str, str] = {
     "import": "trapstream.cli.model_import:import_",
     "ls": "trapstream.cli.model_ls:ls",
     "deploy": "trapstream.cli.model_deploy:deploy",
-    "rollback": "trapstream.cli.model_rollback:rollback",
+    "rollback": "trapstream.cli.model_deploy:rollback",
     "check": "trapstream.cli.model_check:check",
     "build": "trapstream.cli.model_build:build",
     "diff": "trapstream.cli.model_diff:diff",

@@ -9,10 +9,8 @@ from pathlib import Path
 import click
 
 from trapstream.cli import exits
-from trapstream.cli.context import say
+from trapstream.cli.context import check_output, say
 from trapstream.cli.jobs import follow, require_served
-from trapstream.cli.outputs import check_output
-from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import result_store
@@ -21,7 +19,7 @@ from trapstream.core.messages import JobSpec, JobState, JobStatus, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.jobs import submit as submitting
 from trapstream.jobs.manifest import ascii_safe
-from trapstream.models import bundles
+from trapstream.models import bundle_store
 from trapstream.results import diff_file as change_file
 from trapstream.results import diff_sheet as change_sheet
 from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary
@@ -68,7 +66,7 @@ def diff(
     for path, option in ((output, "-o"), (sheet, "--sheet")):
         if path is not None:
             check_output(path, option)
-    info = bundles.find(target.models, model)
+    info = bundle_store.find(target.models, model).card.info
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(change_sheet.MOST)
@@ -174,7 +172,7 @@ def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change]
 
 def _draw(target: Target, old: _Answers, new: _Answers, largest: Largest, sheet: Path) -> None:
     picks = largest.take()
-    found = places(target, old.spec, {change.file for change in picks})
+    found = target.photographs(old.spec, {change.file for change in picks})
     before, after = ((each.spec.model.label, each.side) for each in (old, new))
     account = f"{largest.changed:,} of {old.spec.images:,} changed"
     title = f"{old.spec.name}: {before[0]} (left) and {after[0]} (right), {account}"

@@ -1,18 +1,20 @@
 """Which stack a verb talks to: the one of --home, or a broker named by --kafka."""
 
 import functools
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import click
 
 from trapstream.cli import exits
 from trapstream.core import result_store
-from trapstream.core.messages import JobStatus
+from trapstream.core.messages import JobSpec, JobStatus
 from trapstream.core.verdict import Load
 from trapstream.local import control, loads
 from trapstream.local import disk_estimate as room
@@ -48,6 +50,12 @@ class Target:
         stack = control.running(self.home) if self.home is not None else None
         return await loads.waiting(stack) if stack is not None else {}
 
+    def photographs(self, spec: JobSpec, files: set[str]) -> dict[str, Path]:
+        """Name in the result to the photograph on this machine, for those of `files` of the job that lie here."""
+        lines = result_store.read_manifest(result_store.manifest_path(self.results, spec.job))
+        found = {line.file: _local_path(line.uri) for line in lines if line.file in files}
+        return {file: path for file, path in found.items() if path is not None}
+
     def copy_result(self, ended: JobStatus, output: Path | None) -> None:
         """Writes the job's result file to `output`, whole or not at all, or to standard output."""
         source = result_store.result_path(self.results, ended.job)
@@ -64,6 +72,13 @@ class Target:
                 f"the result could not be copied to {output or 'standard output'}: {error.strerror}; "
                 f"it is safe in {source}"
             ) from error
+
+
+def _local_path(uri: str) -> Path | None:
+    """The local file of a reference; None for what lies elsewhere."""
+    if not uri.startswith("file://"):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:

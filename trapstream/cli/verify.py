@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.target import Target, find, place_options
-from trapstream.core import result_store
+from trapstream.core import json_codec, result_store
 from trapstream.core import status as statuses
 from trapstream.jobs.manifest import Notes
 from trapstream.jobs.sources import manifest_lines, open_sources
@@ -58,7 +57,7 @@ def _say(found: Account, opened: ResultFile, differing: list[str], as_json: bool
     why = None if found.complete else explanation(found, opened)
     if as_json:
         told = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
-        print(json.dumps(told))
+        click.echo(json_codec.encode(told))
         return
     print("\n".join(summary(found)))
     for line in ([why] if why else []) + differing:

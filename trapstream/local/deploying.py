@@ -6,16 +6,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
 from trapstream.core.errors import Retryable, TrapstreamError
-from trapstream.local import entry, loading, repository
+from trapstream.core.triton_names import TRITON_VERSION
+from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.local.warm import warm
-from trapstream.models import bundle_store, deployed
+from trapstream.models import bundle_store, deployed, repository_entry
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
 
 Progress = Callable[[str], None]
 _SAY_SECONDS = 5.0
+_GREY = 114
+_FIRST_SECONDS = 300.0
 
 
 class NotDeployedError(TrapstreamError):
@@ -74,7 +80,7 @@ def _with_own(known: Deployed, name: str) -> Deployed:
 
 def _examine(bundle: Bundle) -> None:
     try:
-        entry.signature(bundle.graph)
+        repository_entry.signature(bundle.graph)
     except (OSError, ValueError) as error:
         raise NotDeployedError(f"{bundle.label} cannot be served: {error}") from error
 
@@ -105,7 +111,37 @@ async def bring(
         name = await asyncio.to_thread(repository.render, home, bundle, wanted)
         await loading.load(endpoints["triton-http"], name)
     async with _said(progress, f"warming up {bundle.label}"):
-        await warm(endpoints["triton-grpc"], name, bundle)
+        await _answer_first_image(endpoints["triton-grpc"], name, bundle)
+
+
+async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
+    """Has one grey image answered: the first is slow, and it shows whether the model works at all.
+
+    `address` is host:port of Triton's gRPC.
+
+    loading.NotLoadedError where the model answers with an error, or with what is no number.
+    """
+    (given,), outputs = repository_entry.signature(bundle.graph)
+    image = np.full((1, *_shape(given.dims, bundle)), _GREY, np.uint8)
+    pixels = triton.InferInput(given.name, list(image.shape), "UINT8")
+    pixels.set_data_from_numpy(image)
+    async with triton.InferenceServerClient(address) as client:
+        try:
+            answer = await client.infer(
+                entry, [pixels], model_version=TRITON_VERSION, client_timeout=_FIRST_SECONDS,
+                outputs=[triton.InferRequestedOutput(output.name) for output in outputs],
+            )  # fmt: skip
+        except InferenceServerException as error:
+            raise loading.NotLoadedError(f"it fails on its first image: {loading.reason(error.message())}") from error
+    if not all(np.isfinite(answer.as_numpy(output.name)).all() for output in outputs):
+        raise loading.NotLoadedError("it answers its first image with what is no number")
+
+
+def _shape(dims: tuple[int, ...], bundle: Bundle) -> tuple[int, ...]:
+    """Height, width, 3: the graph's own where it is fixed, else a landscape of 4:3."""
+    size, stride = bundle.card.image_size, bundle.card.stride
+    free = (-(-size * 3 // 4 // stride) * stride, size, 3)
+    return tuple(fixed if fixed > 0 else wanted for fixed, wanted in zip(dims, free, strict=True))
 
 
 async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:

@@ -19,7 +19,7 @@ from trapstream.core.result_store import incoming_folder
 from trapstream.local import disk_estimate as room
 from trapstream.local import ports
 from trapstream.local.home import cache_folder
-from trapstream.local.shm import SHM
+from trapstream.local.processes import SHM
 
 Level = Literal["ok", "note", "missing"]
 _GB = 1_000_000_000

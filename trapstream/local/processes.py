@@ -1,4 +1,4 @@
-"""Starting, finding and killing process groups. Every child is the leader of a session of its own."""
+"""The processes of a stack, and the shared memory that they leave behind: found, ended, removed."""
 
 import contextlib
 import ctypes
@@ -14,6 +14,7 @@ import psutil
 from trapstream.local.home import STACK_MARK
 from trapstream.local.state import Process, Stack
 
+SHM = Path("/dev/shm")  # noqa: S108 - that is where POSIX shared memory lives on Linux
 _PR_SET_PDEATHSIG = 1
 _LOG_BYTES = 50_000_000
 
@@ -106,6 +107,21 @@ def wait_group_gone(group: int, seconds: float) -> bool:
         except OSError:
             continue  # gone meanwhile
     return not wait_gone(members, seconds)
+
+
+def regions(prefix: str) -> list[Path]:
+    """The regions whose names begin with `prefix`."""
+    return sorted(SHM.glob(f"{prefix}*")) if SHM.is_dir() else []
+
+
+def sweep(prefix: str) -> int:
+    """Removes them; returns how many. Call it only when no process of the stack is left."""
+    if not prefix:
+        return 0
+    found = regions(prefix)
+    for region in found:
+        region.unlink(missing_ok=True)
+    return len(found)
 
 
 def open_log(path: Path) -> int:

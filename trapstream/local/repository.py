@@ -7,13 +7,14 @@ from pathlib import Path
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.triton_names import entry_name
-from trapstream.local import entry, triton
+from trapstream.core.triton_names import triton_name
+from trapstream.local import triton
 from trapstream.local.state import StackError
-from trapstream.models import bundle_store, deployed
+from trapstream.models import bundle_store, deployed, repository_entry
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.deployed import Deployment
+from trapstream.models.repository_entry import CpuServing
 
 Progress = Callable[[str], None]
 
@@ -21,19 +22,29 @@ Progress = Callable[[str], None]
 def folder(home: Path, label: str) -> Path:
     """Where the entry of NAME@VERSION is, or would be."""
     name, _, version = label.partition("@")
-    return home / triton.REPOSITORY / entry_name(name, version)
+    return home / triton.REPOSITORY / triton_name(name, version)
 
 
 def render(home: Path, bundle: Bundle, deployment: Deployment) -> str:
     """Writes the bundle's entry. Returns its name. StackError where it cannot be served."""
     repository, card = home / triton.REPOSITORY, bundle.card
-    name = entry_name(card.name, card.version)
+    name = triton_name(card.name, card.version)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        entry.render(bundle.graph, name, repository, entry.default_serving(), deployment.runtime)
+        repository_entry.render_cpu(bundle.graph, name, repository, default_serving(), deployment.runtime)
     except (OSError, ValueError) as error:
         raise StackError(f"the model in {bundle.folder} cannot be served: {error}") from error
     return name
+
+
+def default_serving() -> CpuServing:
+    """One instance of one thread for each core, unless the environment says another number of instances.
+
+    Instances share nothing, so this scales best.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    instances = int(os.environ.get("TRAPSTREAM_TRITON_INSTANCES") or min(allowed, 16))
+    return CpuServing(instances=instances, threads=max(1, allowed // instances))
 
 
 def remove(home: Path, label: str) -> None:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from trapstream.core import retry
-from trapstream.local import claim, ends, ports, processes, shm, state
-from trapstream.local.child import Child
+from trapstream.local import claim, ports, processes, state
+from trapstream.local.child import Child, until_gone, why_it_died
 from trapstream.local.home import STACK_MARK, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
 from trapstream.local.state import Process, ProcessState, Stack, StackError
@@ -64,7 +64,7 @@ def clean(home: Path, progress: Progress) -> None:
     prefix = shm_prefix(home)
     if count := processes.end(processes.leftovers(prefix, state.read(home))):
         progress(f"ended {count} process{'es' * (count > 1)} that an earlier run had left behind")
-    shm.sweep(prefix)
+    processes.sweep(prefix)
 
 
 class _Supervisor:
@@ -183,7 +183,7 @@ class _Supervisor:
         """Brings the child back for as long as the stack runs."""
         delays, ready_at = _delays(), time.monotonic()
         while True:
-            ended, why = await ends.until_gone(child, process)
+            ended, why = await until_gone(child, process)
             if time.monotonic() - ready_at > _STEADY_SECONDS:
                 delays = _delays()
             delay = next(delays)
@@ -240,7 +240,7 @@ class _Supervisor:
         finally:
             gone.cancel()
         if gone.done() and not gone.cancelled():
-            raise StackError(ends.why_it_died(self._home, child, gone.result()))
+            raise StackError(why_it_died(self._home, child, gone.result()))
         self._state(child.name, "up")
 
     async def _stop_all(self) -> None:
@@ -269,7 +269,7 @@ class _Supervisor:
         processes.signal_group(process.pid, signal.SIGKILL)
         await process.wait()
         await asyncio.to_thread(processes.wait_group_gone, process.pid, 5.0)
-        shm.sweep(child.shm_prefix)
+        processes.sweep(child.shm_prefix)
 
     def _on_signal(self, number: int) -> None:
         if self._stop.is_set():

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models.naming import prefixed
+from trapstream.models.onnx_graph import prefixed
 from trapstream.models.probe import Array, Probe, ProbeError, noise
 
 BATCH = "batch"

@@ -18,7 +18,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.models import deployed
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
-from trapstream.models.weights import write_graph
+from trapstream.models.onnx_graph import write_graph
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""

@@ -14,7 +14,13 @@ import msgspec
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import whole_file
-from trapstream.models.runtime import RUNTIME, Runtime
+
+Runtime = Literal["onnxruntime", "openvino", "openvino-bfloat16"]
+"""What can run a bundle without a GPU, behind Triton's Python backend. The name decides every bit of the answers."""
+RUNTIME: Runtime = "onnxruntime"
+"""Where none was chosen: it gives the same answers on every machine of a kind, whatever is faster on the day."""
+PRECISION: dict[Runtime, str] = {"onnxruntime": "float32", "openvino": "float32", "openvino-bfloat16": "bfloat16"}
+"""What each computes in."""
 
 
 class DeployedError(TrapstreamError):

@@ -21,11 +21,10 @@ from trapstream.models.decoding import decode
 from trapstream.models.exported_input import ImageInput, image_input
 from trapstream.models.layouts import Kind, Layout, UnknownLayoutError
 from trapstream.models.metadata import Told, read_metadata
-from trapstream.models.naming import add_prefix
 from trapstream.models.onnx_file import ExportError, load_onnx
-from trapstream.models.opset import OpsetError, brought_to_opset
+from trapstream.models.onnx_graph import add_prefix
 from trapstream.models.probe import Probe, ProbeError, noise
-from trapstream.models.raw import RawModel
+from trapstream.models.raw import OpsetError, RawModel, brought_to_opset
 
 PREFIX = "export/"
 _FREE_SIZE = (256, 320)

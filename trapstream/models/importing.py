@@ -20,10 +20,10 @@ from trapstream.models.exports import Hints, read_export
 from trapstream.models.half import to_half
 from trapstream.models.known import Recognised
 from trapstream.models.onnx_file import ExportError
+from trapstream.models.onnx_graph import hollow, large, write_graph
 from trapstream.models.original import pack
 from trapstream.models.pictures import drawn
 from trapstream.models.raw import RawModel
-from trapstream.models.weights import hollow, large, write_graph
 from trapstream.models.yolov5.read import read_checkpoint
 
 _TYPICAL, _CONSERVATIVE = 0.2, 0.1

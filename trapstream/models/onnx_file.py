@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models.opset import opset_of
+from trapstream.models.raw import opset_of
 
 LARGEST = 2**31 - 1
 """Bytes: what one ONNX message may have, weights that lie beside the file included."""

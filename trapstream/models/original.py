@@ -5,7 +5,6 @@ Nothing of complete.py is used: what completion does wrong must not be done wron
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from trapstream.core import json_codec
 from trapstream.core.errors import TrapstreamError
 from trapstream.models.agreement import Given, Rows, suppress
 from trapstream.models.raw import RawModel
@@ -43,10 +43,14 @@ def pack(raw: RawModel, members: Sequence[Sequence[int]] | None = None) -> onnx.
     packed = onnx.ModelProto()
     packed.CopyFrom(raw.graph)
     notes = {entry.key: entry.value for entry in packed.metadata_props}
-    notes |= {_SUPPRESS: json.dumps(raw.suppress)}
-    notes |= {_MEMBERS: json.dumps([list(each) for each in members] if members is not None else None)}
+    notes |= {_SUPPRESS: _text(raw.suppress)}
+    notes |= {_MEMBERS: _text(members)}
     helper.set_model_props(packed, notes)
     return packed
+
+
+def _text(value: object) -> str:
+    return json_codec.encode(value).decode()
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def open_original(folder: Path) -> Original:
     except Exception as error:  # ONNX Runtime has a class of its own for each way to refuse
         raise NoOriginal(f"ONNX Runtime refuses the original in {folder}: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map
-    notes = {key: json.loads(value) for key, value in metadata.items() if key.startswith("trapstream.")}
+    notes = {key: json_codec.decode(value) for key, value in metadata.items() if key.startswith("trapstream.")}
     members = notes.get(_MEMBERS)
     return Original(session, bool(notes.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
 
@@ -130,5 +134,5 @@ def _inside(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     inside = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     suppressed = any(node.op_type == "NonMaxSuppression" for node in model.graph.node)
-    helper.set_model_props(inside, {_SUPPRESS: json.dumps(suppressed)})
+    helper.set_model_props(inside, {_SUPPRESS: _text(suppressed)})
     return inside

@@ -11,8 +11,7 @@ from google.protobuf.message import DecodeError
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import whole_file
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import Profile, profiles
+from trapstream.models.plan_key import Gpu, PlanKey, Profile, profiles
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
 
 

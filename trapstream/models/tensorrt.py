@@ -3,21 +3,26 @@
 TensorRT for RTX has the same API and compiles without a GPU, for GPUs of its own kind.
 """
 
+import ctypes
 import importlib
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from trapstream.core.errors import TrapstreamError
 from trapstream.models.complete import INPUT
-from trapstream.models.gpu import find_gpu
 from trapstream.models.plan import PlanError
-from trapstream.models.plan_key import Gpu
-from trapstream.models.profiles import Profile
+from trapstream.models.plan_key import Gpu, Profile
 
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
 _OLDEST = 10
 _KEPT = 5
 """Complaints of TensorRT that are kept for the user."""
+
+
+class NoGpu(TrapstreamError):
+    """No NVIDIA GPU can be used here. One line that says what to do."""
 
 
 class TensorRT:
@@ -59,6 +64,33 @@ class TensorRT:
         if plan is None:
             raise PlanError(_line(f"TensorRT {self.version} could not build the plan", complaints))
         return bytes(plan), b"" if cache is None else bytes(cache.serialize())
+
+
+def find_gpu() -> Gpu:
+    """The first GPU that CUDA_VISIBLE_DEVICES leaves, which is the one that TensorRT builds for."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise NoGpu(
+            "no NVIDIA driver here: a plan is built on the machine that serves it; run this where the GPU is "
+            "(in a container: with the NVIDIA container toolkit)"
+        ) from None
+    device = ctypes.c_int()
+    _ask(driver.cuInit(0), "cuInit")
+    _ask(driver.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
+    name = ctypes.create_string_buffer(256)
+    _ask(driver.cuDeviceGetName(name, len(name), device), "cuDeviceGetName")
+    found = []
+    for attribute in (_MAJOR, _MINOR):
+        value = ctypes.c_int()
+        _ask(driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device), "cuDeviceGetAttribute")
+        found.append(value.value)
+    return Gpu(name.value.decode(errors="replace"), (found[0], found[1]))
+
+
+def _ask(status: int, what: str) -> None:
+    if status != 0:
+        raise NoGpu(f"the NVIDIA driver gives no GPU ({what}: error {status}); does nvidia-smi list one here?")
 
 
 def here() -> TensorRT:

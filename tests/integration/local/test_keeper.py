@@ -11,7 +11,7 @@ from tests.unit.values import MODEL, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
@@ -46,7 +46,7 @@ class Model:
 
     async def served(self) -> set[str]:
         address = self.stack.triton_http
-        return {each for each in ("1", "2", "3") if await loading.is_ready(address, entry_name(self.name, each))}
+        return {each for each in ("1", "2", "3") if await loading.is_ready(address, triton_name(self.name, each))}
 
     async def reaches(self, *versions: str) -> None:
         """Waits until these are served and no others, and no entry of others is left."""
@@ -67,7 +67,7 @@ async def model(stack: RunningStack, member: str) -> AsyncIterator[Model]:
     with deployed.alone(stack.home, lambda: None):
         deployed.deployed_file(stack.home).unlink(missing_ok=True)
         for version in await made.served():
-            await loading.unload(stack.triton_http, entry_name(made.name, version))
+            await loading.unload(stack.triton_http, triton_name(made.name, version))
             repository.remove(stack.home, f"{made.name}@{version}")
         shutil.rmtree(bundle_store.models_folder(stack.home) / made.name)
 
@@ -88,7 +88,7 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
     model.deploy("1", "2", "3")
     await model.reaches("1")
     repository.render(stack.home, bundle_store.find(stack.home, f"{model.name}@2"), Deployment())
-    await loading.load(stack.triton_http, entry_name(model.name, "2"))
+    await loading.load(stack.triton_http, triton_name(model.name, "2"))
     await model.reaches("1")
     await publish(stack, job)
     await model.reaches("1", "2")
@@ -110,7 +110,7 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
 async def test_a_server_that_starts_again_is_well_without_what_was_unloaded(stack: RunningStack, member: str) -> None:
     """Of the models that the first start needed, the server is asked for those that are in its repository still."""
     folder, port = stack.home / "triton" / "repository", int(stack.triton_http.rpartition(":")[2])
-    gone = entry_name(f"gone-{member}", "1")
+    gone = triton_name(f"gone-{member}", "1")
     ready = triton.models_ready(port, folder, (stack.entry, gone))
     assert await ready()
     (folder / gone).mkdir()

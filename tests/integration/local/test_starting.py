@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.integration import outages
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, plan, ports, testing, triton
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, sha256_of, write_card
@@ -70,7 +70,7 @@ async def test_a_version_that_does_not_work_leaves_the_one_before_it(
     async with outages.running(plan.server(tmp_path, chosen, said.append), tmp_path):
         http = f"{ports.HOST}:{chosen['triton-http']}"
         labels = [(name, version) for name in ("elk", "fox", "hare", "newt") for version in ("1", "2")]
-        served = {f"{n}@{v}" for n, v in labels if await loading.is_ready(http, entry_name(n, v))}
+        served = {f"{n}@{v}" for n, v in labels if await loading.is_ready(http, triton_name(n, v))}
     assert served == {"elk@1", "fox@2", "hare@1"}
     after = deployed.read(tmp_path).models
     assert {name: each.default for name, each in after.items()} == {

@@ -14,8 +14,7 @@ from PIL import Image
 from bench import compare, load, plots, report
 from bench.records import Book, Record, Runs, record, until_stable
 from bench.tools import tensorrt_table
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import profiles
+from trapstream.models.plan_key import Gpu, PlanKey, profiles
 
 values = st.floats(0.1, 1e6)
 

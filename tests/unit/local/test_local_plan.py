@@ -12,9 +12,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
-from trapstream.local import entry, kafka, plan, ports, testing, triton
+from trapstream.local import kafka, plan, ports, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
+from trapstream.models import repository_entry
 
 PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(plan.SERVICES))}
 
@@ -46,8 +47,8 @@ def test_flags_that_this_server_does_not_know_are_left_out() -> None:
 
 def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     bundle = testing.write_bundle(tmp_path / "bundle")
-    serving = entry.Serving(instances=3, threads=2)
-    folder = entry.render(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
+    serving = repository_entry.CpuServing(instances=3, threads=2)
+    folder = repository_entry.render_cpu(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("tiny@2b", "python", 8)
     assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3]), ("places", [1])]
@@ -65,14 +66,14 @@ def test_an_entry_stays_in_its_repository_and_out_of_the_shell(tmp_path: Path, n
     """A name that would need escaping, or would lead elsewhere, is refused, and nothing is written."""
     graph = testing.write_bundle(tmp_path / "bundle") / "model.onnx"
     with pytest.raises(ValueError, match="no name for a model"):
-        entry.render(graph, name, tmp_path / "repository", entry.Serving())
+        repository_entry.render_cpu(graph, name, tmp_path / "repository", repository_entry.CpuServing())
     assert not (tmp_path / "repository").exists()
 
 
 def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\xff nothing of the kind")
     with pytest.raises(ValueError, match="no ONNX graph"):
-        entry.signature(tmp_path / "model.onnx")
+        repository_entry.signature(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 96, 3), (8, 64, 96, 3), (5, 96, 64, 3)])

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models import bundle_store, bundles, deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
-from trapstream.models.weights import write_graph
+from trapstream.models.onnx_graph import write_graph
 
 CARD = Card(
     name="owl", version="1", family="test", classes={"1": "animal"}, image_size=64, stride=32,
@@ -55,7 +55,7 @@ def test_a_bundle_is_found_as_it_was_added(tmp_path: Path) -> None:
     assert added.raw is not None
     assert onnx.load(str(added.raw)) == graph(-1.0)
     assert bundle_store.find(tmp_path, "owl") == bundle_store.find(tmp_path, "owl@1") == added
-    assert bundles.find(tmp_path, "owl").sha256 == added.card.sha256
+    assert bundle_store.find(tmp_path, "owl").card.info.sha256 == added.card.sha256
     assert added in bundle_store.list_bundles(tmp_path)
 
 

@@ -22,7 +22,7 @@ from tests import models
 from tests.unit.models import checkpoints, reference
 from tests.unit.models.checkpoints import Maker
 from trapstream.cli import main
-from trapstream.models import bundle_store, bundles, known
+from trapstream.models import bundle_store, known
 from trapstream.models.complete import Rule
 
 
@@ -95,7 +95,7 @@ def test_a_published_file_needs_no_flags(run: Command, tmp_path: Path) -> None:
     assert card.source == "md_v5a.0.0.pt"  # and not the address of the published one, whose md5 it has not
     assert "not the published file" in ran.err
     assert "no answers were compared" in ran.err
-    assert bundles.find(ran.home, "mdv5a").label == "mdv5a@0.0"
+    assert bundle_store.find(ran.home, "mdv5a").card.info.label == "mdv5a@0.0"
 
 
 def test_the_bundle_answers_as_the_model_does(run: Command, tmp_path: Path) -> None:

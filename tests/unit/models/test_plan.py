@@ -21,13 +21,12 @@ from tritonclient.grpc import model_config_pb2
 
 from consumer import detect
 from trapstream.images.letterbox import letterbox
-from trapstream.models import bundle_store, plan_entry, tensorrt
+from trapstream.models import bundle_store, repository_entry, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.complete import Rule
-from trapstream.models.gpu import NoGpu, find_gpu
 from trapstream.models.plan import Plan, PlanError, build, plans_folder
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import Profile, Shape, profiles
+from trapstream.models.plan_key import Gpu, PlanKey, Profile, Shape, profiles
+from trapstream.models.tensorrt import NoGpu, find_gpu
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
 from trapstream.scenes.scene import write_scenes
 
@@ -206,7 +205,7 @@ def test_the_entry_is_one_that_triton_reads(
 ) -> None:
     """Triton's own format takes the configuration; it names each profile, and warms up what each usual shape needs."""
     shapes = profiles(*size, dims, most)
-    text = plan_entry.config("cat@1.2", shapes, recordable, plan_entry.Serving(instances=3))
+    text = repository_entry.plan_config("cat@1.2", shapes, recordable, repository_entry.PlanServing(instances=3))
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("cat@1.2", "tensorrt", most)
     (given_input,) = config.input
@@ -232,7 +231,7 @@ def test_the_entry_holds_the_plan(tmp_path: Path, bundle: Bundle) -> None:
     repository = tmp_path / "repository"
     for version in ("11.2", "11.3"):
         plan = make(tmp_path, bundle, Compiler(version=version))
-        entry = plan_entry.render(plan, "demonstration@1", repository, plan_entry.Serving())
+        entry = repository_entry.render_plan(plan, "demonstration@1", repository, repository_entry.PlanServing())
     assert (entry / "1" / "model.plan").samefile(plan.path)
     assert sorted(str(path.relative_to(repository)) for path in repository.rglob("*")) == [
         "demonstration@1", "demonstration@1/1", "demonstration@1/1/model.plan", "demonstration@1/config.pbtxt",

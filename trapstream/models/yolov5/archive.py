@@ -5,7 +5,6 @@ The layout is PyTorch's: https://github.com/pytorch/pytorch/blob/main/docs/sourc
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from trapstream.core import json_codec
 from trapstream.models.yolov5.errors import CheckpointError
 
 _END = b"PK\x05\x06"
@@ -84,10 +84,10 @@ class Archive:
                 content = member.read(_NOTES + 1)  # it is compressed: its size in the list of members may be a lie
             if len(content) > _NOTES:
                 raise CheckpointError(f"megadetector_info.json in the file has more than {_NOTES:,} bytes")
-            return json.loads(content)
+            return json_codec.decode(content)
         except KeyError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise CheckpointError(f"megadetector_info.json in the file cannot be read: {error}") from error
         except _DAMAGE as error:
             raise CheckpointError(
