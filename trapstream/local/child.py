@@ -30,6 +30,8 @@ class Child:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     """On top of the supervisor's own environment."""
+    cwd: Path | None = None
+    """Its working directory; None is the home."""
     stage: int = 0
     """Children of one stage start side by side; the next stage waits until all of them are ready."""
     health: Health = always_well

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +44,8 @@ def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None, 
             if passing:
                 arguments += ["--parent", str(os.getpid())]
             started = subprocess.Popen(
-                [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
+                processes.python_module("trapstream.local", "--home", str(home.absolute()), *arguments),
+                cwd=processes.NO_PACKAGES, env=processes.environment(os.environ),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         return _until_up(home, log, seen, started, progress)

@@ -3,12 +3,10 @@
 import asyncio
 import importlib.util
 import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import model_repository
 from trapstream.local import jars, kafka, processes, repository, starting, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
@@ -22,8 +20,6 @@ _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGA
 _DOORS = {"producer": "api", "notifier": "events"}
 """Services that others ask over HTTP, and the names of their ports."""
 Progress = Callable[[str], None]
-_ROOT = Path(model_repository.__path__[0]).parent
-"""Where the packages lie: site-packages, or a checkout that nobody installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +88,9 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         doors["TRAPSTREAM_EVENTS_URL"] = f"http://{HOST}:{ports['events']}"
     return Child(
         name=name,
-        argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
+        argv=processes.python_module(package),
+        cwd=processes.NO_PACKAGES,
         env={
-            "PYTHONPATH": ":".join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
             "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
@@ -129,7 +125,8 @@ async def jars_folder(progress: Progress) -> Path:
     if (found := jars.folder(cache)).is_dir():
         return found
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trapstream.local.jars", str(cache),
+        *processes.python_module("trapstream.local.jars", str(cache)),
+        cwd=processes.NO_PACKAGES, env=processes.environment(os.environ),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True, preexec_fn=processes.dies_with_parent(),
     )  # fmt: skip

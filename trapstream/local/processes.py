@@ -5,16 +5,27 @@ import ctypes
 import os
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
+import model_repository
+from trapstream.core import json_codec
 from trapstream.local.home import STACK_MARK
 from trapstream.local.state import Process, Stack
 
 SHM = Path("/dev/shm")  # noqa: S108 - that is where POSIX shared memory lives on Linux
+NO_PACKAGES = Path("/")
+"""Where the stack's Python processes run. `python -m` looks for a package in its working directory before all others,
+and neither the home nor the user's folder may replace one of ours by a folder called `consumer`. Nothing is written
+there: a core dump of such a process goes where the system collects them, or nowhere."""
+_PACKAGES = Path(model_repository.__path__[0]).parent
+"""Where the packages lie: site-packages, or a checkout that nobody installed."""
+_PATHS = ("TRAPSTREAM_HOME", "TRAPSTREAM_CACHE", "TRAPSTREAM_BUNDLE", "TRAPSTREAM_API_KEYS")
+_LIST_OF_PATHS = "TRAPSTREAM_ROOTS"
 _PR_SET_PDEATHSIG = 1
 _LOG_BYTES = 50_000_000
 
@@ -30,6 +41,31 @@ def dies_with_parent() -> Callable[[], None]:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return ask
+
+
+def python_module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of a module of ours; to be started in NO_PACKAGES with the variables of `environment`."""
+    return (sys.executable, "-m", name, *arguments)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process, for one that runs in NO_PACKAGES: relative paths are made absolute."""
+    made = dict(given)
+    for name in _PATHS:
+        if given.get(name):
+            made[name] = _absolute(given[name])
+    with contextlib.suppress(ValueError, TypeError):  # the consumer says what is wrong with it
+        if given.get(_LIST_OF_PATHS):
+            made[_LIST_OF_PATHS] = json_codec.encode(
+                [_absolute(root) for root in json_codec.decode(given[_LIST_OF_PATHS])]
+            ).decode()
+    kept = [_absolute(folder) for folder in given.get("PYTHONPATH", "").split(":") if folder]
+    made["PYTHONPATH"] = ":".join(dict.fromkeys((str(_PACKAGES), *kept)))
+    return made
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def identify(pid: int, name: str) -> Process:

@@ -211,8 +211,8 @@ class _Supervisor:
             # (autogroups), so that between two of them no niceness counts, and bulk work would give way to nobody.
             process = await asyncio.create_subprocess_exec(
                 *child.argv,
-                env={**os.environ, **child.env, STACK_MARK: self._stack.shm_prefix},
-                cwd=self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**processes.environment(os.environ), **child.env, STACK_MARK: self._stack.shm_prefix},
+                cwd=child.cwd or self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 process_group=0, preexec_fn=processes.dies_with_parent(),
             )  # fmt: skip
         except OSError as error:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from trapstream.local import processes
 from trapstream.local.child import Child, Health
 from trapstream.local.health import http_alive, http_status
 from trapstream.local.ports import HOST
@@ -124,7 +125,7 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
             "LD_LIBRARY_PATH": library_path(),
             # The stub embeds Python and finds its packages through the first python3 on the path.
             "PATH": f"{python}:{os.environ.get('PATH', '')}",
-            "PYTHONPATH": ":".join((*packages, *filter(None, [os.environ.get("PYTHONPATH")]))),
+            "PYTHONPATH": ":".join((*packages, processes.environment(os.environ)["PYTHONPATH"])),
         },
         health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,

@@ -144,6 +144,27 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert nothing_is_left(home)
 
 
+def test_the_command_among_folders_called_as_packages(
+    home: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up -d` and its supervisor run from where they are installed, and a relative path is of the user's folder."""
+    here = tmp_path / "here"
+    for folder in (here, home):
+        for name in ("trapstream", "consumer", "model_repository"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text("raise SystemExit('this is no part of Trapstream')\n")
+    (here / "broken").mkdir()
+    (here / "broken" / "card.json").write_bytes((bundle / "card.json").read_bytes())
+    (here / "broken" / "model.onnx").write_bytes(b"no graph")
+    monkeypatch.setenv("TRAPSTREAM_BUNDLE", "broken")
+    monkeypatch.chdir(here)
+    command = [Path(sys.executable).with_name("trapstream"), "--home", home, "up", "-d"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3
+    assert str(here / "broken") in answer.stderr
+    assert "no part of Trapstream" not in answer.stderr
+
+
 def test_a_passing_stack_goes_with_the_process_that_wanted_it(home: Path) -> None:
     """Killed with -9, so that it can take nothing down itself."""
     code = (

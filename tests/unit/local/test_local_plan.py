@@ -1,7 +1,9 @@
 """What the stack's parts are told: properties, flags, model configuration, ports, names. Nothing is started."""
 
+import os
 import random
 import socket
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
-from trapstream.local import kafka, plan, ports, testing, triton
+from trapstream.core import json_codec
+from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
+from trapstream.local import kafka, plan, ports, processes, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
 from trapstream.models import repository_entry
@@ -120,7 +124,45 @@ def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
     assert child.env["TRAPSTREAM_TRITON"] == f"127.0.0.1:{PORTS['triton-grpc']}"
     assert child.env["TRAPSTREAM_HTTP_PORT"] == str(PORTS["consumer"])
     assert child.env["TRAPSTREAM_SHM_PREFIX"].startswith(shm_prefix(tmp_path))
-    assert child.argv[-2:] == ("-m", "consumer")
+    assert child.argv[1:] == ("-m", "consumer")
+
+
+def poison(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders called as packages of ours are, in the folder that the test goes on in."""
+    for name in ("trapstream", "consumer", "json"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise SystemExit('this is no part of Trapstream')\n")
+    monkeypatch.chdir(folder)
+
+
+def test_a_folder_called_as_a_package_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service runs from where its package is installed, whatever lies in the home or in the user's folder."""
+    poison(tmp_path, monkeypatch)
+    child = plan.service("consumer", tmp_path, PORTS)
+    env = {**processes.environment(os.environ), **child.env, "TRAPSTREAM_BATCH": "none"}
+    ran = subprocess.run(child.argv, env=env, cwd=child.cwd, capture_output=True, text=True, timeout=60, check=False)
+    assert "ConsumerSettings" in ran.stdout + ran.stderr, "it came to its settings, and said what is wrong"
+    assert "no part of Trapstream" not in ran.stdout + ran.stderr
+
+
+def test_relative_paths_are_those_of_the_command_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that is a path is made absolute before a process starts in another folder; others stay."""
+    of_services = {
+        f"TRAPSTREAM_{name.upper()}"
+        for kind in (ProducerSettings, ConsumerSettings, AggregatorSettings, NotifierSettings)
+        for name, field in kind.model_fields.items()
+        if "Path" in str(field.annotation)
+    }
+    monkeypatch.chdir(tmp_path)
+    given = {"TRAPSTREAM_BUNDLE": "a", "TRAPSTREAM_CACHE": "~", "TRAPSTREAM_KAFKA": "b:1", "PYTHONPATH": ":lib:/x"}
+    given |= dict.fromkeys(of_services - {"TRAPSTREAM_ROOTS"}, "keys") | {"TRAPSTREAM_ROOTS": '["photos", "/data"]'}
+    made = processes.environment(given)
+    assert made["TRAPSTREAM_ROOTS"] == json_codec.encode([str(tmp_path / "photos"), "/data"]).decode()
+    assert {made[name] for name in of_services - {"TRAPSTREAM_ROOTS"}} == {str(tmp_path / "keys")}
+    assert (made["TRAPSTREAM_BUNDLE"], made["TRAPSTREAM_CACHE"]) == (str(tmp_path / "a"), str(Path.home()))
+    assert made["TRAPSTREAM_KAFKA"] == "b:1"
+    assert made["PYTHONPATH"].split(":")[1:] == [str(tmp_path / "lib"), "/x"]
+    assert processes.environment({"TRAPSTREAM_ROOTS": "nonsense"})["TRAPSTREAM_ROOTS"] == "nonsense"
 
 
 def test_consumers_share_the_cores_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
