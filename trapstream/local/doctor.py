@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,8 @@ WHEELS = {
     "onnx": "onnx", "openvino": "openvino",
 }  # fmt: skip
 """Distribution to the package that it brings."""
+OURS = ("aggregator", "bench", "consumer", "model_repository", "notifier", "producer", "trapstream")
+"""What Trapstream puts at the top level of an environment; CONTRIBUTING.md says why."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def examine(home: Path) -> list[Check]:
     checks: list[Callable[[], Check]] = [
         lambda: python(sys.version_info[:3]),
         wheels,
+        environment,
         libpython,
         lambda: jars_cached(cache_folder()),
         lambda: writable(home),
@@ -63,11 +66,11 @@ def examine(home: Path) -> list[Check]:
 
 
 def python(version: tuple[int, int, int]) -> Check:
-    """3.11 to 3.13: what the packages have wheels for."""
+    """3.11 or 3.12: what the packages have wheels for."""
     text = ".".join(map(str, version))
-    if (3, 11) <= version[:2] <= (3, 13):
+    if (3, 11) <= version[:2] <= (3, 12):
         return Check("python", "ok", text)
-    return Check("python", "missing", text, "use Python 3.11, 3.12 or 3.13")
+    return Check("python", "missing", text, "use Python 3.11 or 3.12")
 
 
 def wheels(installed: Callable[[str], bool] | None = None) -> Check:
@@ -77,6 +80,18 @@ def wheels(installed: Callable[[str], bool] | None = None) -> Check:
     if absent:
         return Check("packages", "missing", f"without {', '.join(absent)}", "run `make setup` in a checkout")
     return Check("packages", "ok", f"all {len(WHEELS)} that bring servers and runtimes are installed")
+
+
+def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
+    """Whether our packages are the only ones of their names: the last one that was installed overwrites the others."""
+    found = metadata.packages_distributions() if owners is None else owners
+    shared = [(name, other) for name in OURS for other in sorted(set(found.get(name, ())) - {"trapstream"})]
+    if shared:
+        return Check(
+            "environment", "missing", "; ".join(f"{other} has a package {name} too" for name, other in shared),
+            "install Trapstream into an environment of its own: python -m venv, pipx, or a container",
+        )  # fmt: skip
+    return Check("environment", "ok", f"{', '.join(OURS)} are Trapstream's alone")
 
 
 def libpython() -> Check:
@@ -201,7 +216,14 @@ def gpu() -> Check:
         return Check("gpu", "note", f"nvidia-smi does not answer ({type(error).__name__}): models run on the CPU")
     if answer.returncode or not answer.stdout.strip():
         return Check("gpu", "note", "nvidia-smi sees none: models run on the CPU")
-    return Check("gpu", "ok", "; ".join(answer.stdout.strip().splitlines()))
+    found = "; ".join(answer.stdout.strip().splitlines())
+    absent = [name for name in ("tensorrt", "cuda") if importlib.util.find_spec(name) is None]
+    if absent:
+        return Check(
+            "gpu", "note", f"{found}; without the Python packages {' and '.join(absent)}",
+            "`trapstream model build` needs them: pip install 'trapstream[gpu]'",
+        )  # fmt: skip
+    return Check("gpu", "ok", found)
 
 
 def _is_installed(distribution: str) -> bool:

@@ -50,7 +50,7 @@ def prepare_backends(folder: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / _STUB
     if not stub.is_file():
-        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11, 3.12 or 3.13")
+        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11 or 3.12")
     target.mkdir(parents=True, exist_ok=True)
     for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
         part = target / f"{source.name}.part"

@@ -111,7 +111,8 @@ def _module() -> ModuleType:
             reasons.append(f"{name}: {error}")
     raise PlanError(
         f"TensorRT's Python API is not here ({'; '.join(reasons)}); "
-        "use the image of deploy/docker/triton.Dockerfile, or install the package of the server's own version"
+        "use the image of deploy/docker/triton.Dockerfile, or `pip install 'trapstream[gpu]'`, with the version of "
+        "TensorRT that the server has"
     )
 
 

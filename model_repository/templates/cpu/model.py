@@ -6,7 +6,7 @@ on a CPU the intermediate tensors of one image stay in the cache, those of eight
 """
 
 import functools
-import json
+import json  # of the standard library: inside Triton nothing of Trapstream can be imported
 import mmap
 import os
 import re
