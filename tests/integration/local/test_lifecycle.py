@@ -158,7 +158,7 @@ def test_the_command_among_folders_called_as_packages(
     (here / "broken" / "model.onnx").write_bytes(b"no graph")
     monkeypatch.setenv("TRAPSTREAM_BUNDLE", "broken")
     monkeypatch.chdir(here)
-    command = [Path(sys.executable).with_name("trapstream"), "--home", home, "up", "-d"]
+    command = [str(Path(sys.executable).with_name("trapstream")), "--home", str(home), "up", "-d"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 3
     assert str(here / "broken") in answer.stderr
