@@ -16,6 +16,7 @@ from PIL import Image
 
 from consumer.detect import INPUT, OUTPUTS
 from tests.acceptance.command import Command
+from tests.unit import bundles
 from trapstream.models import bundle_store
 
 NUDGE = 2.0
@@ -46,7 +47,7 @@ def nudged(trapstream: Command, jobs: tuple[str, str]) -> Iterator[bundle_store.
             moved += 1
     assert moved == 2
     card = msgspec.structs.replace(own.card, version="1-nudged", sha256="", measured={}, seeds={})
-    bundle = bundle_store.add(trapstream.home, card, graph, graph)
+    bundle = bundles.add(trapstream.home, card, graph, graph)
     deployed = trapstream("model", "deploy", bundle.label, "--runtime", "onnxruntime", "--unchecked")
     assert deployed.status == 0, deployed.err
     yield bundle

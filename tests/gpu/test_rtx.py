@@ -49,7 +49,7 @@ def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: i
     phases: list[str] = []
     shapes = profiles(size, stride, input_dims(graph), 8)
     compiler = TensorRT(api, Gpu("none", (8, 6)))
-    plan, _ = compiler.compile(graph.SerializeToString(), shapes, b"", lambda phase, *_: phases.append(phase))
+    plan = compiler.compile(graph.SerializeToString(), shapes, lambda phase, *_: phases.append(phase))
     return plan, phases
 
 

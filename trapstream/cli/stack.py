@@ -118,7 +118,7 @@ def _foreground(home: Path, services: tuple[str, ...]) -> None:
             say(line)
             noted(line)
 
-        supervisor.run(home, plan.Wanted(services=services), progress, _print_endpoints)
+        supervisor.run(home, services, progress, _print_endpoints)
 
 
 def _as_json(home: Path, stack: Stack | None) -> dict[str, object]:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -15,9 +15,8 @@ import psutil
 
 from trapstream.local import claim, processes, state
 from trapstream.local.home import log_file, users_file
-from trapstream.local.state import Stack, StackError
+from trapstream.local.state import Progress, Stack, StackError
 
-Progress = Callable[[str], None]
 _START_SECONDS = 600.0
 """Most of it would be a download over a slow line; the supervisor has its own, shorter deadlines for each child."""
 _LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+Z (.*)$")

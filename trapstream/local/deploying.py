@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,11 @@ from tritonclient.utils import InferenceServerException
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.core.triton_names import TRITON_VERSION
 from trapstream.local import loading, repository
-from trapstream.local.state import Stack
+from trapstream.local.state import Progress, Stack
 from trapstream.models import bundle_store, deployed, repository_entry
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
 
-Progress = Callable[[str], None]
 _SAY_SECONDS = 5.0
 _GREY = 114
 _FIRST_SECONDS = 300.0

@@ -91,7 +91,7 @@ def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
             "environment", "missing", "; ".join(f"{other} has a package {name} too" for name, other in shared),
             "install Trapstream into an environment of its own: python -m venv, pipx, or a container",
         )  # fmt: skip
-    return Check("environment", "ok", f"{', '.join(OURS)} are Trapstream's alone")
+    return Check("environment", "ok", "no other distribution has a package of Trapstream's names")
 
 
 def libpython() -> Check:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import resources
@@ -21,11 +21,9 @@ import jgo.maven
 import stamina
 from jgo.constants import MAVEN_CENTRAL_URL
 
-from trapstream.local.state import StackError
+from trapstream.local.state import Progress, StackError
 
 KAFKA_VERSION = "4.4.0"
-Progress = Callable[[str], None]
-"""Takes one line for the user."""
 _BROKEN = (OSError, RuntimeError)
 """What a bad connection looks like through jgo: a RuntimeError is its word for any answer other than 200."""
 _ATTEMPTS = 8

@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from trapstream.local import jars, kafka, processes, repository, starting, triton
@@ -12,21 +12,13 @@ from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
-from trapstream.local.state import StackError
+from trapstream.local.state import Progress, StackError
 
 SERVICES = ("producer", "consumer", "aggregator", "notifier")
 _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
 """Services of which several may run, and the variables that say how many."""
 _DOORS = {"producer": "api", "notifier": "events"}
 """Services that others ask over HTTP, and the names of their ports."""
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the stack shall run beside Kafka and Triton."""
-
-    services: tuple[str, ...] = SERVICES
 
 
 Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ...]]]
@@ -44,14 +36,13 @@ def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
     return {name: f"{HOST}:{port}" for name, port in ports.items() if name != "kafka-controller"}
 
 
-def recipe(wanted: Wanted) -> Recipe:
-    """Kafka, Triton with its models, and the services."""
+def recipe(services: tuple[str, ...]) -> Recipe:
+    """Kafka, Triton with its models, and the services, each copy by its name."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
         detector = await asyncio.to_thread(server, home, ports, progress)
-        services = [service(name, home, ports) for name in wanted.services]
-        return (broker, detector, *services)
+        return (broker, detector, *(service(name, home, ports) for name in services))
 
     return make
 

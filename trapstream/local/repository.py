@@ -2,21 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.triton_names import triton_name
 from trapstream.local import triton
-from trapstream.local.state import StackError
+from trapstream.local.state import Progress, StackError
 from trapstream.models import bundle_store, deployed, repository_entry
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.deployed import Deployment
 from trapstream.models.repository_entry import CpuServing
-
-Progress = Callable[[str], None]
 
 
 def folder(home: Path, label: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import deploying, loading, repository
 from trapstream.local.child import Health
-from trapstream.local.deploying import Progress
+from trapstream.local.state import Progress
 from trapstream.models import bundle_store, deployed
 from trapstream.models.deployed import Deployed, DeployedError
 

@@ -1,6 +1,7 @@
 """The state of a stack as a value, and `stack.json`, where the supervisor leaves it for everyone else."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import msgspec
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import stack_file
 
+Progress = Callable[[str], None]
+"""Takes one line for the user."""
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
 

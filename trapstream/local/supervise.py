@@ -17,9 +17,8 @@ from trapstream.local import claim, ports, processes, state
 from trapstream.local.child import Child, until_gone, why_it_died
 from trapstream.local.home import STACK_MARK, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
-from trapstream.local.state import Process, ProcessState, Stack, StackError
+from trapstream.local.state import Process, ProcessState, Progress, Stack, StackError
 
-Progress = Callable[[str], None]
 Beside = Callable[[Stack], Coroutine[None, None, None]]
 """Goes on while the stack is up."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import onnx
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import deployed
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
-from trapstream.models.onnx_graph import write_graph
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""
@@ -120,21 +118,11 @@ def newest(home: Path, label: str) -> Bundle:
 
 
 def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
-    """Tells before the work what `add` would tell after it: BundleExists where another file's bundle has that name."""
+    """Tells before the work what `keep` would tell after it: BundleExists where another file's bundle has that name."""
     target = folder(home, name, version)
     own = any((bundle.card.name, bundle.card.version) == (name, version) for bundle in _own())
     if own or (target.exists() and _card(target).file_sha256 != file_sha256):
         raise BundleExists(_taken(f"{name}@{version}"))
-
-
-def add(home: Path, card: Card, graph: onnx.ModelProto, raw: onnx.ModelProto) -> Bundle:
-    """Keeps a new bundle: `keep`, with the two graphs as they are."""
-
-    def write(draft: Path) -> None:
-        write_graph(draft / RAW, raw)
-        write_graph(draft / GRAPH, graph)
-
-    return keep(home, card, write)
 
 
 def keep(

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from trapstream.models import layouts
-from trapstream.models.batches import BATCH, keeps_apart, one_by_one, with_free_batch
 from trapstream.models.classes import checked_names
 from trapstream.models.decoding import decode
-from trapstream.models.exported_input import ImageInput, image_input
+from trapstream.models.export_facts import ImageInput, Told, image_input, read_metadata
 from trapstream.models.layouts import Kind, Layout, UnknownLayoutError
-from trapstream.models.metadata import Told, read_metadata
 from trapstream.models.onnx_file import ExportError, load_onnx
 from trapstream.models.onnx_graph import add_prefix
-from trapstream.models.probe import Probe, ProbeError, noise
+from trapstream.models.probe import BATCH, Probe, ProbeError, keeps_apart, noise, one_by_one, with_free_batch
 from trapstream.models.raw import OpsetError, RawModel, brought_to_opset
 
 PREFIX = "export/"

@@ -71,13 +71,9 @@ class PlanKey:
         """The plan's file name: readable, and another one wherever a part differs."""
         digest = hashlib.sha256(msgspec.json.encode(asdict(self))).hexdigest()[:16]
         batch = self.profiles[-1].largest[0]
-        return f"{_plain(self.label)}-{self.platform}-b{batch}-{digest}.plan"
-
-    @property
-    def platform(self) -> str:
-        """TensorRT's version and the GPU: what timings are valid for."""
         major, minor = self.gpu.capability
-        return _plain(f"trt{self.tensorrt}-{self.gpu.name}-cc{major}.{minor}")
+        platform = f"trt{self.tensorrt}-{self.gpu.name}-cc{major}.{minor}"
+        return f"{_plain(self.label)}-{_plain(platform)}-b{batch}-{digest}.plan"
 
 
 def profiles(image_size: int, stride: int, dims: Sequence[int | None], most: int) -> tuple[Profile, ...]:

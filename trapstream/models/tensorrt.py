@@ -32,10 +32,8 @@ class TensorRT:
         self._api, self.gpu = api, gpu
         self.version: str = api.__version__
 
-    def compile(
-        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
-    ) -> tuple[bytes, bytes]:
-        """The plan of an ONNX graph, strongly typed, and the timings with what was learned. See `plan.Compiler`."""
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
+        """The plan of an ONNX graph, strongly typed. See `plan.Compiler`."""
         api = self._api
         complaints: deque[str] = deque(maxlen=_KEPT)
         log = _logger(api, complaints)
@@ -55,7 +53,6 @@ class TensorRT:
             profile = builder.create_optimization_profile()
             profile.set_shape(INPUT, shape.smallest, shape.tuned, shape.largest)
             config.add_optimization_profile(profile)
-        cache = _timing_cache(config, timings)
         monitor = _monitor(api, report)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
@@ -63,7 +60,7 @@ class TensorRT:
             raise KeyboardInterrupt
         if plan is None:
             raise PlanError(_line(f"TensorRT {self.version} could not build the plan", complaints))
-        return bytes(plan), b"" if cache is None else bytes(cache.serialize())
+        return bytes(plan)
 
 
 def find_gpu() -> Gpu:
@@ -120,17 +117,6 @@ def _strongly_typed(api: ModuleType) -> int:
     """The flag of a network whose precision is the graph's. What knows no other kind of network has no flag."""
     flag = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
-
-
-def _timing_cache(config: Any, timings: bytes) -> Any:
-    """The cache that the build reads and fills; an old one that does not fit is left out. None where there is none."""
-    if not hasattr(config, "create_timing_cache"):
-        return None
-    cache = config.create_timing_cache(timings)
-    if cache is None or not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    return cache
 
 
 def _logger(api: ModuleType, complaints: deque[str]) -> Any:

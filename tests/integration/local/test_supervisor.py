@@ -17,8 +17,8 @@ from tests.waiting import eventually
 from trapstream.local import claim, health, ports, processes, state
 from trapstream.local.child import Child
 from trapstream.local.home import lock_file, shm_prefix
-from trapstream.local.plan import Progress, Recipe
-from trapstream.local.state import StackError
+from trapstream.local.plan import Recipe
+from trapstream.local.state import Progress, StackError
 from trapstream.local.supervise import Beside, supervise
 
 SERVER = "import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"

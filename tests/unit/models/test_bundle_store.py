@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.unit import bundles
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
@@ -37,7 +38,7 @@ def graph(value: float = 1.0) -> onnx.ModelProto:
 
 def add(home: Path, version: str = "1", value: float = 1.0, **changes: str) -> bundle_store.Bundle:
     card = msgspec.structs.replace(CARD, version=version, **changes)
-    return bundle_store.add(home, card, graph(value), graph(-value))
+    return bundles.add(home, card, graph(value), graph(-value))
 
 
 def everything(home: Path) -> dict[str, bytes]:

@@ -42,18 +42,16 @@ class Compiler:
 
     def __init__(self, version: str = "11.2.1.2", gpu: Gpu = GPU) -> None:
         self.version, self.gpu = version, gpu
-        self.asked: list[tuple[bytes, tuple[Profile, ...], bytes]] = []
+        self.asked: list[tuple[bytes, tuple[Profile, ...]]] = []
         self.error: Exception | None = None
 
-    def compile(
-        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
-    ) -> tuple[bytes, bytes]:
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
         """A plan that is another one each time."""
-        self.asked.append((graph, shapes, timings))
+        self.asked.append((graph, shapes))
         report("a phase", 1, 2)
         if self.error is not None:
             raise self.error
-        return b"plan %d" % len(self.asked), timings + b"+"
+        return b"plan %d" % len(self.asked)
 
 
 @pytest.fixture
@@ -112,13 +110,13 @@ def test_a_fixed_input_has_one_profile() -> None:
 
 
 def test_a_plan_is_built_once(tmp_path: Path, bundle: Bundle) -> None:
-    """The first call builds, the second finds; nothing else is left in the folder but the timings."""
+    """The first call builds, the second finds; nothing else is left in the folder."""
     compiler = Compiler()
     first, second = make(tmp_path, bundle, compiler), make(tmp_path, bundle, compiler)
     assert (first.built, second.built, len(compiler.asked)) == (True, False, 1)
     assert first.path == second.path and first.path.read_bytes() == b"plan 1"
     assert first.path.name.startswith("demonstration@1-trt11.2.1.2-NVIDIA-H100-80GB-HBM3-cc9.0-b32-")
-    assert {path.suffix for path in plans_folder(tmp_path).iterdir()} == {".plan", ".cache"}
+    assert {path.suffix for path in plans_folder(tmp_path).iterdir()} == {".plan"}
 
 
 def test_a_change_of_any_part_builds_anew(tmp_path: Path, bundle: Bundle) -> None:
@@ -144,15 +142,6 @@ def test_the_key_s_file() -> None:
     key = PlanKey("a@1", "0" * 64, "float32", "11.2", GPU, profiles(640, 32, FREE, 4))
     assert replace(key, recipe=key.recipe + 1).file != key.file
     assert "/" not in replace(key, gpu=Gpu("/../x y", (1, 0))).file
-
-
-def test_timings_are_handed_on(tmp_path: Path, bundle: Bundle) -> None:
-    """What one build learned the next one gets, on the same TensorRT and GPU only."""
-    first, second, other = Compiler(), Compiler(), Compiler(version="11.3")
-    make(tmp_path, bundle, first, 32)
-    make(tmp_path, bundle, second, 16)
-    make(tmp_path, bundle, other, 32)
-    assert [compiler.asked[0][2] for compiler in (first, second, other)] == [b"", b"+", b""]
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from trapstream.core import json_codec
-from trapstream.models.yolov5.errors import CheckpointError
+from trapstream.models.yolov5 import CheckpointError
 
 _END = b"PK\x05\x06"
 _END_SIZE = 22

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trapstream.models.yolov5 import CheckpointError
 from trapstream.models.yolov5.archive import Archive
-from trapstream.models.yolov5.errors import CheckpointError
 from trapstream.models.yolov5.records import Record, Tensor
 
 OPSET = 17

@@ -11,8 +11,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from trapstream.models.yolov5 import records
-from trapstream.models.yolov5.errors import CheckpointError
+from trapstream.models.yolov5 import CheckpointError, records
 from trapstream.models.yolov5.records import Name, Record
 
 _OPS = 4_000_000

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trapstream.models.raw import RawModel
-from trapstream.models.yolov5 import pickles
+from trapstream.models.yolov5 import CheckpointError, pickles
 from trapstream.models.yolov5.archive import Archive
 from trapstream.models.yolov5.detect import Head, detect
-from trapstream.models.yolov5.errors import CheckpointError
 from trapstream.models.yolov5.graph import Module, Tap, Writer, value_info
 from trapstream.models.yolov5.layers import concat, write
 from trapstream.models.yolov5.names import CLASSIFIERS, MODELS
