@@ -43,8 +43,8 @@ class Model:
     def deploy(self, home: Path) -> dict[str, str]:
         """Has a stack that will start in `home` serve this and nothing else; the settings that it needs for that."""
         card = self.bundle.card
-        known = Deployed().noted(card.name, card.version, Deployment(runtime=self.runtime))
-        deployed.write(home, known.chosen(card.name, card.version))
+        known = Deployed().with_version(card.name, card.version, Deployment(runtime=self.runtime))
+        deployed.write(home, known.with_default(card.name, card.version))
         return {"TRAPSTREAM_BUNDLE": str(self.bundle.folder)}
 
 

@@ -78,7 +78,7 @@ async def make_job(
             weight=weight,
             progress=lambda read: report(read, None),
             note=say,
-            lacking=target.lacking,
+            lacking=target.shortage,
         )
 
 
@@ -94,7 +94,7 @@ async def follow(target: Target, spec: JobSpec) -> JobStatus:
     """Draws the job's progress until it ends. Returns its last status."""
     with progress("detecting") as report:
         async for status in statuses.watch(target.kafka, spec.job):
-            report(status.counts.done, spec.images, account.note(status, time.time()))
+            report(status.counts.done, spec.images, account.rate_and_rest(status, time.time()))
             if status.state in ENDED:
                 return status
     raise TrapstreamError("the status topic ended")
@@ -224,7 +224,7 @@ def _table(rows: list[JobStatus], waits: dict[str, str]) -> Table:
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",
-            ", ".join(filter(None, (account.note(row, time.time()), _waits(waits.get(row.job))))),
+            ", ".join(filter(None, (account.rate_and_rest(row, time.time()), _waits(waits.get(row.job))))),
         )
     return table
 

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _explained(error: BaseException, notes: Path) -> int:
+def _explained(error: BaseException, logged: Path) -> int:
     """Says in one line what went wrong; returns the status."""
     status = FAILED
     match error:
@@ -90,16 +90,16 @@ def _explained(error: BaseException, notes: Path) -> int:
         case TrapstreamError():
             pass
         case _:
-            _note("".join(traceback.format_exception(error)), notes)
-            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {notes})")
+            _append("".join(traceback.format_exception(error)), logged)
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {logged})")
     click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
     return status
 
 
-def _note(text: str, notes: Path) -> None:
+def _append(text: str, logged: Path) -> None:
     try:
-        notes.parent.mkdir(parents=True, exist_ok=True)
-        with notes.open("a") as file:
+        logged.parent.mkdir(parents=True, exist_ok=True)
+        with logged.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(sys.argv)}\n{text}\n")
     except OSError:
         click.echo(text, err=True)  # nowhere else to put it

@@ -70,7 +70,7 @@ def diff(
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(change_sheet.MOST)
-    changes = _told(_compared(old, new), earlier.images)
+    changes = _with_progress(_compared(old, new), earlier.images)
     if output is None:
         for found in changes:
             largest.add(found)
@@ -100,7 +100,7 @@ async def _jobs(target: Target, job: str, info: ModelInfo, threshold: float | No
         await require_served(target, info)
         name = f"diff of {job} with {info.label}"
         later = await submitting.replay(
-            target.kafka, target.results, earlier, name=name, model=info, lacking=target.lacking
+            target.kafka, target.results, earlier, name=name, model=info, lacking=target.shortage
         )
         say(f"{later.job} does the images of {job} again, with {info.label}; if you stop this, it goes on")
     else:
@@ -153,7 +153,7 @@ def _compared(old: _Answers, new: _Answers) -> Iterator[Change]:
         raise exits.CommandError(f"a result cannot be read: {error.filename}: {error.strerror}") from error
 
 
-def _told(changes: Iterator[Change], images: int) -> Iterator[Change]:
+def _with_progress(changes: Iterator[Change], images: int) -> Iterator[Change]:
     with progress("comparing") as report:
         for number, found in enumerate(changes, 1):
             if number % _TICK == 0 or number == images:

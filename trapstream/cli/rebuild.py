@@ -10,7 +10,7 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
-from trapstream.cli.target import Target, find, place_options
+from trapstream.cli.target import Target, find, stack_options
 from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
@@ -23,7 +23,7 @@ from trapstream.results import partial as from_log
 @click.command()
 @click.argument("job", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With JOB: write what the log has here.")
-@place_options
+@stack_options
 @click.pass_obj
 def rebuild(context: Context, job: str | None, output: Path | None, kafka: str | None, folder: Path | None) -> None:
     """Make the result file of JOB again from the log; without JOB, and with the stack down, the aggregator's stores."""

@@ -112,11 +112,11 @@ def _foreground(home: Path, services: tuple[str, ...]) -> None:
     from trapstream.local import __main__ as supervisor  # noqa: PLC0415 - slow to import, only needed here
 
     with os.fdopen(processes.open_log(log_file(home, "supervisor")), "a", buffering=1) as file:
-        noted = supervisor.stamped(file.write)
+        write = supervisor.stamped(file.write)
 
         def progress(line: str) -> None:
             say(line)
-            noted(line)
+            write(line)
 
         supervisor.run(home, services, progress, _print_endpoints)
 

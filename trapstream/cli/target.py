@@ -16,8 +16,7 @@ from trapstream.cli import exits
 from trapstream.core import result_store
 from trapstream.core.messages import JobSpec, JobStatus
 from trapstream.core.verdict import Load
-from trapstream.local import control, loads
-from trapstream.local import disk_estimate as room
+from trapstream.local import control, disk_estimate, service_load
 from trapstream.local.state import Stack
 
 
@@ -36,19 +35,19 @@ class Target:
     triton: str | None = None
     """host:port of the local stack's Triton, by HTTP; None as above."""
 
-    def lacking(self, images: int, manifest: int) -> str | None:
+    def shortage(self, images: int, manifest: int) -> str | None:
         """One line if a job of so many images has no room on the local stack's disk."""
-        return room.lacking(self.home, images, manifest) if self.home is not None else None
+        return disk_estimate.shortage(self.home, images, manifest) if self.home is not None else None
 
     async def load(self) -> Load | None:
         """How busy the services of the local stack are; None where another broker was named."""
         stack = control.running(self.home) if self.home is not None else None
-        return await loads.load(stack) if stack is not None else None
+        return await service_load.load(stack) if stack is not None else None
 
     async def waiting(self) -> dict[str, str]:
-        """Models of the local stack that images wait for, as `loads.waiting`; none where another broker was named."""
+        """`service_load.waiting_models` of the local stack; none where another broker was named."""
         stack = control.running(self.home) if self.home is not None else None
-        return await loads.waiting(stack) if stack is not None else {}
+        return await service_load.waiting_models(stack) if stack is not None else {}
 
     def photographs(self, spec: JobSpec, files: set[str]) -> dict[str, Path]:
         """Name in the result to the photograph on this machine, for those of `files` of the job that lie here."""
@@ -88,10 +87,10 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(kafka: str | None, folder: Path | None, **values: Any) -> Any:
         return command(target=find(kafka, folder), **values)
 
-    return place_options(wrapped)
+    return stack_options(wrapped)
 
 
-def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --kafka as `kafka` and --results as `folder`, for a verb that does not always need a target."""
     broker = click.option("--kafka", metavar="HOST:PORT", help="A broker. Default: the local stack's.")
     store_option = click.option(

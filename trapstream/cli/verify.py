@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from trapstream.cli import exits
-from trapstream.cli.target import Target, find, place_options
+from trapstream.cli.target import Target, find, stack_options
 from trapstream.core import json_codec, result_store
 from trapstream.core import status as statuses
 from trapstream.jobs.manifest import Notes
@@ -28,7 +28,7 @@ Names = Callable[[], Iterator[str]]
 @click.option("--manifest", "sources", multiple=True, metavar="SOURCE", help="What should be in FILE.")
 @click.option("--job", help="The job that made FILE: its stored manifest, and the file's own sha256.")
 @click.option("--json", "as_json", is_flag=True, help="The account as one JSON object.")
-@place_options
+@stack_options
 def verify(
     file: Path, sources: tuple[str, ...], job: str | None, as_json: bool, kafka: str | None, folder: Path | None
 ) -> None:
@@ -56,8 +56,8 @@ def verify(
 def _say(found: Account, opened: ResultFile, differing: list[str], as_json: bool) -> None:
     why = None if found.complete else explanation(found, opened)
     if as_json:
-        told = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
-        click.echo(json_codec.encode(told))
+        report = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
+        click.echo(json_codec.encode(report))
         return
     print("\n".join(summary(found)))
     for line in ([why] if why else []) + differing:

@@ -32,13 +32,13 @@ def deploy(
 ) -> str | None:
     """Makes `bundle` the default version of its name. Returns the default before it. Blocks.
 
-    `stack` is one that is up; without one the version is noted for the next start. The steps, and what a death after
-    each of them costs:
+    `stack` is one that is up; without one the version is written down for the next start. The steps, and what a death
+    after each of them costs:
 
-    1. The version is noted, not as the default. Death: the keeper unloads what no job needs.
+    1. The version is written down, not as the default. Death: the keeper unloads what no job needs.
     2. Its entry is written, and Triton loads it. Death: as after 1; a start of the stack removes the entry.
     3. One image is answered. Death: as after 1.
-    4. It is noted as the default. From then on jobs get it that name no version.
+    4. It is written down as the default. From then on jobs get it that name no version.
 
     Where 2 or 3 fail all of it is undone. NotDeployedError says why. Interrupted, it leaves what a death leaves.
     """
@@ -47,17 +47,17 @@ def deploy(
         found = deployed.read(home)
         before = _with_own(found, card.name)
         old = before.of(card.name).default
-        noted = before.noted(card.name, card.version, wanted)
+        deploying = before.with_version(card.name, card.version, wanted)
         if stack is None:
             _examine(bundle)  # the rest is for the next start: starting.py
         else:
-            deployed.write(home, noted)  # 1.
+            deployed.write(home, deploying)  # 1.
             try:
                 asyncio.run(_serve(home, bundle, stack, progress, before, wanted))
             except NotDeployedError:
                 deployed.write(home, found)
                 raise
-        deployed.write(home, noted.chosen(card.name, card.version, untried=stack is None))  # 4.
+        deployed.write(home, deploying.with_default(card.name, card.version, untried=stack is None))  # 4.
     return old
 
 
@@ -74,7 +74,7 @@ def _with_own(known: Deployed, name: str) -> Deployed:
     own = repository.own_bundle().card
     if name != own.name or name in known.models:
         return known
-    return known.noted(name, own.version, Deployment()).chosen(name, own.version)
+    return known.with_version(name, own.version, Deployment()).with_default(name, own.version)
 
 
 def _examine(bundle: Bundle) -> None:
@@ -106,10 +106,10 @@ async def bring(
     home: Path, bundle: Bundle, wanted: Deployment, endpoints: Mapping[str, str], progress: Progress
 ) -> None:
     """Steps 2 and 3: Triton loads the bundle, and answers an image. TrapstreamError says why it does not."""
-    async with _said(progress, f"loading {bundle.label}"):
+    async with _with_progress(progress, f"loading {bundle.label}"):
         name = await asyncio.to_thread(repository.render, home, bundle, wanted)
         await loading.load(endpoints["triton-http"], name)
-    async with _said(progress, f"warming up {bundle.label}"):
+    async with _with_progress(progress, f"warming up {bundle.label}"):
         await _answer_first_image(endpoints["triton-grpc"], name, bundle)
 
 
@@ -161,7 +161,7 @@ async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) 
 
 
 @contextlib.asynccontextmanager
-async def _said(progress: Progress, what: str) -> AsyncIterator[None]:
+async def _with_progress(progress: Progress, what: str) -> AsyncIterator[None]:
     """Says what is being done, and from time to time for how long already."""
     began = time.monotonic()
 

@@ -16,8 +16,7 @@ import psutil
 
 from trapstream.core import topics
 from trapstream.core.result_store import incoming_folder
-from trapstream.local import disk_estimate as room
-from trapstream.local import ports
+from trapstream.local import disk_estimate, ports
 from trapstream.local.home import cache_folder
 from trapstream.local.processes import SHM
 
@@ -97,7 +96,7 @@ def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
 def libpython() -> Check:
     """Triton's Python backend embeds Python and needs its shared library."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, which is told above
+    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, another check says so
     from trapstream.local.state import StackError  # noqa: PLC0415
 
     try:
@@ -116,7 +115,7 @@ def libpython() -> Check:
 
 def jars_cached(cache: Path) -> Check:
     """Kafka itself."""
-    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, whose absence is told above
+    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, another check says when that is absent
 
     folder = jars.folder(cache)
     if folder.is_dir():
@@ -147,13 +146,13 @@ def state(home: Path) -> Check:
     """What the state folder holds, and how long it stays."""
     kept = "; ".join(f"{topic.name} {topic.retention_ms // topics.DAY_MS} days" for topic in topics.TOPICS)
     parts = ("kafka", "aggregator", "results", "logs")
-    sizes = ", ".join(f"{name} {room.used(home / name) / 1e6:.0f} MB" for name in parts)
+    sizes = ", ".join(f"{name} {disk_estimate.used(home / name) / 1e6:.0f} MB" for name in parts)
     return Check("state", "ok", f"{sizes}; kept: {kept}; results until you delete them")
 
 
 def uploads(home: Path) -> Check:
     """What live images take."""
-    size = room.used(incoming_folder(home / "results"))
+    size = disk_estimate.used(incoming_folder(home / "results"))
     return Check(
         "uploads", "ok", f"{size / 1e6:.0f} MB of uploaded images",
         "TRAPSTREAM_UPLOAD_KEEP_DAYS has them removed so many days after their jobs have ended" if size else "",

@@ -113,7 +113,7 @@ def _download_all(part: Path, progress: Progress, repository: str) -> None:
 
 
 def _fetch(context: jgo.maven.MavenContext, jar: Jar, target: Path, report: "_Report") -> None:
-    """One jar, checked, then moved into place. A cut connection is tried again with back-off."""
+    """One jar, checked, then given its name. A cut connection is tried again with back-off."""
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     begun: Path = artifact.cached_path
     again = stamina.retry_context(
@@ -174,7 +174,7 @@ def _brief(error: BaseException) -> str:
 
 def main() -> int:
     """`python -m trapstream.local.jars FOLDER`: a process of its own, so that it can be stopped at any moment."""
-    stamina.instrumentation.set_on_retry_hooks([])  # every further attempt is told as progress
+    stamina.instrumentation.set_on_retry_hooks([])  # every further attempt is reported as progress
     try:
         ensure(Path(sys.argv[1]), lambda line: print(line, flush=True), os.environ.get("TRAPSTREAM_MAVEN"))
     except StackError as error:

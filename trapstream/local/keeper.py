@@ -55,9 +55,9 @@ class Keeper:
             return
         with deployed.alone(self._home) as held:
             if held:  # else a deploy is under way
-                await self._keep(deployed.read(self._home), tasks)
+                await self._load_and_unload(deployed.read(self._home), tasks)
 
-    async def _keep(self, known: Deployed, tasks: asyncio.TaskGroup) -> None:
+    async def _load_and_unload(self, known: Deployed, tasks: asyncio.TaskGroup) -> None:
         listed = {(name, version) for name, versions in known.models.items() for version in versions.versions}
         wanted = known.wanted(())
         if listed != wanted:

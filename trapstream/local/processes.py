@@ -14,7 +14,7 @@ import psutil
 
 import model_repository
 from trapstream.core import json_codec
-from trapstream.local.home import STACK_MARK
+from trapstream.local.home import STACK_VARIABLE
 from trapstream.local.state import Process, Stack
 
 SHM = Path("/dev/shm")  # noqa: S108 - that is where POSIX shared memory lives on Linux
@@ -89,9 +89,9 @@ def find(process: Process) -> psutil.Process | None:
         return None
 
 
-def leftovers(mark: str, stack: Stack | None) -> list[psutil.Process]:
-    """What still runs of a stack without a supervisor: by the mark in its environment, and by stack.json."""
-    found = {p.pid: p for p in _marked(mark)}
+def leftovers(prefix: str, stack: Stack | None) -> list[psutil.Process]:
+    """What still runs of a stack without a supervisor: by the prefix in its environment, and by stack.json."""
+    found = {p.pid: p for p in _of_stack(prefix)}
     for process in stack.processes if stack else ():
         running = find(process)
         if running is not None:
@@ -185,11 +185,11 @@ def trim_logs(folder: Path, most: int = _LOG_BYTES) -> None:
                 os.truncate(path, 0)
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def _of_stack(prefix: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(STACK_MARK) == mark and _alive(process):
+            if process.environ().get(STACK_VARIABLE) == prefix and _alive(process):
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's

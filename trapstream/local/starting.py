@@ -63,17 +63,17 @@ async def _one(home: Path, known: Deployed, name: str, endpoints: Mapping[str, s
         return known
     why = await _fault(home, known, f"{name}@{versions.default}", versions.untried, endpoints, progress)
     if not why:
-        return known.chosen(name, versions.default)
-    said = f"{name}@{versions.default} is not served: {why}"
+        return known.with_default(name, versions.default)
+    line = f"{name}@{versions.default} is not served: {why}"
     if versions.previous is not None:
         back = f"{name}@{versions.previous}"
         other = await _fault(home, known, back, True, endpoints, progress)
         if not other:
-            progress(f"{said}; {back} serves on, and --model {name} means it again")
-            return known.chosen(name, versions.previous)
-        said += f"; nor is {back}: {other}"
-    progress(said)
-    return known.forgotten(name) if versions.untried else known
+            progress(f"{line}; {back} serves on, and --model {name} means it again")
+            return known.with_default(name, versions.previous)
+        line += f"; nor is {back}: {other}"
+    progress(line)
+    return known.without_default(name) if versions.untried else known
 
 
 async def _fault(

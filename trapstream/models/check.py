@@ -160,7 +160,7 @@ def in_triton(server: str, card: Card) -> Side:
         config = client.get_model_config(entry, TRITON_VERSION, client_timeout=_ASK_SECONDS).config
     except InferenceServerException as error:
         raise NotServed(f"it does not serve {card.name}@{card.version}: {' '.join(str(error).split())}") from error
-    told = config.parameters["precision"].string_value if "precision" in config.parameters else "float32"
+    precision = config.parameters["precision"].string_value if "precision" in config.parameters else "float32"
     runtime = config.parameters["runtime"].string_value if "runtime" in config.parameters else config.backend
 
     def answer(pixels: Pixels) -> Rows:
@@ -170,7 +170,7 @@ def in_triton(server: str, card: Card) -> Side:
         answered = client.infer(entry, [given], TRITON_VERSION, outputs, client_timeout=_ANSWER_SECONDS)
         return rows_of(answered.as_numpy("detections"), answered.as_numpy("count"))
 
-    return Side(f"Triton ({runtime})", card.precision if told == "float32" else told, answer)
+    return Side(f"Triton ({runtime})", card.precision if precision == "float32" else precision, answer)
 
 
 def rows_of(detections: NDArray[np.float32], count: NDArray[np.int32]) -> Rows:

@@ -61,12 +61,12 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         """How a version is served."""
         return self.of(name).versions.get(version, Deployment())
 
-    def noted(self, name: str, version: str, deployment: Deployment) -> "Deployed":
+    def with_version(self, name: str, version: str, deployment: Deployment) -> "Deployed":
         """With this version, not as the default."""
         before = self.of(name)
         return self._with(name, msgspec.structs.replace(before, versions={**before.versions, version: deployment}))
 
-    def chosen(self, name: str, version: str, untried: bool = False) -> "Deployed":
+    def with_default(self, name: str, version: str, untried: bool = False) -> "Deployed":
         """With this version as the default of its name, and the old default as the one before it."""
         before = self.of(name)
         if before.default == version:
@@ -74,7 +74,7 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         versions = {version: Deployment(), **before.versions}
         return self._with(name, Versions(default=version, previous=before.default, untried=untried, versions=versions))
 
-    def forgotten(self, name: str) -> "Deployed":
+    def without_default(self, name: str) -> "Deployed":
         """With no default of this name: one that was never tried, and does not work."""
         return self._with(name, msgspec.structs.replace(self.of(name), default=None, untried=False))
 
@@ -121,7 +121,7 @@ def write(home: Path, deployed: Deployed) -> None:
 def alone(home: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
     """Holds what is deployed against others until the end of the block.
 
-    Where somebody else holds it, `wait` is told and it waits; without `wait` it gives False at once.
+    Where somebody else holds it, `wait` is called and it waits; without `wait` it gives False at once.
     """
     home.mkdir(parents=True, exist_ok=True)
     with deployed_file(home).with_suffix(".lock").open("a") as file:

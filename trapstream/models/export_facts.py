@@ -2,7 +2,7 @@
 
 YOLOv5 (export.py) and Ultralytics (engine/exporter.py) write Python's own notation of each value: `names` is
 "{0: 'animal', 1: 'person'}" or "['animal', 'person']", `imgsz` is "[640, 640]". It is read as literals, never run, and
-what cannot be read counts as not told.
+what cannot be read counts as absent.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def image_input(model: onnx.ModelProto) -> ImageInput:
 
 
 @dataclass(frozen=True)
-class Told:
+class Metadata:
     """What the metadata tell; None for what they do not."""
 
     names: tuple[str, ...] | None = None
@@ -98,12 +98,12 @@ class Told:
     """The confidence below which the export's own suppression (nms=True) has dropped boxes."""
 
 
-def read_metadata(model: onnx.ModelProto) -> Told:
+def read_metadata(model: onnx.ModelProto) -> Metadata:
     """What the model's metadata tell."""
     found = {entry.key: entry.value for entry in model.metadata_props}
     size, arguments = _literal(found.get("imgsz")), _literal(found.get("args"))
     sides = [_size(side) for side in (size if isinstance(size, list | tuple) else (size, size))]
-    return Told(
+    return Metadata(
         names=_names(_literal(found.get("names"))),
         stride=_size(_literal(found.get("stride"))),
         size=(sides[0], sides[1]) if len(sides) == 2 and sides[0] and sides[1] else None,

@@ -174,8 +174,8 @@ def _read(file: Path, options: Options, found: Recognised | None, progress: Prog
 
 def _label(file: Path, options: Options, found: Recognised | None) -> tuple[str, str]:
     """Name and version: as told, else as known, else after the file."""
-    told = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in file.stem).strip("-")
-    name = options.name or (found.known.name if found else told or "model")
+    stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in file.stem).strip("-")
+    name = options.name or (found.known.name if found else stem or "model")
     return name, options.version or (found.known.version if found else "1")
 
 

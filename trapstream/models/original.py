@@ -42,10 +42,10 @@ def pack(raw: RawModel, members: Sequence[Sequence[int]] | None = None) -> onnx.
     """
     packed = onnx.ModelProto()
     packed.CopyFrom(raw.graph)
-    notes = {entry.key: entry.value for entry in packed.metadata_props}
-    notes |= {_SUPPRESS: _text(raw.suppress)}
-    notes |= {_MEMBERS: _text(members)}
-    helper.set_model_props(packed, notes)
+    properties = {entry.key: entry.value for entry in packed.metadata_props}
+    properties |= {_SUPPRESS: _text(raw.suppress)}
+    properties |= {_MEMBERS: _text(members)}
+    helper.set_model_props(packed, properties)
     return packed
 
 
@@ -95,9 +95,9 @@ def open_original(folder: Path) -> Original:
     except Exception as error:  # ONNX Runtime has a class of its own for each way to refuse
         raise NoOriginal(f"ONNX Runtime refuses the original in {folder}: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map
-    notes = {key: json_codec.decode(value) for key, value in metadata.items() if key.startswith("trapstream.")}
-    members = notes.get(_MEMBERS)
-    return Original(session, bool(notes.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
+    properties = {key: json_codec.decode(value) for key, value in metadata.items() if key.startswith("trapstream.")}
+    members = properties.get(_MEMBERS)
+    return Original(session, bool(properties.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
 
 
 def open_session(model: onnx.ModelProto | Path) -> ort.InferenceSession:

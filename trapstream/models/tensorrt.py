@@ -44,8 +44,8 @@ class TensorRT:
         network = builder.create_network(_strongly_typed(api))
         parser = api.OnnxParser(network, log)
         if not parser.parse(graph):
-            said = "; ".join(_described(parser.get_error(number)) for number in range(parser.num_errors))
-            raise PlanError(f"TensorRT {self.version} does not take the graph: {said}")
+            reasons = "; ".join(_described(parser.get_error(number)) for number in range(parser.num_errors))
+            raise PlanError(f"TensorRT {self.version} does not take the graph: {reasons}")
         config = builder.create_builder_config()
         if hasattr(api.BuilderFlag, "TF32"):
             config.clear_flag(api.BuilderFlag.TF32)  # float32 is float32: who wants speed imports FP16

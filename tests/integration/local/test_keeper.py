@@ -35,9 +35,9 @@ class Model:
 
     def deploy(self, *versions: str) -> None:
         """Notes the first of them as the default."""
-        known = Deployed().noted(self.name, versions[0], Deployment()).chosen(self.name, versions[0])
+        known = Deployed().with_version(self.name, versions[0], Deployment()).with_default(self.name, versions[0])
         for version in versions[1:]:
-            known = known.noted(self.name, version, Deployment())
+            known = known.with_version(self.name, version, Deployment())
         with deployed.alone(self.stack.home, lambda: None):
             deployed.write(self.stack.home, known)
 

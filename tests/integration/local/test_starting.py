@@ -60,10 +60,10 @@ async def test_a_version_that_does_not_work_leaves_the_one_before_it(
     ):  # fmt: skip
         place(tmp_path, name, "1")
         place(tmp_path, name, "2", change)
-        known = known.noted(name, "1", Deployment()).chosen(name, "1")
-        known = known.noted(name, "2", Deployment()).chosen(name, "2", untried)
+        known = known.with_version(name, "1", Deployment()).with_default(name, "1")
+        known = known.with_version(name, "2", Deployment()).with_default(name, "2", untried)
     place(tmp_path, "newt", "1", failing)
-    deployed.write(tmp_path, known.noted("newt", "1", Deployment()).chosen("newt", "1", untried=True))
+    deployed.write(tmp_path, known.with_version("newt", "1", Deployment()).with_default("newt", "1", untried=True))
 
     said: list[str] = []
     chosen = ports.choose(triton.PORTS, {})

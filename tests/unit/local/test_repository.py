@@ -32,7 +32,7 @@ def deploy(home: Path, *labels: str) -> None:
     known = Deployed()
     for label in labels:
         name, _, version = label.partition("@")
-        known = known.noted(name, version, Deployment()).chosen(name, version)
+        known = known.with_version(name, version, Deployment()).with_default(name, version)
     deployed.write(home, known)
 
 

@@ -72,7 +72,7 @@ def test_without_a_version_the_default_one_else_the_newest(tmp_path: Path) -> No
     for moment, version in enumerate(("2", "10", "9")):
         os.utime(add(tmp_path, version).folder / "card.json", (moment, moment))
     assert bundle_store.find(tmp_path, "owl").card.version == "9"
-    deployed.write(tmp_path, deployed.Deployed().chosen("owl", "2"))
+    deployed.write(tmp_path, deployed.Deployed().with_default("owl", "2"))
     assert bundle_store.find(tmp_path, "owl").card.version == "2"
 
 

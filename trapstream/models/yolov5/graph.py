@@ -73,8 +73,8 @@ class Module:
 
     def tensor(self, name: str) -> Tensor | None:
         """A parameter or buffer, or None."""
-        for place in ("_parameters", "_buffers"):
-            value = self.get(place, dict, {}).get(name)
+        for kind in ("_parameters", "_buffers"):
+            value = self.get(kind, dict, {}).get(name)
             if isinstance(value, Tensor):
                 return value
         value = self.record.state.get(name)

@@ -62,13 +62,13 @@ class _Machine:
 
     def group(self) -> list[Any]:
         """Takes what stands above the last mark, and the mark."""
-        place = len(self.stack) - 1
-        while type(self.stack[place]) is not _Mark:
-            if place == 0:
+        index = len(self.stack) - 1
+        while type(self.stack[index]) is not _Mark:
+            if index == 0:
                 raise ValueError("a mark is missing")
-            place -= 1
-        values = self.stack[place + 1 :]
-        del self.stack[place:]
+            index -= 1
+        values = self.stack[index + 1 :]
+        del self.stack[index:]
         return values
 
     def last(self, count: int) -> tuple[Any, ...]:
@@ -84,8 +84,8 @@ def _push(machine: _Machine, value: Any) -> None:
     machine.stack.append(value)
 
 
-def _remember(machine: _Machine, place: int) -> None:
-    machine.memo[place] = machine.stack[-1]
+def _remember(machine: _Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
 
 
 def _name_from_stack(machine: _Machine, _: Any) -> None:
@@ -154,8 +154,8 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "POP": lambda machine, _: machine.last(1),
     "POP_MARK": lambda machine, _: machine.group(),
     "DUP": lambda machine, _: _push(machine, machine.stack[-1]),
-    "BINGET": lambda machine, place: _push(machine, machine.memo[place]),
-    "LONG_BINGET": lambda machine, place: _push(machine, machine.memo[place]),
+    "BINGET": lambda machine, index: _push(machine, machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: _push(machine, machine.memo[index]),
     "BINPUT": _remember,
     "LONG_BINPUT": _remember,
     "MEMOIZE": lambda machine, _: _remember(machine, len(machine.memo)),

@@ -26,7 +26,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
     it.
     """
     with Archive(path) as archive:
-        checkpoint, notes = pickles.read(archive.pickle()), archive.notes()
+        checkpoint, info = pickles.read(archive.pickle()), archive.megadetector_info()
         model = Module("model", _model(checkpoint))
         writer = Writer(archive, progress)
         head = _layers(writer, model.child("model"))
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
         graph=writer.model,
         family="yolov5",
         classes=_classes(model, head.classes),
-        image_size=_image_size(checkpoint, notes, max(head.strides)),
+        image_size=_image_size(checkpoint, info, max(head.strides)),
         stride=max(head.strides),
     )
 
@@ -113,12 +113,12 @@ def _classes(model: Module, count: int) -> tuple[str, ...] | None:
     return tuple(names) if all(isinstance(name, str) and name.isprintable() for name in names) else None
 
 
-def _image_size(checkpoint: Any, notes: Any, stride: int) -> int | None:
+def _image_size(checkpoint: Any, info: Any, stride: int) -> int | None:
     """The size that MegaDetector's script takes, where its file says one; else the one that it was trained at, which
     newer checkpoints keep among the options of their training."""
     options = checkpoint.get("opt") if isinstance(checkpoint, dict) else None
-    for said, name in ((notes, "image_size"), (options, "imgsz")):
-        size = said.get(name) if isinstance(said, dict) else None
+    for source, name in ((info, "image_size"), (options, "imgsz")):
+        size = source.get(name) if isinstance(source, dict) else None
         if type(size) is int and size >= stride and size % stride == 0:
             return size
     return None
