@@ -22,8 +22,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_a_model_is_run_by_what_it_is_deployed_with(tmp_path: Path, bundle: Bundle) -> None:
     """NAME is found in the home and run as it is deployed there, or as asked; without NAME it is the usual one."""
-    known = Deployed().noted("random", "1", Deployment(runtime="openvino-bfloat16"))
-    deployed.write(tmp_path, known.chosen("random", "1"))
+    known = Deployed().with_version("random", "1", Deployment(runtime="openvino-bfloat16"))
+    deployed.write(tmp_path, known.with_default("random", "1"))
     found = models.chosen(tmp_path, "random", None)
     assert (found.bundle.folder, found.runtime) == (bundle.folder, "openvino-bfloat16")
     assert models.chosen(tmp_path, "random@1", "openvino").runtime == "openvino"

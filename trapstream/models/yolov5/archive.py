@@ -139,9 +139,9 @@ def _look(file: BinaryIO) -> None:
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_SIZE - 0xFFFF))
     tail = file.read()
-    start = tail.rfind(_END)
-    if start < 0 or len(tail) - start < _END_SIZE:
+    end = tail.rfind(_END)
+    if end < 0 or len(tail) - start < _END_SIZE:
         raise CheckpointError("the file was not downloaded completely: the end of the zip is missing")
-    if struct.unpack_from("<I", tail, start + 12)[0] > _DIRECTORY:
+    if struct.unpack_from("<I", tail, end + 12)[0] > _DIRECTORY:
         raise CheckpointError("the zip has more members than any checkpoint")
     file.seek(0)
