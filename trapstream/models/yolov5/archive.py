@@ -140,7 +140,7 @@ def _look(file: BinaryIO) -> None:
     file.seek(max(0, size - _END_SIZE - 0xFFFF))
     tail = file.read()
     end = tail.rfind(_END)
-    if end < 0 or len(tail) - start < _END_SIZE:
+    if end < 0 or len(tail) - end < _END_SIZE:
         raise CheckpointError("the file was not downloaded completely: the end of the zip is missing")
     if struct.unpack_from("<I", tail, end + 12)[0] > _DIRECTORY:
         raise CheckpointError("the zip has more members than any checkpoint")
