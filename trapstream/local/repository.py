@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.triton_names import triton_name
 from trapstream.local import triton
@@ -54,9 +53,8 @@ def remove(home: Path, label: str) -> None:
 
 def own_bundle() -> Bundle:
     """What is served where nothing was deployed: TRAPSTREAM_BUNDLE's, or the demonstration model. CardError."""
-    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
-    path = Path(chosen) if chosen else Path(model_repository.__path__[0]) / "demonstration"
-    return Bundle(path, read_card(path / bundle_store.CARD))
+    first = bundle_store.package_bundles()[0]
+    return Bundle(first.folder, read_card(first.folder / bundle_store.CARD))
 
 
 def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[str, ...]:

@@ -81,7 +81,15 @@ def list_bundles(home: Path) -> list[Bundle]:
     The graphs are not read. CardError names a card that cannot be.
     """
     names = sorted(_visible(models_folder(home)))
-    return [*_own(), *(bundle for name in names for bundle in _imported(home, name))]
+    return [*package_bundles(), *(bundle for name in names for bundle in _imported(home, name))]
+
+
+def package_bundles() -> list[Bundle]:
+    """TRAPSTREAM_BUNDLE's, where it is set, and those of the package. Graphs are not read. CardError."""
+    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
+    folders = [Path(chosen)] if chosen else []
+    folders += sorted(path.parent for path in Path(model_repository.__path__[0]).glob(f"*/{CARD}"))
+    return [Bundle(path, _card(path)) for path in folders]
 
 
 def find(home: Path, label: str) -> Bundle:
@@ -91,7 +99,7 @@ def find(home: Path, label: str) -> Bundle:
     """
     name, _, version = label.partition("@")
     wanted = version or preferred(home, name)
-    found = [bundle.folder for bundle in _own() if (bundle.card.name, bundle.card.version) == (name, wanted)]
+    found = [bundle.folder for bundle in package_bundles() if (bundle.card.name, bundle.card.version) == (name, wanted)]
     if not found and wanted in _visible(models_folder(home) / name) and _NAME.fullmatch(name):
         found = [folder(home, name, wanted)]
     if not found:
@@ -106,7 +114,7 @@ def preferred(home: Path, name: str) -> str:
     is served where nothing was deployed, else the one imported last. Empty where there is none."""
     if chosen := deployed.read(home).of(name).default:
         return chosen
-    known = [bundle for bundle in _own() if bundle.card.name == name] or _imported(home, name)[-1:]
+    known = [bundle for bundle in package_bundles() if bundle.card.name == name] or _imported(home, name)[-1:]
     return known[0].card.version if known else ""
 
 
@@ -120,7 +128,7 @@ def newest(home: Path, label: str) -> Bundle:
 def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
     """Tells before the work what `keep` would tell after it: BundleExists where another file's bundle has that name."""
     target = folder(home, name, version)
-    own = any((bundle.card.name, bundle.card.version) == (name, version) for bundle in _own())
+    own = any((bundle.card.name, bundle.card.version) == (name, version) for bundle in package_bundles())
     if own or (target.exists() and _card(target).file_sha256 != file_sha256):
         raise BundleExists(_taken(f"{name}@{version}"))
 
@@ -167,7 +175,7 @@ def _labels(home: Path) -> list[str]:
     """What to call all that is here, damaged or not."""
     models = models_folder(home)
     found = [f"{name}@{version}" for name in sorted(_visible(models)) for version in sorted(_visible(models / name))]
-    return [*(bundle.label for bundle in _own()), *found]
+    return [*(bundle.label for bundle in package_bundles()), *found]
 
 
 def _imported(home: Path, name: str) -> list[Bundle]:
@@ -187,14 +195,6 @@ def _visible(path: Path) -> list[str]:
             return [entry.name for entry in entries if entry.is_dir() and _NAME.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _own() -> list[Bundle]:
-    """TRAPSTREAM_BUNDLE's, where it is set, and those of the package."""
-    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
-    folders = [Path(chosen)] if chosen else []
-    folders += sorted(path.parent for path in Path(model_repository.__path__[0]).glob(f"*/{CARD}"))
-    return [Bundle(path, _card(path)) for path in folders]
 
 
 def _card(path: Path) -> Card:

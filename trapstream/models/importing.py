@@ -42,18 +42,13 @@ class ModelImportError(TrapstreamError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Hints):
     """What the user says of the model. It goes before what the file says, and before what is known of it."""
 
     name: str | None = None
     version: str | None = None
     classes: str | Mapping[str, str] | None = None
     """As `classes.choose` takes it."""
-    names: tuple[str, ...] | None = None
-    """The names of the model's own classes, in its order."""
-    family: str | None = None
-    image_size: int | None = None
-    stride: int | None = None
     threshold: float | None = None
     precision: Literal["float32", "float16"] = "float32"
     """What the network computes in; boxes are decoded in float32 always."""
@@ -160,16 +155,15 @@ def _read(file: Path, options: Options, found: Recognised | None, progress: Prog
     if file.suffix.lower() in _CHECKPOINTS or start == _ZIP or start[:1] == _PICKLE:
         return read_checkpoint(file, lambda count: progress("reading", count))
     progress("reading", 0)
-    hints = Hints(family=options.family, image_size=options.image_size, stride=options.stride, names=options.names)
     try:
-        return read_export(file, hints)
+        return read_export(file, options)
     except ExportError:
         if found is None:
             raise
         # The file of a known model may say less of itself than is known of it.
-        size, stride = hints.image_size or found.known.image_size, hints.stride or found.known.stride
-        names = hints.names or found.known.classes
-        return read_export(file, Hints(family=options.family, image_size=size, stride=stride, names=names))
+        size, stride = options.image_size or found.known.image_size, options.stride or found.known.stride
+        names = options.names or found.known.classes
+        return read_export(file, replace(options, image_size=size, stride=stride, names=names))
 
 
 def _label(file: Path, options: Options, found: Recognised | None) -> tuple[str, str]:
