@@ -24,8 +24,8 @@ from trapstream.models import bundle_store, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import check_bundle, in_triton
 from trapstream.models.pictures import drawn
-from trapstream.models.plan import Plan, build
 from trapstream.models.plan_key import PlanKey, Profile, Shape
+from trapstream.models.tensorrt_plan import Plan, build
 
 _SECONDS = 10
 _IN_FLIGHT = 4

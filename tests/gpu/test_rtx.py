@@ -21,11 +21,11 @@ from tests.unit.models.test_exports import CASES, known
 from trapstream.models import bundle_store
 from trapstream.models.complete import complete
 from trapstream.models.half import to_half
-from trapstream.models.plan import PlanError
 from trapstream.models.plan_key import Gpu, profiles
 from trapstream.models.tensorrt import TensorRT
 from trapstream.models.tensorrt_graph import input_dims, prepare
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.tensorrt_plan import PlanError
+from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"
 LOOPED = "rtdetr, one image"

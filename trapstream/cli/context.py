@@ -17,7 +17,6 @@ class Context:
     """The options that stand before the verb."""
 
     home: Path
-    verbose: bool = False
 
 
 def say(line: str) -> None:

@@ -32,8 +32,8 @@ VERBS = {
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
     "bench": "bench.command:bench",
-    "dead-letters": "trapstream.cli.letters:dead_letters",
-    "model": "trapstream.cli.model:model",
+    "dead-letters": "trapstream.cli.dead_letters:dead_letters",
+    "model": "trapstream.cli.verbs:model",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 
@@ -52,7 +52,7 @@ VERBS = {
 def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
     """Finds the animals, people and vehicles in camera-trap photographs, as they arrive and in whole archives."""
     known: list[Context] = context.obj
-    context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
+    context.obj = Context(home=home.expanduser().resolve() if home else default_home())
     known.append(context.obj)
     log.setup(level="info" if verbose else "warning")
 

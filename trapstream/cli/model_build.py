@@ -9,8 +9,8 @@ from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
 from trapstream.core.triton_names import triton_name
 from trapstream.models import bundle_store, repository_entry, tensorrt
-from trapstream.models.plan import build as build_plan
-from trapstream.models.plan import plans_folder
+from trapstream.models.tensorrt_plan import build as build_plan
+from trapstream.models.tensorrt_plan import plans_folder
 
 
 @click.command()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from trapstream.local import jars, kafka, processes, repository, starting, triton
+from trapstream.local import broker, jars, processes, repository, starting, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -28,7 +28,7 @@ Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ..
 def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
     """The ports of a stack; those that others connect to are its endpoints."""
     doors = tuple(door for service, door in _DOORS.items() if service in services)
-    return (*kafka.PORTS, *triton.PORTS, *doors, *services)
+    return (*broker.PORTS, *triton.PORTS, *doors, *services)
 
 
 def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
@@ -40,9 +40,9 @@ def recipe(services: tuple[str, ...]) -> Recipe:
     """Kafka, Triton with its models, and the services, each copy by its name."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
-        broker = await kafka.prepare(home, await jars_folder(progress), ports)
+        kafka = await broker.prepare(home, await jars_folder(progress), ports)
         detector = await asyncio.to_thread(server, home, ports, progress)
-        return (broker, detector, *(service(name, home, ports) for name in services))
+        return (kafka, detector, *(service(name, home, ports) for name in services))
 
     return make
 

@@ -52,12 +52,6 @@ class Bundle:
         """The completed graph."""
         return self.folder / GRAPH
 
-    @property
-    def raw(self) -> Path | None:
-        """The detector before it was completed; None for a bundle that was not imported."""
-        path = self.folder / RAW
-        return path if path.is_file() else None
-
 
 def models_folder(home: Path) -> Path:
     """Where the imported models of a home are."""

@@ -24,7 +24,7 @@ from trapstream.models.onnx_graph import hollow, large, write_graph
 from trapstream.models.original import pack
 from trapstream.models.pictures import drawn
 from trapstream.models.raw import RawModel
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 _TYPICAL, _CONSERVATIVE = 0.2, 0.1
 """MegaDetector's thresholds for models that it does not know."""

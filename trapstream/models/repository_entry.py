@@ -20,8 +20,8 @@ from trapstream.core.result_store import whole_file
 from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION
 from trapstream.models.complete import INPUT, Rule
 from trapstream.models.deployed import PRECISION, RUNTIME, Runtime
-from trapstream.models.plan import Plan
 from trapstream.models.plan_key import Profile
+from trapstream.models.tensorrt_plan import Plan
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
 """What needs no escaping in a path, in an address and in the shell by which the Python backend is started."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.models.complete import INPUT
-from trapstream.models.plan import PlanError
 from trapstream.models.plan_key import Gpu, Profile
+from trapstream.models.tensorrt_plan import PlanError
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
 _OLDEST = 10

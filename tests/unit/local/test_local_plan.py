@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2
 from model_repository.templates.cpu import model as served
 from trapstream.core import json_codec
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
-from trapstream.local import kafka, plan, ports, processes, testing, triton
+from trapstream.local import broker, plan, ports, processes, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
 from trapstream.models import repository_entry
@@ -25,7 +25,7 @@ PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(pla
 
 
 def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() -> None:
-    lines = dict(line.split("=", 1) for line in kafka.properties(PORTS).splitlines())
+    lines = dict(line.split("=", 1) for line in broker.properties(PORTS).splitlines())
     assert lines["listeners"] == "PLAINTEXT://127.0.0.1:20000,CONTROLLER://127.0.0.1:20001"
     assert lines["advertised.listeners"] == "PLAINTEXT://127.0.0.1:20000"
     assert lines["auto.create.topics.enable"] == "false"
@@ -35,7 +35,7 @@ def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() ->
 
 def test_no_cluster_id_passes_for_an_option() -> None:
     """One of 64 would begin with a dash, which Kafka's formatter refuses."""
-    ids = [kafka.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
+    ids = [broker.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
     assert len(set(ids)) == 63, "two share one"
     assert not [each for each in ids if each.startswith("-") or len(each) != 22]
 

@@ -53,8 +53,7 @@ def test_a_bundle_is_found_as_it_was_added(tmp_path: Path) -> None:
     assert added.folder == tmp_path / "models/owl/1"
     assert sorted(path.name for path in added.folder.iterdir()) == ["card.json", "model.onnx", "raw.onnx"]
     assert added.card.sha256 == sha256_of(added.graph)
-    assert added.raw is not None
-    assert onnx.load(str(added.raw)) == graph(-1.0)
+    assert onnx.load(str(added.folder / bundle_store.RAW)) == graph(-1.0)
     assert bundle_store.find(tmp_path, "owl") == bundle_store.find(tmp_path, "owl@1") == added
     assert bundle_store.find(tmp_path, "owl").card.info.sha256 == added.card.sha256
     assert added in bundle_store.list_bundles(tmp_path)

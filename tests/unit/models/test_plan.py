@@ -24,10 +24,10 @@ from trapstream.images.letterbox import letterbox
 from trapstream.models import bundle_store, repository_entry, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.complete import Rule
-from trapstream.models.plan import Plan, PlanError, build, plans_folder
 from trapstream.models.plan_key import Gpu, PlanKey, Profile, Shape, profiles
 from trapstream.models.tensorrt import NoGpu, find_gpu
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
+from trapstream.models.tensorrt_plan import Plan, PlanError, build, plans_folder
 from trapstream.scenes.scene import write_scenes
 
 FREE = (None, None, None, 3)

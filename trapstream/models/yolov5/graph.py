@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trapstream.models.yolov5 import CheckpointError
 from trapstream.models.yolov5.archive import Archive
-from trapstream.models.yolov5.records import Record, Tensor
+from trapstream.models.yolov5.pickled import Record, Tensor
 
 OPSET = 17
 Array = npt.NDArray[Any]

@@ -11,8 +11,8 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from trapstream.models.yolov5 import CheckpointError, records
-from trapstream.models.yolov5.records import Name, Record
+from trapstream.models.yolov5 import CheckpointError, pickled
+from trapstream.models.yolov5.pickled import Name, Record
 
 _OPS = 4_000_000
 """Steps of the pickle, at most. YOLOv5x6 with its optimiser has some 700,000."""
@@ -90,17 +90,17 @@ def _remember(machine: _Machine, index: int) -> None:
 
 def _name_from_stack(machine: _Machine, _: Any) -> None:
     name, module = machine.pop(str), machine.pop(str)
-    _push(machine, records.named(f"{module}.{name}"))
+    _push(machine, pickled.named(f"{module}.{name}"))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
     args = machine.pop(tuple)
-    _push(machine, records.called(machine.pop(Name), args))
+    _push(machine, pickled.called(machine.pop(Name), args))
 
 
 def _new(machine: _Machine, _: Any) -> None:
     args = machine.pop(tuple)
-    _push(machine, records.made(machine.pop(Name), args))
+    _push(machine, pickled.made(machine.pop(Name), args))
 
 
 def _build(machine: _Machine, _: Any) -> None:
@@ -173,11 +173,11 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "ADDITEMS": _extend,
     "SETITEM": _set_item,
     "SETITEMS": _set_items,
-    "GLOBAL": lambda machine, text: _push(machine, records.named(text.replace(" ", ".", 1))),
+    "GLOBAL": lambda machine, text: _push(machine, pickled.named(text.replace(" ", ".", 1))),
     "STACK_GLOBAL": _name_from_stack,
     "REDUCE": _reduce,
     "NEWOBJ": _new,
     "BUILD": _build,
-    "BINPERSID": lambda machine, _: _push(machine, records.storage(machine.pop(tuple))),
+    "BINPERSID": lambda machine, _: _push(machine, pickled.storage(machine.pop(tuple))),
 }
 """Opcode to what it does. Those that are not here are refused."""

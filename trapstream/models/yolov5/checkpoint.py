@@ -9,11 +9,11 @@ from typing import Any
 from trapstream.models.raw import RawModel
 from trapstream.models.yolov5 import CheckpointError, pickles
 from trapstream.models.yolov5.archive import Archive
-from trapstream.models.yolov5.detect import Head, detect
 from trapstream.models.yolov5.graph import Module, Tap, Writer, value_info
+from trapstream.models.yolov5.head import Head, detect
 from trapstream.models.yolov5.layers import concat, write
-from trapstream.models.yolov5.names import CLASSIFIERS, MODELS
-from trapstream.models.yolov5.records import Record, Tensor
+from trapstream.models.yolov5.pickled import Record, Tensor
+from trapstream.models.yolov5.pickled_names import CLASSIFIERS, MODELS
 
 _LAYERS = 500
 _CLASSES = 10_000
