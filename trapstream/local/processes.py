@@ -161,10 +161,8 @@ def sweep(prefix: str) -> int:
 
 
 def open_log(path: Path) -> int:
-    """A file descriptor that appends to the log; a large old log is set aside first, so that the disk never fills."""
+    """A file descriptor that appends to the log. `trim_logs` keeps it small."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _LOG_BYTES:
-        path.replace(path.with_name(f"{path.name}.1"))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 

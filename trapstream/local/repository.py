@@ -57,7 +57,7 @@ def own_bundle() -> Bundle:
     return Bundle(first.folder, read_card(first.folder / bundle_store.CARD))
 
 
-def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[str, ...]:
+def prepare(home: Path, progress: Progress) -> tuple[str, ...]:
     """Makes the repository what a starting stack serves: its own model and the default ones. Blocks.
 
     The own model is left out where another version of it was deployed, unless TRAPSTREAM_BUNDLE asks for it. What was
@@ -66,7 +66,7 @@ def prepare(home: Path, progress: Progress, own: Bundle | None = None) -> tuple[
     line says why.
     """
     try:
-        own, known = own or own_bundle(), deployed.read(home)
+        own, known = own_bundle(), deployed.read(home)
     except TrapstreamError as error:
         raise StackError(f"the model cannot be served: {error}") from error
     (home / triton.REPOSITORY).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """model import: from a file to a bundle that a job can name, or one line and nothing left behind."""
 
-import json
 import pickle
 import re
 import shutil
@@ -123,14 +122,13 @@ def test_half_precision_is_kept_and_checked(run: Command, tmp_path: Path) -> Non
     assert half.graph.stat().st_size < whole.graph.stat().st_size
 
 
-def test_the_json_of_an_import(run: Command, tmp_path: Path) -> None:
-    """With --json: the label, the folder, the card and the notes."""
-    ran = run(checkpoint(tmp_path / "fox.pt"), "--image-size", 128, "--json", "--version", "3", "--threshold", "0.4")
-    told = json.loads(ran.out)
-    assert told["model"] == "fox@3"
-    assert Path(told["folder"]) == ran.home / "models/fox/3"
-    assert told["card"]["typical_detection_threshold"] == 0.4
-    assert told["card"]["source"] == "fox.pt"
+def test_a_threshold_and_a_version_of_one_s_own(run: Command, tmp_path: Path) -> None:
+    """What the user gives goes into the card, and the bundle is found by the name that is printed."""
+    ran = run(checkpoint(tmp_path / "fox.pt"), "--image-size", 128, "--version", "3", "--threshold", "0.4")
+    assert ran.out == "fox@3\n"
+    card = ran.imported().card
+    assert (card.typical_detection_threshold, card.source) == (0.4, "fox.pt")
+    assert (ran.home / "models/fox/3/card.json").is_file()
 
 
 def test_an_onnx_export(run: Command, tmp_path: Path) -> None:
