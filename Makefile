@@ -45,7 +45,7 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	if [[ -z "$$images" ]]; then \
 	    images=demo/images; \
 	    if [[ ! -e "$$images/.drawn" ]]; then \
-	        $(BIN)/python -m trapstream.scenes.scene "$$images" --count 300 --size 1280x960; \
+	        $(BIN)/python -m trapstream.scenes "$$images" --count 300 --size 1280x960; \
 	        mkdir -p "$$images"; touch "$$images/.drawn"; \
 	    fi; \
 	fi; \
@@ -76,9 +76,9 @@ bench: $(STAMP) ## Measure this machine within 5 minutes; NAME=pipeline for one 
 	$(BIN)/trapstream bench '$(or $(NAME),all)' --quick
 
 bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth of them, and 1,000 jobs at once
-	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'
-	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
-	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
+	$(BIN)/trapstream bench fold --count '$(or $(COUNT),3000000)'
+	$(BIN)/trapstream bench fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
+	$(BIN)/trapstream bench fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
 
 chaos-live: $(STAMP) ## Kill processes while UPLOADS=2000 images are uploaded, KILLS=60 times, and look for each one
 	$(BIN)/python -m bench.tools.arrivals --uploads '$(or $(UPLOADS),2000)' --kills '$(or $(KILLS),60)' --seed '$(or $(SEED),1)'

@@ -7,7 +7,6 @@ OpenCV and the runtimes all work without the GIL.
 
 import argparse
 import itertools
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from bench.load import local
 from model_repository.templates.cpu.model import Session, open_session
+from trapstream.core import json_codec
 from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
 from trapstream.images.decode import Decoder, Encoded
@@ -111,7 +111,7 @@ def main() -> None:
     chosen = parser.parse_args()
     lines = chosen.uris.read_text().splitlines()
     paths = [local(line) for line in lines]
-    print(json.dumps(measure(paths, chosen.bundle, chosen.runtime, chosen.threads, chosen.seconds)))
+    print(json_codec.encode(measure(paths, chosen.bundle, chosen.runtime, chosen.threads, chosen.seconds)).decode())
 
 
 if __name__ == "__main__":

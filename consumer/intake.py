@@ -93,7 +93,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         position = mark.position if mark.position is not None else self._begins.get(part)
         if position is None:
             return None
-        return position, lag.aside_note(mark.in_flight - mark.open + self._held[part])
+        return position, lag.aside_metadata(mark.in_flight - mark.open + self._held[part])
 
     @property
     def in_flight(self) -> int:

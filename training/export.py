@@ -37,7 +37,7 @@ def raw_graph(weights: Path) -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Writes model.onnx beside this file, or where it is told to."""
+    """Writes model.onnx to the folder that is served, or to `--output`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--output", type=Path, default=Path("model_repository/demonstration/model.onnx"))

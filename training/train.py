@@ -26,7 +26,7 @@ from training.losses import loss
 from training.network import Detector
 from trapstream.scenes.canvas import Array
 
-TRAIN_SEED, VALIDATION_SEED = 1_000_000, 2_000_000
+TRAIN_SEED = 1_000_000
 SHARD = 1000
 GREY = 114
 MOST_FIGURES = 8
@@ -35,6 +35,8 @@ SMALL = ((128, 128), (128, 128), (160, 128))
 FULL = ((640, 480), (512, 384), (320, 256))
 CLOSE = 200  # canvases narrower than this look closely
 BATCH_PIXELS = 1_100_000
+PEAK = 3e-3  # highest learning rate
+SMALL_SHARE = 0.6  # of the time, spent on small images
 
 
 def pixels_of(shard: Collection) -> Array:
@@ -196,16 +198,16 @@ def train(rank: int, options: argparse.Namespace) -> None:
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.02},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=options.peak)
+    optimiser = torch.optim.AdamW(groups, lr=PEAK)
     began, saved, step, seen, running, progress = time.monotonic(), time.monotonic(), 0, 0, 0.0, 0.0
 
     def make() -> tuple[Tensor, Tensor, Tensor]:
-        small = progress < options.small_share
+        small = progress < SMALL_SHARE
         canvas = rng.choice(SMALL if small else FULL)
         return batch(shards, tables, BATCH_PIXELS // (canvas[0] * canvas[1]), canvas, rng)
 
     for images, truth, labels in prefetched(make):
-        rate = options.peak * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        rate = PEAK * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
@@ -241,15 +243,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=10_000)
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the scenes")
-    parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
-    parser.add_argument("--small-share", type=float, default=0.6, help="share of the time spent on small images")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--no-drawing", action="store_true", help="take the scenes that are there")
     options = parser.parse_args()
-    if not options.no_drawing:
-        for k in range(options.scenes // SHARD):
-            first = TRAIN_SEED + k * SHARD
-            draw_collection(options.folder, f"train-{k:02d}", range(first, first + SHARD), options.workers)
+    for k in range(options.scenes // SHARD):
+        first = TRAIN_SEED + k * SHARD
+        draw_collection(options.folder, f"train-{k:02d}", range(first, first + SHARD), options.workers)
     for shard in shards_in(options.folder):
         pixels_of(shard)  # before the workers start: they would trip over each other
     (options.folder / "meeting").unlink(missing_ok=True)

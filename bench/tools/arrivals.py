@@ -3,8 +3,8 @@
 Every image that was answered with 2xx must be in exactly one file of its series, once, and must come to a listener of
 the series and to a webhook, at least once and as it is in the file. It has a home and a stack of its own, with short
 periods, so that jobs are sealed and followed by others all the time. Each image is sent again until it is answered,
-as a camera would; some are sent once more after that. Exit status 1 if one is lost, doubled or not told; then the home
-stays, with all logs.
+as a camera would; some are sent once more after that. Exit status 1 if one is lost, doubled or not delivered; then the
+home stays, with all logs.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from PIL import Image
 
 from bench.tools import chaos_model
 from bench.tools.arrivals_account import Account, check
-from bench.tools.arrivals_heard import listen, receiving
-from bench.tools.chaos_stack import ChaosError, Stack, concluded, set_up
+from bench.tools.arrivals_listen import listen, receiving
+from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded, set_up
 from trapstream.core import log, status
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
@@ -35,7 +35,6 @@ from trapstream.local import control
 
 WEIGHTS = {"producer": 35, "consumer": 20, "aggregator": 20, "notifier": 25}
 """How often each kind is killed, in a hundred."""
-COPIES = {"consumer": 2, "aggregator": 2}
 _SERIES = ("ridge", "valley")
 _TOGETHER = 4
 """Uploads at once."""
@@ -61,19 +60,19 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
     chaos_model.write_bundle(home / "bundle")
-    set_up(home, COPIES["consumer"], COPIES["aggregator"])
+    set_up(home)
     os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
     os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
-    os.environ["TRAPSTREAM_ALLOW_PRIVATE_NETWORKS"] = "true"  # the receiver is on this machine
+    os.environ["TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS"] = "true"  # the receiver is on this machine
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
-        async with receiving(account.webhook) as hook, asyncio.TaskGroup() as ears:
-            listening = [ears.create_task(listen(stack, series, account.stream)) for series in _SERIES]
+        async with receiving(account.webhook) as hook, asyncio.TaskGroup() as listeners:
+            listening = [listeners.create_task(listen(stack, series, account.stream)) for series in _SERIES]
             await _uploaded(plan, stack, hook, account, say)
             say(f"{len(account.answered):,} images answered after {time.monotonic() - began:.0f} s")
             check(home, await _ended(stack, account), account)
-            await _told(account)
+            await _delivered(account)
             for each in listening:
                 each.cancel()
     finally:
@@ -96,13 +95,13 @@ async def _uploaded(plan: Plan, stack: Stack, hook: str, account: Account, say: 
             tasks.create_task(_upload(plan, stack, session, hook, queue, account))
 
 
-async def _told(account: Account) -> None:
+async def _delivered(account: Account) -> None:
     """Waits until the listeners and the webhook have all that the files have; what they lack then is missing."""
-    for heard in account.ways:
+    for received in account.ways:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
-                await heard.all_of(account.entries.keys())
-        heard.hold_against(account.entries)
+                await received.all_of(account.entries.keys())
+        received.hold_against(account.entries)
 
 
 async def _kill(
@@ -155,9 +154,9 @@ async def _answered(
             url = f"http://{found.endpoints['api']}/v1/images"
             async with session.post(url, params=query, data=data) as answer:
                 if answer.status in (200, 202):
-                    [place] = (await answer.json())["images"]
-                    account.repeated += place["repeated"]
-                    return str(place["job"])
+                    [taken] = (await answer.json())["images"]
+                    account.repeated += taken["repeated"]
+                    return str(taken["job"])
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
         account.refused += 1
@@ -193,7 +192,7 @@ async def _ended(stack: Stack, account: Account) -> list[JobSpec]:
 def main() -> int:
     """The command. 1 where a promise did not hold."""
     parser = argparse.ArgumentParser(
-        description="Uploads while processes are killed: none lost, none doubled, all told."
+        description="Uploads while processes are killed: none lost, none doubled, all delivered."
     )
     parser.add_argument("--uploads", type=int, default=2_000)
     parser.add_argument("--kills", type=int, default=60)

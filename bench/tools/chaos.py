@@ -7,7 +7,6 @@ moment is chance. Exit status 1 if a byte differs or a job does not end; then th
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import sys
 import tempfile
@@ -20,8 +19,8 @@ from pathlib import Path
 from aiokafka import TopicPartition
 
 from bench.tools import chaos_model
-from bench.tools.chaos_stack import ChaosError, Stack, concluded, set_up
-from trapstream.core import kafka, log, topics
+from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded, set_up
+from trapstream.core import json_codec, kafka, log, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
@@ -45,8 +44,6 @@ class Plan:
     seed: int
     gap: float = 2.0
     """Mean seconds between two kills."""
-    consumers: int = 2
-    aggregators: int = 2
 
 
 @dataclass
@@ -90,7 +87,7 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     began = time.monotonic()
     model = chaos_model.write_bundle(home / "bundle")
     manifest = chaos_model.write_images(home / "images", plan.images)
-    set_up(home, plan.consumers, plan.aggregators)
+    set_up(home)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -116,10 +113,9 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
 def victims(plan: Plan) -> Iterator[tuple[float, str]]:
     """Seconds to wait, and the process to kill then: the same for the same seed, for ever."""
     chance = random.Random(plan.seed)
-    copies = {"consumer": plan.consumers, "aggregator": plan.aggregators}
     while True:
         (kind,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-        number = chance.randrange(copies.get(kind, 1))
+        number = chance.randrange(COPIES.get(kind, 1))
         yield chance.uniform(0, 2 * plan.gap), f"{kind}-{number}" if number else kind
 
 
@@ -198,7 +194,7 @@ def _differing(found: bytes, wanted: bytes) -> int:
 
 def _repaired(home: Path) -> int:
     lines = (line for path in (home / "logs").glob("aggregator*") for line in path.open(errors="replace"))
-    return sum(int(json.loads(line)["images"]) for line in lines if '"event": "repair"' in line)
+    return sum(int(json_codec.decode(line)["images"]) for line in lines if '"event": "repair"' in line)
 
 
 async def _dead_letters(servers: str) -> int:
@@ -218,8 +214,6 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000, help="of each job")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gap", type=float, default=2.0, help="mean seconds between two kills")
-    parser.add_argument("--consumers", type=int, default=2)
-    parser.add_argument("--aggregators", type=int, default=2)
     plan = Plan(**vars(parser.parse_args()))
     home = Path(tempfile.mkdtemp(prefix="trapstream-chaos-"))
     log.setup(level="error")  # a broker that is away is what this is about

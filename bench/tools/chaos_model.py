@@ -1,13 +1,13 @@
 """A model that costs next to nothing and whose answer depends on every pixel, and the images for it."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper
 from PIL import Image
 
+from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
 from trapstream.local.testing import save_mean_graph
 from trapstream.models.card import Card, sha256_of, write_card
@@ -60,8 +60,9 @@ def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
             path.write_bytes(b"no image at all" if number % 100 < _BAD else whole)
         paths.append(path)
     manifest = folder / "manifest.jsonl"
-    with manifest.open("w") as lines:
+    with manifest.open("wb") as lines:
         for seq in range(images):
             path = paths[seq * 7 % kinds]
-            lines.write(json.dumps({"file": f"site-{seq % 3}/{seq:07}.jpg", "uri": path.as_uri()}) + "\n")
+            line = {"file": f"site-{seq % 3}/{seq:07}.jpg", "uri": path.as_uri()}
+            lines.write(json_codec.encode(line) + b"\n")
     return manifest

@@ -20,6 +20,8 @@ from trapstream.local.state import StackError
 
 T = TypeVar("T")
 
+COPIES = {"consumer": 2, "aggregator": 2}
+"""Of each service: one of them is killed while the other goes on."""
 _BACK_SECONDS = 120.0
 """A process that was killed must be there again within this."""
 
@@ -88,14 +90,14 @@ async def within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
     raise ChaosError(f"{what} did not come within {seconds:.0f} s")
 
 
-def set_up(home: Path, consumers: int, aggregators: int) -> None:
+def set_up(home: Path) -> None:
     """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
     for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
         del os.environ[name]
     os.environ |= {
         "TRAPSTREAM_BUNDLE": str(home / "bundle"),
-        "TRAPSTREAM_CONSUMERS": str(consumers),
-        "TRAPSTREAM_AGGREGATORS": str(aggregators),
+        "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
+        "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
         "TRAPSTREAM_TRITON_INSTANCES": "1",
     }
 

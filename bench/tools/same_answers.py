@@ -1,19 +1,17 @@
-"""Whether two result files say the same of the same images, as `model check` sees it. Reads both as a whole."""
+"""Whether two result files say the same of the same images, by the rule of `model check`. Reads both as a whole."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trapstream.models.agreement import BOX, FLOOR, Rows
+from trapstream.core import json_codec
+from trapstream.models.agreement import BOX, FLOOR, Given, Rows, compare
 
-_DIGIT = 0.001
+_DIGIT = 0.001 + 1e-6
 """Both files cut confidences to three decimals: numbers that hardly differ can be a whole digit apart."""
-_EXACT = 1 + 1e-4
-"""What float32 makes of a difference that is just allowed."""
-_PIXELS = 1 / BOX
+_SIDE = round(1 / BOX) + 1
 """Boxes are whole pixels of the photograph. In a smaller one a pixel is more than the tolerance; one is allowed."""
 
 
@@ -28,7 +26,7 @@ class Agreement:
     """Detections of the first file above FLOOR, and of the second."""
     found: int
     box: float
-    """Largest difference of a box, as a share of the image's side, or of 1,000 pixels in a smaller one."""
+    """Largest difference of a box, as a share of the image's side, or of 1,001 pixels in a smaller one."""
     confidence: float
     faults: tuple[str, ...]
     """What is out of tolerance, in words; every fault of every image."""
@@ -65,51 +63,21 @@ def compare_files(first: Path, second: Path, tolerance: float) -> Agreement:
             faults += [] if same else [f"{name}: only one of them could be read"]
             continue
         size = other["width"], other["height"]
-        wanted, given = _rows(one["detections"], size), _rows(other["detections"], size)
+        wanted, frame = _rows(one["detections"], size), (max(size[0], _SIDE), max(size[1], _SIDE))
+        original = Given(candidates=wanted, kept=wanted, frame=frame, suppressed=False)
+        difference = compare(original, _rows(other["detections"], size), tolerance + _DIGIT)
         identical += sorted(map(_key, one["detections"])) == sorted(map(_key, other["detections"]))
-        compared, found = compared + int((wanted[:, 4] > FLOOR).sum()), found + int((given[:, 4] > FLOOR).sum())
-        pairs = _Pairs.of(wanted, given, size, tolerance + _DIGIT)
-        box, confidence = max(box, pairs.box), max(confidence, pairs.confidence)
-        faults += [f"{name}: {_words(row)} is missing" for row in pairs.missing]
-        faults += [f"{name}: {_words(row)} is not in the other file" for row in pairs.more]
+        compared, found = compared + difference.expected, found + difference.compared
+        box, confidence = max(box, difference.box), max(confidence, difference.confidence)
+        faults += [f"{name}: {fault}" for fault in difference.faults]
     return Agreement(
         images=len(theirs), identical=identical, compared=compared, found=found, box=box, confidence=confidence,
         faults=tuple(faults),
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """The detections of one image, each with the one that says the same."""
-
-    box: float
-    confidence: float
-    missing: list[Rows]
-    """Those above FLOOR, and the tolerance, that have no partner: of the first file, and of the second."""
-    more: list[Rows]
-
-    @classmethod
-    def of(cls, wanted: Rows, given: Rows, size: tuple[int, int], tolerance: float) -> "_Pairs":
-        sides = np.maximum(np.asarray([*size, *size], np.float32), _PIXELS)
-        free = list(range(len(given)))
-        box = confidence = 0.0
-        missing = []
-        for row in wanted:
-            left = given[free]
-            boxes, sure = (np.abs(left[:, :4] - row[:4]) / sides).max(axis=1), np.abs(left[:, 4] - row[4])
-            near = np.flatnonzero((left[:, 5] == row[5]) & (boxes <= BOX * _EXACT) & (sure <= tolerance * _EXACT))
-            if not len(near):
-                missing += [row] if row[4] > FLOOR + tolerance else []
-                continue
-            best = near[(boxes[near] + sure[near]).argmin()]
-            if row[4] > FLOOR:
-                box, confidence = max(box, float(boxes[best])), max(confidence, float(sure[best]))
-            free.pop(int(best))
-        return cls(box, confidence, missing, [row for row in given[free] if row[4] > FLOOR + tolerance])
-
-
 def _images(path: Path) -> dict[str, dict[str, Any]]:
-    return {image["file"]: image for image in json.loads(path.read_bytes())["images"]}
+    return {image["file"]: image for image in json_codec.decode(path.read_bytes())["images"]}
 
 
 def _key(detection: dict[str, Any]) -> tuple[Any, ...]:
@@ -119,16 +87,11 @@ def _key(detection: dict[str, Any]) -> tuple[Any, ...]:
 def _rows(detections: list[dict[str, Any]], size: tuple[int, int]) -> Rows:
     """Corners in whole pixels of the photograph: the file's four decimals of a share tell them again."""
     rows = [
-        [x * size[0], y * size[1], (x + width) * size[0], (y + height) * size[1], one["conf"], int(one["category"])]
+        [x * size[0], y * size[1], (x + width) * size[0], (y + height) * size[1], one["conf"], int(one["category"]) - 1]
         for one in detections
         for x, y, width, height in [one["bbox"]]
     ]
     found = np.asarray(rows, np.float64).reshape(-1, 6)
     found[:, :4] = found[:, :4].round()
-    order = np.lexsort((found[:, 0], -found[:, 4]))
-    ordered: Rows = found[order].astype(np.float32)
+    ordered: Rows = found[np.lexsort((found[:, 0], -found[:, 4]))].astype(np.float32)
     return ordered
-
-
-def _words(row: Rows) -> str:
-    return f"a detection of class {int(row[5])} with confidence {row[4]:.3f}"

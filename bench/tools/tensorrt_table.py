@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.alone import closed_loop
+from bench.triton_alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
 from trapstream.models import bundle_store, tensorrt

@@ -17,7 +17,7 @@ from producer.live.body import Body, receive
 from producer.live.books import Books, Refused
 from producer.live.in_hand import InHand
 from producer.live.series import Arrival, Placed
-from trapstream.core import door, faults, log, metrics, wishes
+from trapstream.core import door, event_filter, faults, log, metrics
 from trapstream.core.connections import timed
 from trapstream.core.door import BadRequest, Handler, as_json
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
@@ -171,7 +171,7 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
         if "webhook_filter" in fields:
             raise BadRequest(400, "webhook_filter needs webhook=URL")
         return None
-    return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
+    return event_filter.webhook(fields["webhook"], fields.get("webhook_filter", ""))
 
 
 def facts(camera: str | None, note: str | None) -> str | None:
@@ -197,7 +197,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except BadRequest as error:
         return _refusal(request, error.status, str(error), error.retry_after)
-    except (names.BadName, wishes.BadWish) as error:
+    except (names.BadName, event_filter.BadFilter) as error:
         return _refusal(request, 400, str(error), None)
     except Refused as error:
         return _refusal(request, 503, str(error), _BUSY_SECONDS)

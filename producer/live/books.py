@@ -25,12 +25,12 @@ from producer.live.series import (
     sealed,
     write_note,
 )
-from trapstream.core import faults, log, wishes
+from trapstream.core import event_filter, faults, log
 from trapstream.core.errors import TrapstreamError
+from trapstream.core.event_filter import BadFilter
 from trapstream.core.messages import JobSpec, Lane, Webhook
 from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.wishes import BadWish
 from trapstream.models import bundle_store
 
 
@@ -104,7 +104,7 @@ class Books:
     async def accept(self, arrivals: Sequence[Arrival], webhook: Webhook | None = None) -> list[Placed]:
         """Places the images; returns once they are on disk for good, in the order given. Refused: none counts.
 
-        `webhook`: who is told of their jobs' results from here on. BadWish: as Refused.
+        `webhook`: who is told of their jobs' results from here on. BadFilter: as Refused.
         """
         answer: asyncio.Future[list[Placed]] = asyncio.get_running_loop().create_future()
         self._pending.append(_Waiting(arrivals, webhook, answer))
@@ -183,7 +183,7 @@ class Books:
                         if waiting.webhook is not None:
                             await self._tell(job, waiting.webhook)
                     except (OSError, TrapstreamError) as error:
-                        errors[arrival.series] = error if isinstance(error, BadWish) else Refused(_why(error))
+                        errors[arrival.series] = error if isinstance(error, BadFilter) else Refused(_why(error))
                         break
                     place, line = job.place(arrival)
                     places.append(place)
@@ -233,11 +233,11 @@ class Books:
         return job
 
     async def _tell(self, job: LiveJob, webhook: Webhook) -> None:
-        """Has the job's results told to a webhook; noted before the image is. OSError; BadWish."""
+        """Has the job's results told to a webhook; noted before the image is. OSError; BadFilter."""
         spec = job.note.spec
         if job.note.stage is not Stage.OPEN or webhook in spec.webhooks:
             return
-        webhooks = wishes.added(spec.webhooks, webhook, spec.model.classes)
+        webhooks = event_filter.with_webhook(spec.webhooks, webhook, spec.model.classes)
         await self._note(job, replace(job.note, spec=replace(spec, webhooks=webhooks)))
         job.announced = False
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bench.random_detector import yolov5
+from tests.random_detector import yolov5
 from trapstream.models.bundle_store import GRAPH, RAW, Bundle, keep
 from trapstream.models.card import Card, sha256_of, write_card
 from trapstream.models.complete import Rule, complete

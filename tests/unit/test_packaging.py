@@ -12,8 +12,9 @@ from setuptools import find_packages
 from trapstream.local import doctor
 
 ROOT = Path(__file__).parents[2]
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = SETTINGS["tool"]["setuptools"]
+PROJECT = SETTINGS["project"]
 NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
 GPU = [Requirement(text) for text in PROJECT["optional-dependencies"]["gpu"]]
 
@@ -42,6 +43,8 @@ def test_the_wheel_s_top_level_is_what_was_decided() -> None:
     packages, _ = packed()
     assert {package for package in packages if "." not in package} == set(doctor.OURS)
     assert not {package for package in packages if package.startswith("bench.tools")}, "tools of developers"
+    commands = [*PROJECT["scripts"].values(), *PROJECT["entry-points"]["trapstream.verbs"].values()]
+    assert {command.partition(":")[0].rpartition(".")[0] for command in commands} <= packages
 
 
 def test_the_wheel_has_every_file_of_its_packages() -> None:

@@ -33,13 +33,13 @@ async def _list(servers: str, as_json: bool) -> int:
         if as_json:
             click.echo(json_codec.encode(_as_json(letter)))
         else:
-            click.echo(f"{letters.place(letter)}  {letter.reason}  {_beginning(letter)}")
+            click.echo(f"{letters.origin(letter)}  {letter.reason}  {_beginning(letter)}")
     return count
 
 
 def _as_json(letter: DeadLetter) -> dict[str, object]:
     return {
-        "place": letters.place(letter),
+        "place": letters.origin(letter),
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,

@@ -18,7 +18,7 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
-from trapstream.core import result_store, verdict, wishes
+from trapstream.core import event_filter, result_store, verdict
 from trapstream.core import status as statuses
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
@@ -63,7 +63,7 @@ async def make_job(
     info = bundle_store.find(target.models, model).card.info
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
-        webhooks = wishes.added(webhooks, hook, info.classes)
+        webhooks = event_filter.with_webhook(webhooks, hook, info.classes)
     await require_served(target, info)
     with progress("reading") as report:
         return await submitting.submit(

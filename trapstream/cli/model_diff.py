@@ -20,9 +20,8 @@ from trapstream.core.states import ENDED
 from trapstream.jobs import submit as submitting
 from trapstream.jobs.manifest import ascii_safe
 from trapstream.models import bundle_store
-from trapstream.results import diff_file as change_file
-from trapstream.results import diff_sheet as change_sheet
-from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary
+from trapstream.results import contact_sheet
+from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary, write_changes
 from trapstream.results.read import ResultFile, open_result
 
 _TICK = 10_000
@@ -69,7 +68,7 @@ def diff(
     info = bundle_store.find(target.models, model).card.info
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
-    largest = Largest(change_sheet.MOST)
+    largest = Largest(contact_sheet.MOST_CHANGES)
     changes = _with_progress(_compared(old, new), earlier.images)
     if output is None:
         for found in changes:
@@ -165,7 +164,7 @@ def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change]
     head = {"old": old.described(), "new": new.described(), "manifest_sha256": old.spec.manifest_sha256}
     try:
         with result_store.whole_file(output) as file:
-            change_file.write_changes(head, changes, old.side, new.side, file, largest)
+            write_changes(head, changes, old.side, new.side, file, largest)
     except OSError as error:
         raise exits.CommandError(f"{output} cannot be written: {error.strerror}") from error
 
@@ -177,7 +176,7 @@ def _draw(target: Target, old: _Answers, new: _Answers, largest: Largest, sheet:
     account = f"{largest.changed:,} of {old.spec.images:,} changed"
     title = f"{old.spec.name}: {before[0]} (left) and {after[0]} (right), {account}"
     try:
-        drawn = change_sheet.draw(picks, found, before, after, title, sheet)
+        drawn = contact_sheet.draw_changes(picks, found, before, after, title, sheet)
     except OSError as error:
         raise exits.CommandError(f"{sheet} cannot be written: {error.strerror}") from error
     if not drawn:

@@ -16,7 +16,7 @@ from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
 from trapstream.core.states import ENDED
 from trapstream.local import control
-from trapstream.results import database
+from trapstream.results import fold_store
 from trapstream.results import partial as from_log
 
 
@@ -64,7 +64,7 @@ def _stores(home: Path) -> None:
     with contextlib.ExitStack() as held:
         try:
             for lock in sorted(folder.glob("*/lock")):
-                held.callback(os.close, database.lock(lock))
+                held.callback(os.close, fold_store.lock(lock))
             shutil.rmtree(folder)
         except FileNotFoundError:
             say("there is nothing to make again")

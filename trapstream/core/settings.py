@@ -176,7 +176,7 @@ class NotifierSettings(CoreSettings):
     """After so many an event is given up."""
     webhook_age_seconds: float = Field(default=24 * 3600.0, gt=0)
     """An event that is older and fails is given up."""
-    allow_private_networks: bool = False
+    allow_private_webhooks: bool = False
     """Whether webhooks may go to loopback, link-local and private addresses."""
 
     @property

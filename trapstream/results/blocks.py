@@ -5,7 +5,7 @@ are pieces in order. A row for each image would cost three times as much.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,39 @@ import numpy.typing as npt
 
 from trapstream.results.fold import PIECE, Result
 
-SEQ_BITS = 27
-"""Room for MOST_IMAGES in the low bits of a key."""
+OTHER = "another reason"
+"""The kind of a failure whose reason would be the 257th kind of one store. No program sends so many."""
+
+CODES: dict[str, int] = {
+    "detected": 0,
+    "empty": 1,
+    "not found": 2,
+    "no permission": 3,
+    "not a file": 4,
+    "forbidden location": 5,
+    "unsupported address": 6,
+    "server answered with an error": 7,
+    "server not reachable": 8,
+    "timed out": 9,
+    "file too large": 10,
+    "empty file": 11,
+    "not an image": 12,
+    "damaged image": 13,
+    "too many pixels": 14,
+    "the model refused the image": 15,
+    "never answered": 16,
+    "too costly to decode": 17,
+    OTHER: 18,
+}
+"""The kinds of results that every store begins with, each as one byte. Stores of the first versions hold no other list:
+never change a number, and add none. A reason that is new gets the next number of each store that meets it."""
+MOST_CODES = 256
+
+_SEQ_BITS = 27
+"""Enough for MOST_IMAGES in the low bits of a key."""
+
+Codes = npt.NDArray[np.uint8]
+Seqs = npt.NDArray[np.uint16]
 
 
 class Block(NamedTuple):
@@ -24,7 +55,7 @@ class Block(NamedTuple):
     codes: bytes
     """A byte an image."""
     seqs: bytes
-    """Place within the piece: two bytes an image, little-endian, rising."""
+    """Within the piece: two bytes an image, little-endian, rising."""
     lengths: bytes
     """Of the entries: four bytes an image, little-endian."""
     data: bytes
@@ -33,49 +64,50 @@ class Block(NamedTuple):
 
 def key(number: int, seq: int) -> int:
     """The key of the block of job `number` that begins with `seq`."""
-    return number << SEQ_BITS | seq
+    return number << _SEQ_BITS | seq
 
 
-def pack(number: int, items: list[Result]) -> Block:
-    """One block of items that share a piece, in any order."""
+def key_range(number: int) -> tuple[int, int]:
+    """The keys of a job's blocks: the first, and the one after the last."""
+    return key(number, 0), key(number + 1, 0)
+
+
+def pack(number: int, items: list[Result], codes: Mapping[str, int]) -> Block:
+    """One block of items that share a piece, in any order. `codes`: those of the store."""
     items.sort(key=_seq)
     entries = [item.entry for item in items]
     count = len(items)
     return Block(
         key(number, items[0].seq),
-        bytes([item.code for item in items]),
+        bytes([codes[item.kind] for item in items]),
         struct.pack(f"<{count}H", *[item.seq & (PIECE - 1) for item in items]),
         struct.pack(f"<{count}I", *map(len, entries)),
         b"".join(entries),
     )
 
 
-def places(seqs: bytes) -> npt.NDArray[np.uint16]:
-    """The places within their piece that `seqs` names."""
+def unpack_seqs(seqs: bytes) -> Seqs:
+    """The seqs within their piece."""
     return np.frombuffer(seqs, dtype="<u2")
 
 
-class Index(NamedTuple):
-    """Where the entries of a piece are, in the order of seq."""
+def add_up(tally: dict[str, int], codes: Codes, kinds: Mapping[int, str]) -> None:
+    """Counts a piece's codes into `tally`, by kind. `kinds`: what each code means in the store."""
+    for code, count in enumerate(np.bincount(codes).tolist()):
+        if count:
+            tally[kinds[code]] = tally.get(kinds[code], 0) + count
 
-    start: list[int]
-    """Within the blocks' data put one after the other."""
-    end: list[int]
 
+def merge(seqs: Iterable[bytes], lengths: Iterable[bytes], below: int = PIECE) -> list[tuple[int, int]]:
+    """Where the entries of one piece are, in the order of seq, those with a seq within the piece less than `below`.
 
-def merge(seqs: Iterable[bytes], lengths: Iterable[bytes], below: int = PIECE) -> Index:
-    """The entries of all blocks of one piece in order; only those whose place is less than `below`."""
-    found = places(b"".join(seqs))
+    Start and end of each, within the data of the piece's blocks put one after the other.
+    """
+    found = unpack_seqs(b"".join(seqs))
     ends = np.cumsum(np.frombuffer(b"".join(lengths), dtype="<u4"), dtype=np.int64)
     starts = np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1]))
-    order = np.argsort(found, kind="stable")
-    order = order[: int(np.count_nonzero(found < below))]
-    return Index(starts[order].tolist(), ends[order].tolist())
-
-
-def slices(index: Index, data: bytes) -> Iterator[bytes]:
-    """The entries themselves."""
-    return (data[start:end] for start, end in zip(index.start, index.end, strict=True))
+    order = np.argsort(found, kind="stable")[: int(np.count_nonzero(found < below))]
+    return list(zip(starts[order].tolist(), ends[order].tolist(), strict=True))
 
 
 def _seq(item: Result) -> int:

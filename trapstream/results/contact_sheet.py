@@ -1,4 +1,7 @@
-"""A contact sheet: one PNG with the job's surest detections and their boxes, for people who would rather look."""
+"""Contact sheets, for people who would rather look: one PNG with a job's surest detections, or with what changed.
+
+The sheet of a comparison has each changed image twice, as the old model and as the new one sees it.
+"""
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from trapstream.results.entry import Box, Entry
+from trapstream.results.diff import Change, Side
+from trapstream.results.entry import Detection, Entry
 
 COLUMNS, ROWS = 4, 3
 TILE = (480, 360)
@@ -16,6 +20,8 @@ CAPTION = 26
 """Height of the line below it."""
 MARGIN = 10
 _COLOURS = {"animal": "#ffb000", "person": "#3ec1ff", "vehicle": "#ff5ea8"}
+MOST_CHANGES = 12
+"""Images on the sheet of a comparison."""
 _MOST_PIXELS = 200_000_000
 _BACKGROUND, _INK, _FAINT = "#14181c", "#f2f2ee", "#9aa3a8"
 
@@ -25,7 +31,7 @@ class Pick:
     """One picture of the sheet."""
 
     file: str
-    detections: tuple[Box, ...]
+    detections: tuple[Detection, ...]
     """Those at or above the threshold."""
 
 
@@ -53,14 +59,49 @@ def draw(picks: Iterable[tuple[Pick, Path]], names: Mapping[str, str], title: st
 
     `names` are the result file's detection categories. A picture that cannot be opened is left out.
     """
-    drawn = (tile(chosen.file, chosen.detections, path, names) for chosen, path in picks)
+    drawn = (_tile(chosen.file, chosen.detections, path, names) for chosen, path in picks)
     tiles = [each for each in drawn if each is not None]
     if tiles:
-        lay_out(tiles, title, target)
+        _lay_out(tiles, title, target)
     return len(tiles)
 
 
-def lay_out(tiles: Sequence[Image.Image], title: str, target: Path) -> None:
+def draw_changes(
+    changes: Iterable[Change],
+    paths: Mapping[str, Path],
+    before: tuple[str, Side],
+    after: tuple[str, Side],
+    title: str,
+    target: Path,
+) -> int:
+    """Writes the sheet to `target` as PNG. Returns how many images it holds; 0 writes nothing.
+
+    `before` and `after` are the two models, each with the name that stands below its pictures. `paths` are the
+    images' local files; one that is not there or cannot be opened is left out. OSError as the disk gives it.
+    """
+    tiles = []
+    for found in changes:
+        path = paths.get(found.file)
+        if path is None:
+            continue
+        for name, side, entry in ((*before, found.old), (*after, found.new)):
+            drawn = _tile(_caption(name, side, entry), side.sure(entry), path, side.names)
+            if drawn is None:
+                break
+            tiles.append(drawn)
+    if tiles:
+        _lay_out(tiles, title, target)
+    return len(tiles) // 2
+
+
+def _caption(name: str, side: Side, entry: Entry) -> str:
+    """The end is what is read first: a caption that is too long is cut at its beginning."""
+    best = side.best(entry)
+    said = ", ".join(f"{each} {conf:.2f}" for each, conf in best.items() if conf >= side.threshold)
+    return f"{entry.file}  {name}: {said or 'nothing'}"
+
+
+def _lay_out(tiles: Sequence[Image.Image], title: str, target: Path) -> None:
     """Writes one PNG with at least one picture, row by row below a title. OSError as the disk gives it."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -80,7 +121,7 @@ def _turns(queues: list[list[tuple[float, int, Pick]]]) -> Iterator[tuple[float,
                 yield queue.pop(0)
 
 
-def tile(caption: str, detections: Iterable[Box], path: Path, names: Mapping[str, str]) -> Image.Image | None:
+def _tile(caption: str, detections: Iterable[Detection], path: Path, names: Mapping[str, str]) -> Image.Image | None:
     """One picture of TILE pixels with its boxes and a line below it; None if it cannot be opened."""
     try:
         with Image.open(path) as opened:
@@ -105,8 +146,10 @@ def tile(caption: str, detections: Iterable[Box], path: Path, names: Mapping[str
     return made
 
 
-def _box(pen: ImageDraw.ImageDraw, found: Box, names: Mapping[str, str], place: tuple[int, int, int, int]) -> None:
-    left, top, width, height = place
+def _box(
+    pen: ImageDraw.ImageDraw, found: Detection, names: Mapping[str, str], frame: tuple[int, int, int, int]
+) -> None:
+    left, top, width, height = frame
     x, y, w, h = found.bbox
     name = names.get(found.category, found.category)
     colour = _COLOURS.get(name, "#b6e36b")

@@ -1,4 +1,4 @@
-"""What another model would have said: two result files over one manifest, walked in step. Pure.
+"""What another model would have said: two result files over one manifest, walked in step. Pure but for its `out`.
 
 An image's answer is the set of classes that are detected at the threshold. How many boxes there are, and where, is
 not part of it: two detectors never agree on that to the pixel, and nobody files a photograph by it.
@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from trapstream.core import json_codec
 from trapstream.core.errors import BadMessage
-from trapstream.results.entry import Box, Entry
+from trapstream.results.entry import Detection, Entry
+from trapstream.results.write import Sink
 
 
 class Kind(StrEnum):
@@ -51,14 +54,14 @@ class Side:
     def best(self, entry: Entry) -> dict[str, float]:
         """Class to its highest confidence, whatever the threshold."""
         found: dict[str, float] = {}
-        for box in entry.detections or ():
-            name = self.names.get(box.category, box.category)
-            found[name] = max(found.get(name, 0.0), box.conf)
+        for one in entry.detections or ():
+            name = self.names.get(one.category, one.category)
+            found[name] = max(found.get(name, 0.0), one.conf)
         return found
 
-    def sure(self, entry: Entry) -> tuple[Box, ...]:
+    def sure(self, entry: Entry) -> tuple[Detection, ...]:
         """The detections that count."""
-        return tuple(box for box in entry.detections or () if box.conf >= self.threshold)
+        return tuple(one for one in entry.detections or () if one.conf >= self.threshold)
 
 
 @dataclass(frozen=True)
@@ -149,3 +152,46 @@ def summary(counts: Mapping[Kind, int]) -> list[str]:
         Kind.ANSWERED: "answered: failed, has an answer now",
     }
     return lines + [f"{text}: {counts[kind]:,}" for kind, text in words.items() if counts[kind]]
+
+
+def write_changes(
+    head: Mapping[str, Any], found: Iterable[Change], before: Side, after: Side, out: Sink, largest: Largest
+) -> None:
+    """Writes the changed ones of `found`, in their order, and the counts after them; `largest` sees every one.
+
+    `head` stands before them, a line for each key. One image in memory at a time.
+    """
+    out.write(b"{\n")
+    for key, value in head.items():
+        out.write(json_codec.encode(key) + b": " + json_codec.encode(value) + b",\n")
+    out.write(b'"changes": [')
+    written = 0
+    for each in found:
+        largest.add(each)
+        if each.kind in CHANGED:
+            out.write((b",\n" if written else b"\n") + json_codec.encode(as_json(each, before, after)))
+            written += 1
+    counts = {"compared": largest.counts.total(), "changed": written}
+    counts |= {kind.value: count for kind, count in largest.counts.items()}
+    out.write(b'\n],\n"counts": ' + json_codec.encode(counts) + b"\n}\n")
+
+
+def as_json(found: Change, before: Side, after: Side) -> dict[str, Any]:
+    """One change: the highest confidence of each class on both sides, and the detections that count."""
+    return {
+        "file": found.file,
+        "change": found.kind,
+        "size": found.size,
+        "old": _side_json(found.old, before),
+        "new": _side_json(found.new, after),
+    }
+
+
+def _side_json(entry: Entry, side: Side) -> dict[str, Any]:
+    if entry.failure is not None:
+        return {"failure": entry.failure}
+    detections = [
+        {"class": side.names.get(one.category, one.category), "conf": one.conf, "bbox": one.bbox}
+        for one in side.sure(entry)
+    ]
+    return {"best": side.best(entry), "detections": detections}

@@ -17,34 +17,27 @@ CONFIDENCE_DIGITS = 3
 BOX_DIGITS = 4
 
 
-class Box(msgspec.Struct, frozen=True, gc=False):
-    """One detection."""
+class Detection(msgspec.Struct, frozen=True, gc=False):
+    """One detection. The order of its fields is that of the file; a field that another program left out is empty."""
 
-    conf: float = 0.0
     category: str = ""
+    """The category's id."""
+    conf: float = 0.0
     bbox: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """x_min, y_min, width, height, relative."""
+    """x_min, y_min, width, height, relative to the image."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One image's answer."""
+    """One image of a file that is read."""
 
     file: str
-    detections: list[Box] | None = None
+    detections: list[Detection] | None = None
     failure: str | None = None
 
     @property
     def confidence(self) -> float:
         """Of the best detection; 0 without one."""
-        return max((box.conf for box in self.detections or ()), default=0.0)
-
-
-class Detection(msgspec.Struct, frozen=True):
-    """One detection of an entry: the category's id, the confidence, and x_min, y_min, width, height from 0 to 1."""
-
-    category: str
-    conf: float
-    bbox: tuple[float, float, float, float]
+        return max((found.conf for found in self.detections or ()), default=0.0)
 
 
 class _Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,48 +4,39 @@ What was seen is a bitmap in pieces of 4,096 images, so that memory follows the 
 highest number that a message claims. A piece is also the unit in which entries are stored (`results/blocks.py`).
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from trapstream.core.errors import BadMessage, Reason
+from trapstream.core.errors import BadMessage
 from trapstream.core.messages import Counts, Outcome, ResultHead
 
 PIECE_BITS = 12
 PIECE = 1 << PIECE_BITS
 """Images in a piece."""
 
-CODES: dict[tuple[Outcome, Reason | None], int] = {
-    (Outcome.DETECTED, None): 0,
-    (Outcome.EMPTY, None): 1,
-    (Outcome.FAILED, Reason.NOT_FOUND): 2,
-    (Outcome.FAILED, Reason.NO_PERMISSION): 3,
-    (Outcome.FAILED, Reason.NOT_A_FILE): 4,
-    (Outcome.FAILED, Reason.FORBIDDEN): 5,
-    (Outcome.FAILED, Reason.UNSUPPORTED_URI): 6,
-    (Outcome.FAILED, Reason.HTTP_STATUS): 7,
-    (Outcome.FAILED, Reason.UNREACHABLE): 8,
-    (Outcome.FAILED, Reason.TIMED_OUT): 9,
-    (Outcome.FAILED, Reason.TOO_LARGE): 10,
-    (Outcome.FAILED, Reason.EMPTY_FILE): 11,
-    (Outcome.FAILED, Reason.NOT_AN_IMAGE): 12,
-    (Outcome.FAILED, Reason.DAMAGED): 13,
-    (Outcome.FAILED, Reason.TOO_MANY_PIXELS): 14,
-    (Outcome.FAILED, Reason.MODEL_REFUSED): 15,
-    (Outcome.FAILED, Reason.LOST): 16,
-    (Outcome.FAILED, Reason.TOO_COSTLY): 17,
-}
-"""What became of an image, in one byte. The stores hold these numbers: never change one, only add."""
-
-_MEANINGS = {code: meaning for meaning, code in CODES.items()}
+_REASON = re.compile(r"(?!(detected|empty)\Z)[ -9;-~]{1,64}\Z")
+"""The form of a reason: one line of ASCII without a colon, since a colon ends it in the entry's `failure`."""
+_PLAIN = {Outcome.DETECTED: "detected", Outcome.EMPTY: "empty"}
+"""A plain string is looked up faster than a member of an enumeration is."""
 
 
-def code_of(head: ResultHead) -> int:
-    """The byte for a result's outcome. BadMessage if outcome and reason do not fit each other."""
-    code = CODES.get((head.outcome, head.reason))
-    if code is None:
+def kind_of(head: ResultHead) -> str:
+    """`detected`, `empty`, or the reason of a failure. BadMessage if outcome and reason do not fit each other.
+
+    A reason need not be one that this version knows: a consumer of a later version may be upgraded first, and its
+    results count as any other.
+    """
+    kind = _PLAIN.get(head.outcome)
+    if kind is not None and head.reason is None:
+        return kind
+    if kind is not None or head.reason is None:
         raise BadMessage(f"outcome {head.outcome} does not go with reason {head.reason}")
-    return code
+    if not _REASON.match(head.reason):
+        raise BadMessage("the reason is not one line of up to 64 ASCII characters without a colon")
+    return head.reason
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +44,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     job: str
     seq: int
-    code: int
+    kind: str
+    """`detected`, `empty`, or the reason of its failure."""
     entry: bytes
     """One JSON object on one line, UTF-8: these bytes go to the file."""
 
@@ -64,8 +56,8 @@ class JobFold:
 
     seen: dict[int, bytearray] = field(default_factory=dict)
     """Piece number to its bitmap: one bit an image, 512 bytes."""
-    tally: dict[int, int] = field(default_factory=dict)
-    """Code to count."""
+    tally: dict[str, int] = field(default_factory=dict)
+    """Kind of result to count."""
     repeated: int = 0
     """Results that came again."""
     highest: int = -1
@@ -85,8 +77,12 @@ class JobFold:
         last = int.from_bytes(self.seen.get(whole, b""), "little") & ((1 << rest) - 1)
         return count + last.bit_count()
 
+    def bits(self, piece: int) -> bytes:
+        """Which images of a piece have their entry: one bit for each, the lowest first."""
+        return bytes(self.seen.get(piece, bytes(PIECE // 8)))
 
-def fold(state: JobFold, seq: int, code: int) -> bool:
+
+def fold(state: JobFold, seq: int, kind: str) -> bool:
     """Takes one result into `state`. False if the image has one already: then only `repeated` grows."""
     piece = seq >> PIECE_BITS
     bits = state.seen.get(piece)
@@ -98,16 +94,12 @@ def fold(state: JobFold, seq: int, code: int) -> bool:
         state.repeated += 1
         return False
     bits[byte] |= bit
-    state.tally[code] = state.tally.get(code, 0) + 1
+    state.tally[kind] = state.tally.get(kind, 0) + 1
     state.highest = max(state.highest, seq)
     return True
 
 
-def counts(tally: dict[int, int]) -> Counts:
-    """The account that goes to users: outcomes, and failures by reason in the order of their codes."""
-    failed: dict[str, int] = {}
-    for code in sorted(tally):
-        outcome, reason = _MEANINGS[code]
-        if outcome is Outcome.FAILED and tally[code]:
-            failed[str(reason)] = tally[code]
-    return Counts(detected=tally.get(0, 0), empty=tally.get(1, 0), failed=failed)
+def counts(tally: Mapping[str, int]) -> Counts:
+    """The account that goes to users: outcomes, and failures by reason."""
+    failed = {str(kind): count for kind, count in sorted(tally.items()) if kind not in _PLAIN}
+    return Counts(detected=tally.get(Outcome.DETECTED, 0), empty=tally.get(Outcome.EMPTY, 0), failed=failed)

@@ -1,11 +1,12 @@
-"""One partition's store: its entries, its jobs and its place in the log, changed together or not at all.
+"""One partition's store: its entries, its jobs and its offset in the log, changed together or not at all.
 
 SQLite in WAL mode with synchronous=FULL: a commit is on the disk. Entries are kept as blocks (`results/blocks.py`),
 and the offset of the next record to fold stands in the same transaction, so a kill leaves either both or neither. One
-thread writes; `results/entries.py` reads beside it with connections of its own.
+thread writes; `results/fold_reader.py` reads beside it with connections of its own.
 """
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +18,11 @@ import numpy as np
 
 from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
+from trapstream.core.messages import Counts
 from trapstream.results import blocks
-from trapstream.results.database import connect, lock, refusals
-from trapstream.results.entries import FILE, Codes, Places, add_up, key_range, read_pieces
-from trapstream.results.fold import PIECE, PIECE_BITS, JobFold, Result, fold
+from trapstream.results.blocks import Seqs, key_range
+from trapstream.results.fold import PIECE, PIECE_BITS, JobFold, Result, counts, fold
+from trapstream.results.fold_reader import FILE, read_pieces, refusals
 
 _FORMAT = 1
 _DROP = 64
@@ -28,6 +30,7 @@ _DROP = 64
 
 _SCHEMA = """
 create table if not exists meta (name text primary key, value integer) without rowid;
+create table if not exists kinds (code integer primary key, kind text unique not null);
 create table if not exists jobs (number integer primary key, job text unique not null, repeated integer not null,
   mark blob);
 create table if not exists notes (number integer primary key, note blob not null);
@@ -36,26 +39,34 @@ create table if not exists blocks (key integer primary key, codes blob not null,
 """
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """A job's end, kept so that it ends once: later results of it are ignored."""
+class JobEnd(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a job beside its entries, so that it comes to one end whatever is killed on the way.
 
-    status: msgspec.Raw
-    """The final JobStatus as it goes to Kafka: sent again, it is the same bytes."""
-    announced: bool = False
-    """Kafka has acknowledged it."""
-    dropped: bool = False
-    """The job's blocks are gone."""
-
-
-class Note(msgspec.Struct, frozen=True):
-    """What must be known of a job after a kill, beside its entries."""
+    The column `jobs.mark` holds it once it has a status, and the table `notes` until then.
+    """
 
     attempts: int = 0
     """How often its missing images were published again, each time to the last of them."""
-    ended: bool = False
+    file_lost: bool = msgspec.field(default=False, name="ended")
     """It had ended before, without this store, and its file is gone: it is never published again."""
     cut: int | None = None
     """It was stopped: results from this offset of the log on do not count."""
+    status: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The final JobStatus as it goes to Kafka: sent again, it is the same bytes. No result counts any more."""
+    announced: bool = False
+    """Kafka has acknowledged the status."""
+    dropped: bool = False
+    """The job's blocks are gone."""
+
+    @property
+    def has_status(self) -> bool:
+        """The job has ended."""
+        return self.status is not msgspec.UNSET
+
+    @property
+    def closed(self) -> bool:
+        """No result counts any more."""
+        return self.cut is not None or self.status is not msgspec.UNSET
 
 
 class StoredJob(msgspec.Struct):
@@ -64,10 +75,7 @@ class StoredJob(msgspec.Struct):
     number: int
     """Its number in this store."""
     fold: JobFold
-    mark: Mark | None = None
-    note: Note = Note()
-    closed: bool = False
-    """No result counts any more: it has a mark, or is cut."""
+    end: JobEnd = JobEnd()
 
 
 class Change(NamedTuple):
@@ -77,8 +85,8 @@ class Change(NamedTuple):
     """Images that got their entry."""
     repeats: int
     """Results that came again, or after the job's end."""
-    tally: dict[int, int]
-    """Code to count, after the batch."""
+    counts: Counts
+    """The job's account after the batch."""
     repeated: int
     """Results that came again, after the batch."""
 
@@ -100,14 +108,11 @@ class Store:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.callback(os.close, lock(folder / "lock"))
-                self._db = stack.enter_context(contextlib.closing(connect(self._path, durable)))
-                self._load()
-            except (OSError, sqlite3.OperationalError) as error:
+            except OSError as error:
                 raise Retryable(f"{folder}: {error}") from error
-            except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
-                raise Fatal(
-                    f"{folder} is damaged ({error}); move it away, and it is made again from the log"
-                ) from error
+            with refusals(self._path):
+                self._db = stack.enter_context(contextlib.closing(_connect(self._path, durable)))
+                self._load()
             self._close = stack.pop_all()
 
     def close(self) -> None:
@@ -115,81 +120,71 @@ class Store:
         self._close.close()
 
     def fold(self, results: Iterable[Result], next_offset: int) -> dict[str, Change]:
-        """Folds a batch and moves the place in the log to `next_offset`, in one transaction. What changed, by job.
+        """Folds a batch and sets `next_offset`, in one transaction. What changed, by job.
 
         Retryable if the disk refuses: then nothing has happened on the disk, and the store must be opened anew.
         """
-        groups: dict[tuple[int, int], list[Result]] = {}
+        jobs, codes = self.jobs, self._codes
+        groups: dict[tuple[str, int], list[Result]] = {}
         fresh: dict[str, int] = {}
         repeats: dict[str, int] = {}
         with self._transaction():
             for result in results:
-                stored = self.jobs.get(result.job) or self._add(result.job)
-                if stored.closed or not fold(stored.fold, result.seq, result.code):
+                if result.kind not in codes:
+                    result = msgspec.structs.replace(result, kind=self._learn(result.kind))  # noqa: PLW2901
+                stored = jobs.get(result.job) or self._add(result.job)
+                if stored.end.closed or not fold(stored.fold, result.seq, result.kind):
                     repeats[result.job] = repeats.get(result.job, 0) + 1
                     continue
-                fresh[result.job] = fresh.get(result.job, 0) + 1
-                group = groups.get((stored.number, result.seq >> PIECE_BITS))
+                group = groups.get((result.job, result.seq >> PIECE_BITS))
                 if group is None:
-                    groups[stored.number, result.seq >> PIECE_BITS] = [result]
+                    groups[result.job, result.seq >> PIECE_BITS] = [result]
                 else:
                     group.append(result)
+            for (job, _), group in groups.items():
+                fresh[job] = fresh.get(job, 0) + len(group)
             self._db.executemany(
                 "insert into blocks values (?, ?, ?, ?, ?)",
-                (blocks.pack(number, group) for (number, _), group in groups.items()),
+                (blocks.pack(jobs[job].number, group, codes) for (job, _), group in groups.items()),
             )
             self._db.executemany(
                 "update jobs set repeated = ? where number = ?",
-                [(self.jobs[job].fold.repeated, self.jobs[job].number) for job in repeats],
+                [(jobs[job].fold.repeated, jobs[job].number) for job in repeats],
             )
             self._db.execute("insert or replace into meta values ('next', ?)", (next_offset,))
             faults.reach("fold.within-3")
         self.next_offset = next_offset
         changes = {}
         for job in fresh.keys() | repeats.keys():
-            state = self.jobs[job].fold
-            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), dict(state.tally), state.repeated)
+            state = jobs[job].fold
+            changes[job] = Change(fresh.get(job, 0), repeats.get(job, 0), counts(state.tally), state.repeated)
         return changes
 
-    def set_mark(self, job: str, mark: Mark) -> None:
-        """Writes a job's end down, in a transaction of its own. Retryable as `fold`."""
+    def set_ends(self, ends: Mapping[str, JobEnd]) -> None:
+        """Writes down what is kept of some jobs, in a transaction of its own. Retryable as `fold`."""
         with self._transaction():
-            stored = self.jobs.get(job) or self._add(job)
-            self._db.execute("update jobs set mark = ? where number = ?", (msgspec.json.encode(mark), stored.number))
-        stored.mark, stored.closed = mark, True
-        stored.fold.seen.clear()  # the mark answers for them now
+            for job, end in ends.items():
+                number = (self.jobs.get(job) or self._add(job)).number
+                into = "update jobs set mark = ? where number = ?"
+                if not end.has_status:
+                    into = "insert or replace into notes (note, number) values (?, ?)"
+                self._db.execute(into, (msgspec.json.encode(end), number))
+        for job, end in ends.items():
+            self.jobs[job].end = end
+            if end.has_status:
+                self.jobs[job].fold.seen.clear()  # the status answers for them now
 
-    def set_notes(self, notes: Mapping[str, Note]) -> None:
-        """Writes down what is to be known of some jobs, in a transaction of its own. Retryable as `fold`."""
-        with self._transaction():
-            rows = [((self.jobs.get(job) or self._add(job)).number, note) for job, note in notes.items()]
-            self._db.executemany(
-                "insert or replace into notes values (?, ?)",
-                [(number, msgspec.json.encode(note)) for number, note in rows],
-            )
-        for job, note in notes.items():
-            stored = self.jobs[job]
-            stored.note, stored.closed = note, stored.mark is not None or note.cut is not None
+    def job(self, job: str) -> StoredJob:
+        """What is kept of a job: nothing of one that is not there."""
+        return self.jobs.get(job) or StoredJob(0, JobFold())
 
-    def cut(self, job: str) -> int:
-        """Lets no further result of a job count. The offset from which on they do not; the first call decides."""
-        note = self.note_of(job)
-        if note.cut is None:
-            note = msgspec.structs.replace(note, cut=self.next_offset or 0)
-            self.set_notes({job: note})
-        assert note.cut is not None
-        return note.cut
-
-    def note_of(self, job: str) -> Note:
-        """What is known of a job."""
-        stored = self.jobs.get(job)
-        return stored.note if stored else Note()
-
-    def seen(self, job: str, piece: int) -> bytes:
-        """Which images of a piece have their entry: one bit for each, the lowest first."""
-        stored = self.jobs.get(job)
-        bits = stored.fold.seen.get(piece) if stored else None
-        return bytes(bits) if bits is not None else bytes(PIECE // 8)
+    def cut(self, job: str) -> JobEnd:
+        """Lets no further result of a job count. The first call decides from which offset on they do not."""
+        end = self.job(job).end
+        if end.cut is None:
+            end = msgspec.structs.replace(end, cut=self.next_offset or 0)
+            self.set_ends({job: end})
+        return end
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
@@ -232,33 +227,68 @@ class Store:
         stored = self.jobs[job] = StoredJob(number, JobFold())
         return stored
 
+    def _learn(self, kind: str) -> str:
+        """Gives a kind that the store has no code for the next one. The kind that it counts as."""
+        code = len(self._codes)
+        if code == blocks.MOST_CODES:
+            return blocks.OTHER
+        self._db.execute("insert into kinds values (?, ?)", (code, kind))
+        self._codes[kind] = code
+        return kind
+
     def _load(self) -> None:
         self._db.executescript(_SCHEMA)
+        with self._transaction():
+            self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
+            self._db.executemany("insert or ignore into kinds (kind, code) values (?, ?)", blocks.CODES.items())
         meta = dict(self._db.execute("select name, value from meta"))
-        if meta.setdefault("format", _FORMAT) != _FORMAT:
+        if meta["format"] != _FORMAT:
             raise Fatal(
                 f"{self._path} is of another version of this program; move it away to make it again from the log"
             )
-        self._db.execute("insert or ignore into meta values ('format', ?)", (_FORMAT,))
         self.next_offset = meta.get("next")
-        notes = {
-            number: msgspec.json.decode(note, type=Note) for number, note in self._db.execute("select * from notes")
-        }
-        for number, job, repeated, mark in self._db.execute("select number, job, repeated, mark from jobs"):
+        self._codes: dict[str, int] = dict(self._db.execute("select kind, code from kinds"))
+        kinds = {code: kind for kind, code in self._codes.items()}
+        rows = self._db.execute(
+            "select number, job, repeated, coalesce(mark, note) from jobs left join notes using (number)"
+        )
+        for number, job, repeated, blob in rows:
+            end = msgspec.json.decode(blob, type=JobEnd) if blob else JobEnd()
             state = JobFold(repeated=repeated)
-            note = notes.get(number, Note())
-            ended = msgspec.json.decode(mark, type=Mark) if mark else None
-            self.jobs[job] = StoredJob(number, state, ended, note, closed=bool(mark) or note.cut is not None)
-            if not mark:
+            self.jobs[job] = StoredJob(number, state, end)
+            if not end.has_status:
                 low, high = key_range(number)
                 for start, codes, seqs in read_pieces(self._db, low, high):
-                    _take_again(state, (start - low) >> PIECE_BITS, codes, seqs)
+                    blocks.add_up(state.tally, codes, kinds)
+                    _take_again(state, (start - low) >> PIECE_BITS, seqs)
 
 
-def _take_again(state: JobFold, piece: int, codes: Codes, seqs: Places) -> None:
+def _take_again(state: JobFold, piece: int, seqs: Seqs) -> None:
     """Puts a stored piece back into the fold's memory."""
     there = np.zeros(PIECE, dtype=np.uint8)
     there[seqs] = 1
     state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
-    add_up(state.tally, codes)
     state.highest = (piece << PIECE_BITS) + int(seqs.max())
+
+
+def lock(path: Path) -> int:
+    """A descriptor that keeps other processes out until it is closed. Retryable while another holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise Retryable(f"{path.parent} is held by another aggregator") from error
+    return handle
+
+
+def _connect(path: Path, durable: bool) -> sqlite3.Connection:
+    """A connection that may write."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("pragma auto_vacuum = incremental")
+    db.execute("pragma journal_mode = wal" if durable else "pragma journal_mode = off")
+    db.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+    db.execute("pragma wal_autocheckpoint = 8000")  # 32 MB: each checkpoint costs two syncs
+    db.execute("pragma journal_size_limit = 67108864")
+    db.execute("pragma cache_size = -1000")  # blocks are written once and in order: more only grows, and helps nothing
+    return db

@@ -6,9 +6,11 @@ kept, so memory stays flat for a file in the order of its manifest, and the answ
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from trapstream.results.write import FileState
 
 
 class FileEntry(Protocol):
@@ -149,6 +151,32 @@ def summary(found: Account) -> list[str]:
             lines.append(f"{kind}: {names.total} in all")
     lines.append("complete: every image has exactly one entry" if found.complete else "not complete")
     return lines
+
+
+def explanation(found: Account, own: Mapping[str, Any]) -> str | None:
+    """Why images are missing, as the file's `own` account says; None where it does not."""
+    state, missing = own.get("state"), f"{found.missing.total:,} of {found.published:,} images are missing"
+    if state == FileState.CANCELLED:
+        return f"the job was cancelled: {missing}, and what was done until then is here"
+    if state == FileState.FAILED:
+        return f"the job could not be published: {missing}"
+    if state == FileState.PARTIAL:
+        return f"the file was written while the job ran: {missing} so far"
+    return None
+
+
+def disagreements(found: Account, own: Mapping[str, Any]) -> list[str]:
+    """Where a file's `own` account differs from its entries, a line each; none where another program wrote it."""
+    if not own:
+        return []
+    real = {"detected": found.detected, "empty": found.empty, "failed": found.failed}
+    if own.get("complete"):
+        real["images"] = found.published
+    return [
+        f"the file says {key} {own.get(key)}, its entries say {value}"
+        for key, value in real.items()
+        if own.get(key) != value
+    ]
 
 
 def _names(found: Counter[str], show: int) -> Names:

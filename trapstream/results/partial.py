@@ -12,9 +12,8 @@ from aiokafka.structs import ConsumerRecord
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.result_store import whole_file
-from trapstream.results import entries
-from trapstream.results import fold_store as store
-from trapstream.results.fold import counts
+from trapstream.results import fold_reader
+from trapstream.results.fold_store import Store
 from trapstream.results.records import read
 from trapstream.results.write import Sink, write_result
 
@@ -29,7 +28,7 @@ async def partial(servers: str, spec: JobSpec, out: Sink, batch: int = 5_000, cu
     """
     with tempfile.TemporaryDirectory(prefix="trapstream-") as name:
         folder = Path(name)
-        with contextlib.closing(store.Store(folder, durable=False)) as opened:
+        with contextlib.closing(Store(folder, durable=False)) as opened:
             await _fold_log(servers, spec, opened, batch, cut)
         return await asyncio.to_thread(_write, folder, spec, out)
 
@@ -57,7 +56,7 @@ class _Another(Exception):
         self.done = done
 
 
-async def _fold_log(servers: str, spec: JobSpec, opened: store.Store, batch: int, cut: int | None) -> None:
+async def _fold_log(servers: str, spec: JobSpec, opened: Store, batch: int, cut: int | None) -> None:
     part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(spec.job))
     consumer = kafka.Consumer(
         bootstrap_servers=servers,
@@ -81,14 +80,14 @@ async def _fold_log(servers: str, spec: JobSpec, opened: store.Store, batch: int
         await consumer.stop()
 
 
-def _fold(opened: store.Store, job: str, records: Sequence[ConsumerRecord]) -> None:
+def _fold(opened: Store, job: str, records: Sequence[ConsumerRecord]) -> None:
     name = f'"{job}"'.encode()
     own = [record for record in records if name in (record.value or b"")]
-    found = read(own, records[0].partition, opened.jobs)
+    found = read(own, records[0].partition, opened.jobs, kafka.job_partition)
     opened.fold([result for result in found.results if result.job == job], records[-1].offset + 1)
 
 
 def _write(folder: Path, spec: JobSpec, out: Sink) -> Counts:
-    account = counts(entries.read_tally(folder, spec.job, spec.total))
-    write_result(spec, account, entries.read_entries(folder, spec.job, spec.total), out)
+    account = fold_reader.read_account(folder, spec.job, spec.total)
+    write_result(spec, account, fold_reader.read_entries(folder, spec.job, spec.total), out)
     return account

@@ -1,15 +1,18 @@
 """Reads result files: our own as a stream, an entry a line; any other layout of the format as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from trapstream.core.errors import BadMessage
 from trapstream.results.entry import Entry
+from trapstream.results.ledger import Account, account
 from trapstream.results.write import IMAGES_LINE
+
+_TYPICAL = 0.2  # what MegaDetector's tools take for a model they do not know
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class ResultFile:
         own = custom.get("trapstream") if isinstance(custom, dict) else None
         return own if isinstance(own, dict) else {}
 
-
-class _Head(msgspec.Struct):
-    info: dict[str, Any]
-    detection_categories: dict[str, str]
-    images: Annotated[list[Entry], msgspec.Meta(max_length=0)]
+    @property
+    def typical_threshold(self) -> float:
+        """The confidence from which the file's model calls it a detection."""
+        metadata = self.info.get("detector_metadata")
+        found = metadata.get("typical_detection_threshold") if isinstance(metadata, dict) else None
+        return float(found) if isinstance(found, int | float) else _TYPICAL
 
 
 class _File(msgspec.Struct):
@@ -52,12 +56,22 @@ def open_result(path: Path) -> ResultFile:
         first = [file.readline() for _ in range(4)]
     if first[0] == b"{\n" and first[3] == IMAGES_LINE + b"\n":
         try:
-            head = msgspec.json.decode(b"".join(first) + b"]}", type=_Head)
+            head = msgspec.json.decode(b"".join(first) + b"]}", type=_File)
         except msgspec.DecodeError as error:
             raise BadMessage(f"{path}: {error}") from None
         return ResultFile(path, head.info, head.detection_categories, streams=True)
     whole = _whole(path)
     return ResultFile(path, whole.info, whole.detection_categories, streams=False)
+
+
+def verify(path: Path, manifest: Callable[[], Iterable[str]]) -> Account:
+    """The account of the file at `path` against its manifest.
+
+    `manifest` gives the names of the images from the first on, and may be called twice. BadMessage if the file is no
+    result file, or damaged; OSError as the disk gives it.
+    """
+    result = open_result(path)
+    return account(manifest, result.entries(), result.typical_threshold)
 
 
 def _stream(path: Path) -> Iterator[Entry]:

@@ -1,16 +1,15 @@
-"""From the log's records to what the fold takes, and to what must be parked. It does no I/O of its own."""
+"""From the log's records to what the fold takes, and to what must be parked. Pure."""
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from trapstream.core import messages
 from trapstream.core.errors import BadMessage
-from trapstream.core.kafka import job_partition
 from trapstream.core.messages import ResultHead
-from trapstream.results.fold import Result, code_of
+from trapstream.results.fold import Result, kind_of
 
 _JOB = re.compile(messages.JOB_PATTERN.rstrip("$") + r"\Z")
 
@@ -19,10 +18,6 @@ _BRACE = ord("{")
 
 class Record(Protocol):
     """What is used of a Kafka record."""
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition."""
 
     @property
     def value(self) -> bytes | None:
@@ -37,8 +32,8 @@ class Read(NamedTuple):
     """Records that cannot be read, with the reason."""
 
 
-def read(records: Sequence[Record], partition: int, known: Container[str]) -> Read:
-    """Reads a batch of `partition`. `known`: names of jobs that were checked before."""
+def read(records: Sequence[Record], partition: int, known: Container[str], partition_of: Callable[[str], int]) -> Read:
+    """Reads a batch of `partition`. `known`: names of jobs that were checked before. `partition_of`: a job's own."""
     fresh: set[str] = set()
     results: list[Result] = []
     bad: list[tuple[Record, str]] = []
@@ -47,19 +42,15 @@ def read(records: Sequence[Record], partition: int, known: Container[str]) -> Re
             value = record.value or b""
             head = messages.decode(value, ResultHead)
             if head.job not in known and head.job not in fresh:
-                _check_job(head.job, partition)
+                if not _JOB.match(head.job):
+                    raise BadMessage("the job's name is not one that this system makes")
+                if partition_of(head.job) != partition:
+                    raise BadMessage(f"job {head.job} belongs on partition {partition_of(head.job)}")
                 fresh.add(head.job)
-            results.append(Result(head.job, head.seq, code_of(head), _entry(value, head)))
+            results.append(Result(head.job, head.seq, kind_of(head), _entry(value, head)))
         except BadMessage as error:
             bad.append((record, str(error)))
     return Read(results, bad)
-
-
-def _check_job(job: str, partition: int) -> None:
-    if not _JOB.match(job):
-        raise BadMessage("the job's name is not one that this system makes")
-    if job_partition(job) != partition:
-        raise BadMessage(f"job {job} belongs on partition {job_partition(job)}")
 
 
 def _entry(value: bytes, head: ResultHead) -> bytes:

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Protocol
 
-import msgspec
-
 from trapstream import __version__
+from trapstream.core import json_codec
 from trapstream.core.messages import Counts, JobSpec, ModelInfo
 from trapstream.core.states import images_of
 
@@ -53,8 +52,8 @@ def write_result(spec: JobSpec, counts: Counts, entries: Iterable[bytes], out: S
 
     ValueError if there are not as many: the account in the file's head would be false.
     """
-    out.write(b'{\n"info": ' + _line(info(spec, counts)) + b",\n")
-    out.write(b'"detection_categories": ' + _line(spec.model.classes) + b",\n" + IMAGES_LINE)
+    out.write(b'{\n"info": ' + json_codec.encode(info(spec, counts)) + b",\n")
+    out.write(b'"detection_categories": ' + json_codec.encode(spec.model.classes) + b",\n" + IMAGES_LINE)
     written = 0
     for some in _batches(entries):
         out.write((b",\n" if written else b"\n") + b",\n".join(some))
@@ -104,10 +103,6 @@ def _megadetector_version(model: ModelInfo) -> str:
     """Only a model that is named as MegaDetector's are has a version of MegaDetector."""
     known = re.match(r"(?i)(md|mdv\d.*|megadetector.*)\Z", model.name)
     return f"v{model.version.removeprefix('v')}" if known else "unknown"
-
-
-def _line(value: object) -> bytes:
-    return msgspec.json.encode(value)
 
 
 def _batches(entries: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -11,9 +11,11 @@ from trapstream.scenes.birds import bird
 from trapstream.scenes.canvas import (
     SMOOTHING,
     Colour,
+    Figure,
     Pen,
     Point,
     Rng,
+    cut,
     ellipse,
     limb,
     mix,
@@ -23,9 +25,7 @@ from trapstream.scenes.canvas import (
     smooth,
     vary,
 )
-from trapstream.scenes.coats import BLACK, DARK, GREY, WHITE
-from trapstream.scenes.figure import Figure, cut
-from trapstream.scenes.plans import PLANS, Quadruped
+from trapstream.scenes.plans import BLACK, DARK, GREY, PLANS, WHITE, Quadruped
 
 
 def animal(rng: Rng, size: float) -> Figure:

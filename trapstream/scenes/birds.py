@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from trapstream.scenes.canvas import SMOOTHING, Rng, ellipse, limb, mix, pick, polygon, sheet, vary
-from trapstream.scenes.coats import BROWN, DARK, GREY, RED, TAWNY, WHITE
-from trapstream.scenes.figure import Figure, cut
+from trapstream.scenes.canvas import SMOOTHING, Figure, Rng, cut, ellipse, limb, mix, pick, polygon, sheet, vary
+from trapstream.scenes.plans import BROWN, DARK, GREY, RED, TAWNY, WHITE
 
 
 def bird(rng: Rng, size: float) -> Figure:

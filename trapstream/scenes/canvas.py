@@ -1,4 +1,4 @@
-"""The brushes that every drawing here shares: noise, smooth outlines, limbs and rounded shading.
+"""The brushes that every drawing here shares: noise, smooth outlines, limbs, rounded shading, and figures cut out.
 
 Sizes are (width, height) in pixels. Figures are drawn at twice their size and reduced, which smooths their edges.
 """
@@ -111,9 +111,9 @@ def smooth(points: Sequence[Point], steps: int = 6) -> list[Point]:
     return [(float(x), float(y)) for x, y in curve.reshape(-1, 2)]
 
 
-def polygon(pen: Pen, points: Sequence[Point], colour: Colour, alpha: int = 255) -> None:
+def polygon(pen: Pen, points: Sequence[Point], colour: Colour) -> None:
     """A filled outline."""
-    pen.draw.polygon([pen.at(x, y) for x, y in points], fill=(*colour, alpha))
+    pen.draw.polygon([pen.at(x, y) for x, y in points], fill=(*colour, 255))
 
 
 def ellipse(pen: Pen, x: float, y: float, rx: float, ry: float, colour: Colour, angle: float = 0.0) -> None:
@@ -166,6 +166,30 @@ def rounded(image: Image.Image, rng: Rng, strength: float = 1.0, grain: float = 
 def finish(pen: Pen, rng: Rng, strength: float = 1.0, grain: float = 0.25) -> Image.Image:
     """The sheet, shaded and reduced to its true size."""
     return rounded(pen.image.reduce(SMOOTHING), rng, strength, grain)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: RGBA, cut to its outline; `eyes` are (x, y, radius) in its pixels, for night shine."""
+
+    image: Image.Image
+    eyes: tuple[tuple[float, float, float], ...] = ()
+
+
+def cut(pen: Pen, rng: Rng, eyes: list[tuple[float, float, float]], mirror: bool, grain: float = 0.25) -> Figure:
+    """The figure cut to its outline, perhaps mirrored, with its eyes moved along."""
+    image = finish(pen, rng, grain=grain)
+    left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
+    image = image.crop((left, top, right, bottom))
+    width = right - left
+    moved = []
+    for x, y, r in eyes:
+        px, py = pen.at(x, y)
+        px, py = px / SMOOTHING - left, py / SMOOTHING - top
+        moved.append((width - px if mirror else px, py, max(1.2, r * pen.scale / SMOOTHING)))
+    if mirror:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return Figure(image, tuple(moved))
 
 
 def tinted(mask: Image.Image, dark: Colour, light: Colour) -> Image.Image:

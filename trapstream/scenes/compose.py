@@ -9,19 +9,16 @@ from PIL import Image, ImageFilter
 
 from trapstream.scenes.animals import animal
 from trapstream.scenes.backgrounds import Backdrop, Land
-from trapstream.scenes.canvas import Rng, disc, table
+from trapstream.scenes.canvas import Figure, Rng, disc, table
 from trapstream.scenes.effects import Glow
-from trapstream.scenes.figure import Figure
 from trapstream.scenes.people import person
 from trapstream.scenes.props import prop, tuft
 from trapstream.scenes.vehicles import vehicle
 
 LEAST_VISIBLE = 0.6
 SMALLEST, LARGEST = 0.04, 0.70
-FIGURE_AT_MOST, PROP_AT_MOST = (
-    400.0,
-    250.0,
-)  # pixels: what is larger is close to the lens and soft, so it is drawn smaller and enlarged
+FIGURE_AT_MOST, PROP_AT_MOST = 400.0, 250.0
+"""Pixels. A larger drawing is close to the lens and soft, so it is drawn smaller and enlarged."""
 SOLID = table(lambda v: 255 if v >= 110 else 0)
 SHADOWS = [[max(0, 230 - v) * step // 20 for v in range(256)] for step in range(21)]
 HEIGHTS = {
@@ -84,7 +81,7 @@ def _shade(stage: Stage, x: int, base: int, width: int) -> None:
     stage.image.paste((10, 10, 12), (x - (wide - width) // 2, base - tall // 2), mask)
 
 
-def place(
+def stand(
     stage: Stage, image: Image.Image, x: int, base: int, near: float, number: int = 0, shadow: bool = True
 ) -> bool:
     """Stands an RGBA drawing on row `base` with its left edge at x; `near` is 0 far away and 1 at the camera.
@@ -133,7 +130,7 @@ def _stand_figure(rng: Rng, stage: Stage, drawn: Figure, category: str, base: in
     low, high = -hang if rng.random() < 0.15 else 0, width - drawn.image.width + (hang if rng.random() < 0.15 else 0)
     for _ in range(4):
         x = int(rng.integers(low, max(low + 1, high)))
-        if place(stage, drawn.image, x, base, max(0.42, near), number):
+        if stand(stage, drawn.image, x, base, max(0.42, near), number):
             stage.categories[number] = category
             top = base - drawn.image.height
             if category == "vehicle" or rng.random() < 0.85:
@@ -142,9 +139,9 @@ def _stand_figure(rng: Rng, stage: Stage, drawn: Figure, category: str, base: in
             return
 
 
-def populate(rng: Rng, stage: Stage, place_: Backdrop, wanted: tuple[str, ...]) -> None:
+def populate(rng: Rng, stage: Stage, backdrop: Backdrop, wanted: tuple[str, ...]) -> None:
     """Stands figures, props and grass on the ground, the farthest first."""
-    land, horizon = place_.land, place_.horizon
+    land, horizon = backdrop.land, backdrop.horizon
     width, height = stage.image.size
     ground, longer = height - horizon, max(width, height)
     items: list[tuple[float, str, float]] = []
@@ -174,7 +171,7 @@ def populate(rng: Rng, stage: Stage, place_: Backdrop, wanted: tuple[str, ...]) 
             blade = blade.resize(
                 (max(2, round(blade.width * scale)), max(2, round(blade.height * scale))), Image.Resampling.BILINEAR
             )
-            place(stage, blade, int(rng.integers(-blade.width // 2, width)), base, near)
+            stand(stage, blade, int(rng.integers(-blade.width // 2, width)), base, near)
         elif size:
             drawn = figure(rng, name, size)
             _stand_figure(rng, stage, drawn, name, base, near, 255 - len(stage.areas))
@@ -192,7 +189,7 @@ def _stand_prop(rng: Rng, stage: Stage, land: Land, name: str, base: int, near: 
     if size > PROP_AT_MOST:
         scale = size / PROP_AT_MOST
         drawn = drawn.resize((round(drawn.width * scale), round(drawn.height * scale)), Image.Resampling.BILINEAR)
-    place(stage, drawn, int(rng.integers(-drawn.width // 2, max(1, width - drawn.width // 2))), base, near)
+    stand(stage, drawn, int(rng.integers(-drawn.width // 2, max(1, width - drawn.width // 2))), base, near)
 
 
 def foreground(rng: Rng, stage: Stage, land: Land) -> None:
@@ -202,22 +199,9 @@ def foreground(rng: Rng, stage: Stage, land: Land) -> None:
     width, height = stage.image.size
     blade = tuft(rng, land, height * float(rng.uniform(0.25, 0.6)))
     blade = blade.filter(ImageFilter.GaussianBlur(width / 220))
+    base = height + height // 20
     if rng.random() < 0.4:
         blade = blade.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        place(
-            stage,
-            blade,
-            int(rng.integers(-blade.width // 2, width - blade.width // 2)),
-            blade.height - height // 20,
-            1.0,
-            shadow=False,
-        )
-    else:
-        place(
-            stage,
-            blade,
-            int(rng.integers(-blade.width // 2, width - blade.width // 2)),
-            height + height // 20,
-            1.0,
-            shadow=False,
-        )
+        base = blade.height - height // 20
+    x = int(rng.integers(-blade.width // 2, width - blade.width // 2))
+    stand(stage, blade, x, base, 1.0, shadow=False)

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import math
 
-from trapstream.scenes.canvas import SMOOTHING, Colour, Pen, Rng, ellipse, limb, mix, pick, polygon, sheet, smooth, vary
-from trapstream.scenes.figure import Figure, cut
+from trapstream.scenes.canvas import (
+    SMOOTHING,
+    Colour,
+    Figure,
+    Pen,
+    Rng,
+    cut,
+    ellipse,
+    limb,
+    mix,
+    pick,
+    polygon,
+    sheet,
+    smooth,
+    vary,
+)
 
 SKIN: tuple[Colour, ...] = ((236, 196, 164), (208, 160, 122), (150, 104, 72), (98, 66, 46))
 CLOTHES: tuple[Colour, ...] = (

@@ -1,11 +1,13 @@
-"""The proportions of the quadrupeds that are drawn."""
+"""The proportions of the quadrupeds that are drawn, and the colours of coats and feathers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from trapstream.scenes.canvas import Colour
-from trapstream.scenes.coats import BLACK, BROWN, DARK, GREY, RED, SAND, TAWNY, WHITE
+
+TAWNY, BROWN, DARK, GREY, RED = (168, 128, 84), (112, 80, 54), (58, 46, 40), (128, 122, 114), (176, 96, 48)
+SAND, WHITE, BLACK = (198, 170, 126), (226, 222, 212), (34, 32, 34)
 
 
 @dataclass(frozen=True)

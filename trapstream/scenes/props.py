@@ -23,12 +23,10 @@ def prop(rng: Rng, name: str, land: Land, size: float) -> Image.Image:
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
 
 
-def _blob(
-    rng: Rng, x: float, y: float, rx: float, ry: float, rough: float, count: int = 11
-) -> list[tuple[float, float]]:
+def _blob(rng: Rng, x: float, y: float, rx: float, ry: float, rough: float) -> list[tuple[float, float]]:
     points = []
-    for step in range(count):
-        turn = step * 2 * math.pi / count
+    for step in range(11):
+        turn = step * 2 * math.pi / 11
         r = 1 + float(rng.uniform(-rough, rough))
         points.append((x + math.cos(turn) * rx * r, y + math.sin(turn) * ry * r))
     return points

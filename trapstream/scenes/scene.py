@@ -1,13 +1,7 @@
-"""Camera-trap scenes, drawn from a seed: by day and by infra-red night, nearly half with nothing but clutter.
-
-`python -m trapstream.scenes.scene FOLDER --count 300` writes a folder of them.
-"""
+"""Camera-trap scenes, drawn from a seed: by day and by infra-red night, nearly half with nothing but clutter."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from trapstream.core import json_codec
 from trapstream.scenes.backgrounds import backdrop
 from trapstream.scenes.canvas import Array, Rng
 from trapstream.scenes.compose import Stage, extent, foreground, populate
@@ -55,19 +50,19 @@ def draw_scene(seed: int, size: tuple[int, int] = (1280, 960)) -> Scene:
     rng = np.random.default_rng([seed, *size])
     dark = bool(rng.random() < NIGHT_SHARE)
     wanted = _wanted(rng)
-    place = backdrop(rng, size)
+    empty = backdrop(rng, size)
     stage = Stage(
-        place.image, place.depth.copy(), Image.new("L", size, 0), 0.35 if dark else float(rng.uniform(0.15, 0.75))
+        empty.image, empty.depth.copy(), Image.new("L", size, 0), 0.35 if dark else float(rng.uniform(0.15, 0.75))
     )
-    populate(rng, stage, place, wanted)
-    foreground(rng, stage, place.land)
+    populate(rng, stage, empty, wanted)
+    foreground(rng, stage, empty.land)
     taken = _taken(rng, dark)
     if dark:
         ids = np.asarray(stage.ids)
         glows = [g for n, g in stage.glows if _shows(ids, n, g.x, g.y)]
         image = night(rng, stage.image, stage.depth, glows)
     else:
-        image = daylight(rng, stage.image, stage.depth, place.land.sky[1])
+        image = daylight(rng, stage.image, stage.depth, empty.land.sky[1])
     image = sensor(rng, image, float(rng.uniform(3, 9) if dark else rng.uniform(0.5, 4)))
     if rng.random() < 0.55:
         tall = strip(rng, image, taken, int(rng.integers(1, 60)))
@@ -129,7 +124,7 @@ def write_scenes(
     if truth:
         names = {str(index): name for index, name in enumerate(CATEGORIES, start=1)}
         document = {"info": {"detector": "truth"}, "detection_categories": names, "images": entries}
-        (folder / "truth.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (folder / "truth.json").write_text(json_codec.encode_indented(document) + "\n", encoding="utf-8")
 
 
 def _exif(scene: Scene) -> Image.Exif:
@@ -162,31 +157,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(width, height) < 64:
         raise ValueError(text)
     return width, height
-
-
-def main() -> None:
-    """Writes a folder of scenes."""
-    parser = argparse.ArgumentParser(description="Draws camera-trap scenes.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=parse_size, default=(1280, 960), help="WIDTHxHEIGHT, 1280x960 if not given")
-    parser.add_argument("--quality", type=int, default=88, help="of the JPEG, 88 if not given")
-    parser.add_argument("--truth", action="store_true", help="write truth.json beside them")
-    options = parser.parse_args()
-    paths = write_scenes(options.folder, options.count, options.seed, options.size, options.quality, options.truth)
-    step = 1 if sys.stderr.isatty() else 50
-    for done, _ in enumerate(paths, start=1):
-        if done % step == 0 or done == options.count:
-            print(
-                f"{done} of {options.count} scenes drawn",
-                end="\r" if step == 1 else "\n",
-                file=sys.stderr,
-                flush=True,
-            )
-    if step == 1:
-        print(file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

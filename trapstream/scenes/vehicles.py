@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import math
 
-from trapstream.scenes.canvas import SMOOTHING, Colour, Pen, Point, Rng, ellipse, limb, mix, pick, polygon, sheet, vary
-from trapstream.scenes.figure import Figure, cut
+from trapstream.scenes.canvas import (
+    SMOOTHING,
+    Colour,
+    Figure,
+    Pen,
+    Point,
+    Rng,
+    cut,
+    ellipse,
+    limb,
+    mix,
+    pick,
+    polygon,
+    sheet,
+    vary,
+)
 
 PAINT: tuple[Colour, ...] = (
     (186, 40, 36),

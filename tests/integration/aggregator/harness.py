@@ -7,6 +7,7 @@ import itertools
 import random
 import resource
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Reason, failure_text
 from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
 from trapstream.core.result_store import result_path
-from trapstream.results.fold import CODES, counts
+from trapstream.results.fold import counts
 from trapstream.results.write import write_result
 
 LEAST = 16_384
@@ -116,10 +117,7 @@ def expected(spec: JobSpec, log: Sequence[ImageResult]) -> bytes:
     first: dict[int, ImageResult] = {}
     for answer in log:
         first.setdefault(answer.seq, answer)
-    tally: dict[int, int] = {}
-    for answer in first.values():
-        code = CODES[answer.outcome, answer.reason]
-        tally[code] = tally.get(code, 0) + 1
+    tally = Counter(answer.reason or answer.outcome for answer in first.values())
     out = io.BytesIO()
     write_result(spec, counts(tally), [bytes(first[seq].entry) for seq in sorted(first)], out)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""A job's end, cut off at every step: the same file, one last status, one mark."""
+"""A job's end, cut off at every step: the same file, one last status."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from trapstream.results import fold_store as store
 from trapstream.results.fold import PIECE, Result
 
 IMAGES = PIECE + 10
+KINDS = ("detected", "empty", "not found")
 SPEC = job_spec(job="job", images=IMAGES, total=IMAGES)
 
 
@@ -35,7 +36,7 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     opened = store.Store(tmp_path / "store")
-    results = [Result("job", seq, seq % 3, b'{"file":"%d"}' % seq) for seq in range(IMAGES)]
+    results = [Result("job", seq, KINDS[seq % 3], b'{"file":"%d"}' % seq) for seq in range(IMAGES)]
     for start in range(0, IMAGES, 100):
         opened.fold(results[start : start + 100], start + 100)
     opened.close()
@@ -78,9 +79,9 @@ def _cut(call: Callable[..., Any], number: int, after: bool) -> Callable[..., An
     [
         (ending, "write_file", 1),
         (ending, "write_result", 1),
-        (store.Store, "set_mark", 1),
-        (store.Store, "set_mark", 2),
-        (store.Store, "set_mark", 3),
+        (store.Store, "set_ends", 1),
+        (store.Store, "set_ends", 2),
+        (store.Store, "set_ends", 3),
         (store.Store, "drop_some", 1),
         (store.Store, "drop_some", 2),
     ],
@@ -100,9 +101,8 @@ async def test_killed_at_every_step(
     assert len(set(announced)) == 1
     assert list((tmp_path / "results").iterdir()) == [result_path(tmp_path / "results", "job")]
     opened = store.Store(folder)
-    mark = opened.jobs["job"].mark
-    assert mark is not None
-    assert (mark.announced, mark.dropped, bytes(mark.status)) == (True, True, announced[0])
+    end = opened.job("job").end
+    assert (end.announced, end.dropped, bytes(end.status)) == (True, True, announced[0])  # type: ignore[arg-type]
     assert not opened.drop_some("job")
     opened.close()
 
@@ -124,7 +124,7 @@ async def test_other_jobs_do_not_wait(
     async with asyncio.timeout(10):
         await eventually("a word of it", says_why, pause=0.01)
         assert "result store" in str(lease.progress_of("job").message)
-        await lease.with_store(lambda opened: opened.fold([Result("other", 0, 0, b"{}")], IMAGES + 1))
+        await lease.with_store(lambda opened: opened.fold([Result("other", 0, "detected", b"{}")], IMAGES + 1))
         (tmp_path / "results").unlink()
         await task
     await lease.close()
@@ -142,17 +142,17 @@ async def test_released_in_mid_file(folder: Path, thread: ThreadPoolExecutor, tm
 
 
 async def test_a_stopped_job_is_cut_once(folder: Path, thread: ThreadPoolExecutor, tmp_path: Path) -> None:
-    """Killed between a cancelled job's file and its mark, it makes the same file again, whatever came meanwhile."""
+    """Killed between a cancelled job's file and its final status, it makes the same file again, whatever came then."""
     spec, announced = job_spec(job="job", images=2 * IMAGES, total=2 * IMAGES, cancelled=True), list[bytes]()
     path = result_path(tmp_path / "results", "job")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.Store, "set_mark", _cut(store.Store.set_mark, 1, after=False))
+        patch.setattr(store.Store, "set_ends", _cut(store.Store.set_ends, 2, after=False))
         with pytest.raises(Killed):
             await _end(folder, thread, announced, spec)
     before = path.read_bytes()
     opened = store.Store(folder)
     cut = opened.next_offset or 0
-    changes = opened.fold([Result("job", IMAGES + 1, 0, b"{}")], cut + 1)
+    changes = opened.fold([Result("job", IMAGES + 1, "detected", b"{}")], cut + 1)
     assert (changes["job"].fresh, changes["job"].repeats) == (0, 1)
     opened.close()
     await _end(folder, thread, announced, spec)

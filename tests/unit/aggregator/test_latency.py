@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.latency import observe
+from aggregator.reports import observe_latency
 from tests.unit.values import job_spec
 from trapstream.core import metrics
 from trapstream.core.messages import Lane
@@ -30,7 +30,7 @@ def test_some_of_a_batch_are_taken_down_under_their_lane(keys: list[bytes | None
     """All of a small batch, 32 at the most of a large one, each for its job's lane; who is unknown is passed over."""
     records: list[Any] = [SimpleNamespace(key=key, timestamp=998_000) for key in keys]
     before = {lane: seen(lane) for lane in Lane}
-    observe(records, SPECS, now=1_000.0)
+    observe_latency(records, SPECS, now=1_000.0)
     counts = {lane: seen(lane)[0] - before[lane][0] for lane in Lane}
     seconds = {lane: seen(lane)[1] - before[lane][1] for lane in Lane}
     assert sum(counts.values()) <= 32

@@ -30,12 +30,12 @@ def test_no_answer_is_on_its_way(events: list[str], other: int) -> None:
                 ends={Lane.BULK: {0: published}, Lane.LIVE: {0: 9}},
             )
             first = published if first is None else first
-            if watch.is_over(figures, Lane.BULK, 3, folded + other):
+            if watch.update(figures, Lane.BULK, 3, folded + other):
                 assert folded >= first
 
 
 def test_an_empty_lane_is_read() -> None:
     """With nothing in the lane and nothing to fold the watch is over at its first look."""
     figures = Figures(read={Lane.BULK: {0: 7}}, results={0: 4}, ends={Lane.BULK: {0: 7}})
-    assert Watch(since=0.0).is_over(figures, Lane.BULK, 0, folded=4)
-    assert not Watch(since=0.0).is_over(figures, Lane.BULK, 0, folded=3)
+    assert Watch(since=0.0).update(figures, Lane.BULK, 0, folded=4)
+    assert not Watch(since=0.0).update(figures, Lane.BULK, 0, folded=3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.partitions import place_in_log
+from aggregator.partitions import first_offset
 from aggregator.progress import WINDOW, Progress, final_status, status_of
 from tests.unit.values import job_spec
 from trapstream.core.errors import Fatal
@@ -10,23 +10,23 @@ from trapstream.core.messages import Counts, JobState
 
 
 @pytest.mark.parametrize(
-    ("stored", "begin", "end", "place"),
+    ("stored", "begin", "end", "wanted"),
     [(None, 0, 0, 0), (None, 0, 9, 0), (4, 0, 9, 4), (9, 0, 9, 9), (None, 5, 9, 5), (4, 5, 9, 5), (5, 5, 9, 5)],
 )
-def test_place_in_log(stored: int | None, begin: int, end: int, place: int) -> None:
+def test_first_offset(stored: int | None, begin: int, end: int, wanted: int) -> None:
     """The store's own offset counts, unless the log begins later."""
-    assert place_in_log(stored, begin, end, "store", 3) == place
+    assert first_offset(stored, begin, end, "store", 3) == wanted
 
 
 def test_log_that_ends_before_the_store() -> None:
     """A store that is ahead of the log stops the process with a line that says what to do."""
     with pytest.raises(Fatal, match="Kafka has lost data"):
-        place_in_log(10, 0, 9, "store", 3)
+        first_offset(10, 0, 9, "store", 3)
 
 
 def test_status_on_the_way() -> None:
     """Rate over the last seconds, and the end that it predicts."""
-    progress = Progress(tally={0: 60, 1: 40})
+    progress = Progress(counts=Counts(detected=60, empty=40))
     for second in range(10):
         progress.add(10, now=1000.0 + second)
     found = status_of(job_spec(total=300, images=300), progress, now=1009.5)
@@ -38,7 +38,7 @@ def test_status_on_the_way() -> None:
 
 def test_rate_forgets() -> None:
     """A job that stands still has no rate and no predicted end."""
-    progress = Progress(tally={0: 10})
+    progress = Progress(counts=Counts(detected=10))
     progress.add(10, now=1000.0)
     found = status_of(job_spec(total=300, images=300), progress, now=1000.0 + WINDOW)
     assert (found.rate, found.finish) == (0.0, None)

@@ -1,7 +1,7 @@
-"""The benchmark's own rules: when runs agree, what a record says, what a page and a row hold."""
+"""The benchmark's own rules: when runs agree, what a record says, what a table and a page hold."""
 
-import io
 import json
+import random
 import re
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import compare, load, plots, report
+from bench import compare, load, report
+from bench.cameras import due_times
 from bench.records import Book, Record, Runs, record, until_stable
 from bench.tools import tensorrt_table
 from trapstream.models.plan_key import Gpu, PlanKey, profiles
@@ -45,7 +46,7 @@ def test_a_target_is_reached_or_not(value: float, target: float) -> None:
 
 def book(tmp_path: Path) -> Book:
     """Two records that were told."""
-    made = Book(tmp_path / "lines.jsonl", {"quick": True}, lambda _: None)
+    made = Book(tmp_path / "lines.jsonl", {"quick": True})
     made.add(record("pipeline", "pipeline / loop, 1280 x 960", Runs((0.9, 0.95, 0.92)), "x", at_least=0.9))
     made.add(
         Record(
@@ -67,33 +68,28 @@ def test_a_record_is_a_line_with_all_that_it_depends_on(tmp_path: Path) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["at"])
 
 
-def test_a_page_stands_alone_and_a_picture_opens(tmp_path: Path) -> None:
-    """The page holds every figure and refers to nothing outside; what is measured cannot break it; the PNG opens."""
+def test_a_page_stands_alone(tmp_path: Path) -> None:
+    """The page holds every figure, a bar for each and the verdict, refers to nothing outside, and no text breaks it."""
     made = book(tmp_path)
     page = report.write(made, tmp_path / "report").read_text()
     assert "&lt;loop&gt;" in page
     assert "<loop>" not in page
     assert "a &lt; b" in page
+    assert page.count("\N{FULL BLOCK}" * 19) == 2, "the largest of each unit has the whole width"
+    assert str(made.machine["processor"])[:20] in page
     assert not re.search(r"(src|href)=|@import|url\(", page)
-    with Image.open(tmp_path / "report" / "report.png") as image:
-        assert image.size[0] > 1000
-    assert plots.svg(report.charts(made.records)).count("<rect") == 4, "a bar and a spread for each"
-    assert Image.open(io.BytesIO(plots.png([]))).format == "PNG"
 
 
-def test_a_row_goes_to_the_table_by_commit(tmp_path: Path) -> None:
-    """The first row begins the table, the next one follows it, and the rest of the page stays."""
-    page, made = tmp_path / "page.md", book(tmp_path)
-    page.write_text("# Page\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
-    report.add_row(page, made, 1.5)
-    with_text = page.read_text() + "\n## After\n\n| c |\n"
-    page.write_text(with_text)
-    report.add_row(page, made, 2.5)
-    lines = page.read_text().splitlines()
-    rows = [line for line in lines if line.startswith(f"| {made.machine['commit']} |")]
-    assert [row.split("|")[-2].strip() for row in rows] == ["1.5", "2.5"]
-    assert all("| 0.92 |" in row for row in rows)
-    assert [line for line in lines if line not in rows] == [line for line in with_text.splitlines() if line not in rows]
+def test_a_table_of_a_benchmark_shows_value_target_and_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed has each figure with its runs and target, whether that is reached, and the verdict below."""
+    report.show(book(tmp_path))
+    header, ratio, loop, verdict = capsys.readouterr().out.rstrip().splitlines()
+    assert header.split() == ["measure", "value", "unit", "runs", "target"]
+    assert re.search(r"1280 x 960 .* 0\.92 +x +0\.9 0\.95 0\.92 +>= 0\.9 .*reached", ratio)
+    assert re.search(r"<loop> .* 140 +images/s +140 150", loop)
+    assert verdict == "<loop>: a < b"
 
 
 def test_sides_of_a_comparison_are_settings() -> None:
@@ -123,6 +119,14 @@ def test_a_load_names_images_again_and_again(tmp_path: Path) -> None:
     found = load.spoiled([image.as_uri()], tmp_path / "bad", 0.01)
     assert [uri for uri in found if uri != image.as_uri()] == [found[99]]
     assert load.local(found[99]).read_bytes() != image.read_bytes()
+
+
+@given(st.floats(0.5, 200), st.floats(0.1, 20), st.integers(0, 99))
+def test_live_images_are_due_at_the_rate_and_keep_no_step(rate: float, seconds: float, seed: int) -> None:
+    """One image is due at a moment by chance in each interval of the rate, in order, for as long as is asked."""
+    dues = due_times(rate, seconds, random.Random(seed))
+    assert len(dues) == round(rate * seconds)
+    assert all(number <= at * rate * (1 + 1e-9) and at * rate <= number + 1 for number, at in enumerate(dues))
 
 
 def test_the_table_of_a_plan_says_where_it_cannot_be_had(

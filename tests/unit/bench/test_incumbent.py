@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.called import called
 from bench.stacks import BenchError
-from bench.tools.incumbent import read_ours, read_script
+from bench.tools.incumbent import called, read_ours, read_script
 from bench.tools.same_answers import compare_files
 
 WIDTH, HEIGHT = 2048, 1536

@@ -1,5 +1,7 @@
 """The command's edges: statuses, one line instead of a traceback, and what goes to which stream."""
 
+from pathlib import Path
+
 import click
 import pytest
 
@@ -58,10 +60,26 @@ def test_an_unexpected_error_leaves_its_traceback_in_the_log(
         assert "ValueError: odd" in file.read()
 
 
-@pytest.mark.parametrize("verb", list(command.VERBS))
+@pytest.mark.parametrize("verb", [*command.VERBS, "bench"])
 def test_every_verb_of_the_table_exists_and_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([verb, "--help"]) == 0
     assert "Usage: trapstream" in capsys.readouterr().out
+
+
+def test_a_registered_verb_is_one_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that an installed package registers comes after those of the table, and is loaded when it is used."""
+    about = tmp_path / "rooms-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rooms\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[a.group]\nfly = rooms_above:fly\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    verbs = Verbs(table={"ps": "trapstream.cli.stack:ps"}, registered="a.group")
+    context = click.Context(verbs)
+    assert verbs.list_commands(context) == ["ps", "fly"], "nothing is imported for a list: there is no such module yet"
+    (tmp_path / "rooms_above.py").write_text("import click\n\n\n@click.command()\ndef fly() -> None: ...\n")
+    command_ = verbs.get_command(context, "fly")
+    assert command_ is not None and command_.name == "fly"
+    assert verbs.get_command(context, "swim") is None
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Waiting for a server that is away."""
 
 import asyncio
+import contextlib
 import itertools
 
 import prometheus_client
@@ -109,3 +110,25 @@ async def test_only_what_is_retryable_is_tried_again(sleeps: Sleeps, error: Exce
     with pytest.raises(type(error)):
         await retry.until_back(call, "test-other")
     assert sleeps.asked == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40))
+def test_the_gauge_counts_all_who_wait(said: list[tuple[int, bool]]) -> None:
+    """Whoever says that it waits no longer, the gauge is 1 while another one of the process still waits."""
+    with contextlib.ExitStack() as held:
+        waiters = [held.enter_context(retry.Waiter("test-many")) for _ in range(4)]
+        waits = [False] * 4
+        for number, now in said:
+            waiters[number].set(now)
+            waits[number] = now
+            assert waiting_on("test-many") == float(any(waits))
+    assert not said or waiting_on("test-many") == 0.0
+
+
+def test_a_waiter_that_is_left_waits_no_longer() -> None:
+    """Also where an error ends the wait, the gauge goes back to 0."""
+    with pytest.raises(ValueError, match="disk"), retry.Waiter("test-left") as waiter:
+        waiter.set(True)
+        assert waiting_on("test-left") == 1.0
+        raise ValueError("disk")
+    assert waiting_on("test-left") == 0.0

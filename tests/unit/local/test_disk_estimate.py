@@ -61,7 +61,7 @@ def test_estimates_are_measured(tmp_path: Path) -> None:
         messages.encode(ImageRef(job=JOB, seq=seq, file=_line(seq).file, uri=_line(seq).uri)) for seq in range(COUNT)
     ]
     store = Store(tmp_path)
-    store.fold([Result(JOB, seq, 0, _entry(seq)) for seq in range(COUNT)], COUNT)
+    store.fold([Result(JOB, seq, "detected", _entry(seq)) for seq in range(COUNT)], COUNT)
     store.close()
     need = disk_estimate.estimate(COUNT, manifest)
     for estimated, taken in (

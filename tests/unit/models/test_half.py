@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.random_detector import yolov5
+from tests.random_detector import yolov5
 from trapstream.models.half import to_half
 from trapstream.models.raw import RawModel
 

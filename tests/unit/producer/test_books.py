@@ -17,11 +17,11 @@ from producer import cursor
 from producer.live.books import Books, Refused
 from producer.live.series import Arrival, Placed, Stage
 from tests.waiting import eventually
-from trapstream.core import wishes
+from trapstream.core import event_filter
+from trapstream.core.event_filter import BadFilter
 from trapstream.core.owner import owned
 from trapstream.core.result_store import manifest_path, read_manifest
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.wishes import BadWish
 
 
 @contextlib.asynccontextmanager
@@ -212,17 +212,18 @@ def _truth(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
 
 async def test_who_is_told_is_noted_before_the_image(tmp_path: Path) -> None:
     """A webhook stands in the job's spec once the upload is answered, and after a restart; a wrong one is refused."""
-    hook = wishes.webhook("https://example.org/a?token=b", "category=animal")
+    hook = event_filter.webhook("https://example.org/a?token=b", "category=animal")
     async with books(tmp_path) as found:
         await found.accept([arrival(0)])
         found.jobs["ridge"][0].announced = True
         await found.accept([arrival(1)], hook)
         job = found.jobs["ridge"][0]
         assert job.note.spec.webhooks == (hook,) and not job.announced, "Kafka is told again"
-        with pytest.raises(BadWish, match="yeti"):
-            await found.accept([arrival(2)], wishes.webhook("https://example.org/b", "category=yeti"))
-        other, worse = found.accept([arrival(3)]), found.accept([arrival(4)], wishes.webhook("https://c", "category=x"))
+        with pytest.raises(BadFilter, match="yeti"):
+            await found.accept([arrival(2)], event_filter.webhook("https://example.org/b", "category=yeti"))
+        worse_hook = event_filter.webhook("https://c", "category=x")
+        other, worse = found.accept([arrival(3)]), found.accept([arrival(4)], worse_hook)
         places, error = await asyncio.gather(other, worse, return_exceptions=True)
-        assert not isinstance(places, BaseException) and at(places) == [(2, False)] and isinstance(error, BadWish)
+        assert not isinstance(places, BaseException) and at(places) == [(2, False)] and isinstance(error, BadFilter)
     async with books(tmp_path) as found:
         assert found.jobs["ridge"][0].note.spec.webhooks == (hook,)

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trapstream.core.errors import BadMessage
-from trapstream.results import diff_file as change_file
-from trapstream.results import diff_sheet as change_sheet
-from trapstream.results.diff import CHANGED, DRAWN, Change, Kind, Largest, Side, change, compare, summary
-from trapstream.results.entry import Box, Entry
+from trapstream.results.contact_sheet import draw_changes
+from trapstream.results.diff import CHANGED, DRAWN, Change, Kind, Largest, Side, change, compare, summary, write_changes
+from trapstream.results.entry import Detection, Entry
 
 NAMES = {"1": "animal", "2": "person", "3": "vehicle"}
 OTHER = {"1": "vehicle", "2": "animal", "3": "person"}
 boxes = st.builds(
-    Box,
+    Detection,
     conf=st.integers(0, 10).map(lambda tenths: tenths / 10),
     category=st.sampled_from(sorted(NAMES)),
     bbox=st.just((0.1, 0.1, 0.2, 0.2)),
@@ -31,7 +30,7 @@ pairs = st.lists(st.tuples(answers, answers), max_size=12)
 sides = st.builds(Side, threshold=st.sampled_from([0.1, 0.2, 0.5]), names=st.sampled_from([NAMES, OTHER]))
 
 
-def entries(found: list[tuple[list[Box] | None, str | None]]) -> list[Entry]:
+def entries(found: list[tuple[list[Detection] | None, str | None]]) -> list[Entry]:
     """Entries with a name for each place."""
     return [Entry(f"{number}.jpg", detections, failure) for number, (detections, failure) in enumerate(found)]
 
@@ -99,7 +98,7 @@ def test_the_file_lists_what_changed(found: list, before: Side, after: Side) -> 
     """The file is JSON, holds the changed images in order and nothing else, and counts all."""
     old, new = entries([one for one, _ in found]), entries([other for _, other in found])
     out, largest = io.BytesIO(), Largest(1)
-    change_file.write_changes({"old": {"job": "a"}}, compare(old, new, before, after), before, after, out, largest)
+    write_changes({"old": {"job": "a"}}, compare(old, new, before, after), before, after, out, largest)
     data = json.loads(out.getvalue())
     changed = [each for each in compare(old, new, before, after) if each.kind in CHANGED]
     assert [(each["file"], each["change"], each["size"]) for each in data["changes"]] == [
@@ -117,9 +116,9 @@ def test_the_file_lists_what_changed(found: list, before: Side, after: Side) -> 
 def test_the_size_is_the_difference_in_confidence() -> None:
     """A class that slips just below the threshold is a small change; one that vanishes is a large one."""
     side = Side(0.5, NAMES)
-    sure = Entry("a.jpg", [Box(0.51, "1")])
-    assert change(sure, Entry("a.jpg", [Box(0.49, "1")]), side, side) == Change(
-        Kind.GONE, 0.02, sure, Entry("a.jpg", [Box(0.49, "1")])
+    sure = Entry("a.jpg", [Detection("1", 0.51)])
+    assert change(sure, Entry("a.jpg", [Detection("1", 0.49)]), side, side) == Change(
+        Kind.GONE, 0.02, sure, Entry("a.jpg", [Detection("1", 0.49)])
     )
     assert change(sure, Entry("a.jpg", []), side, side).size == 0.51
 
@@ -140,15 +139,15 @@ def test_the_sheet_shows_both_sides(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     sides = ("cat@1", Side(0.5, NAMES)), ("cat@2", Side(0.5, NAMES))
     found = [
-        Change(Kind.NEW, 0.9, Entry(name, []), Entry(name, [Box(0.9, "1", (0.25, 0.25, 0.5, 0.5))]))
+        Change(Kind.NEW, 0.9, Entry(name, []), Entry(name, [Detection("1", 0.9, (0.25, 0.25, 0.5, 0.5))]))
         for name in ("a.png", "bad.jpg", "far.jpg")
     ]
     places = {"a.png": picture, "bad.jpg": tmp_path / "bad.jpg"}
     sheet = tmp_path / "sheet"
-    assert change_sheet.draw(found, places, *sides, "a title", sheet) == 1
+    assert draw_changes(found, places, *sides, "a title", sheet) == 1
     with Image.open(sheet) as drawn:
         assert drawn.format == "PNG"
         orange = [x for x in range(drawn.width) if drawn.getpixel((x, 54 + 180)) == (255, 176, 0)]
     assert orange and min(orange) > 490, "the box belongs to the right picture alone"
-    assert change_sheet.draw(found[1:], places, *sides, "a title", tmp_path / "none.png") == 0
+    assert draw_changes(found[1:], places, *sides, "a title", tmp_path / "none.png") == 0
     assert not (tmp_path / "none.png").exists()

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.results.test_write import COUNTS, ENTRIES, _bytes
 from tests.unit.values import job_spec
-from trapstream.results.ledger import Account, account, reason_of, summary
-from trapstream.results.read import open_result
-from trapstream.results.verify import disagreements, explanation, verify
+from trapstream.results.ledger import Account, account, disagreements, explanation, reason_of, summary
+from trapstream.results.read import open_result, verify
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,8 @@ def test_verify(tmp_path: Path) -> None:
     path.write_bytes(_bytes(job_spec(total=3), COUNTS, ENTRIES))
     found = verify(path, lambda: ["a/é.jpg", "b.jpg", "c.jpg"])
     assert found == Account(published=3, detected=1, empty=1, failed={"not found": 1})
-    assert disagreements(found, open_result(path)) == []
-    assert disagreements(verify(path, lambda: ["b.jpg"]), open_result(path)) != []
+    assert disagreements(found, open_result(path).account) == []
+    assert disagreements(verify(path, lambda: ["b.jpg"]), open_result(path).account) != []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +116,7 @@ def test_why_images_are_missing(tmp_path: Path, changes: dict[str, Any], said: s
     path = tmp_path / "result.json"
     path.write_bytes(_bytes(job_spec(**changes), COUNTS, ENTRIES))
     found = verify(path, lambda: ["a/é.jpg", "b.jpg", "c.jpg", "d.jpg"])
-    assert said in str(explanation(found, open_result(path)))
+    assert said in str(explanation(found, open_result(path).account))
 
 
 def test_verify_of_a_missing_file(tmp_path: Path) -> None:

@@ -16,26 +16,26 @@ _KEPT = 1_000
 """Cameras whose cool-down outlives a restart."""
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a webhook goes on."""
 
     offset: int
-    """All results before it were delivered, or given up, or are not wanted."""
-    rang: dict[str | None, float]
-    """Camera to when it was told last."""
+    """All results before it were delivered, given up, or did not pass the filter."""
+    last_sent: dict[str | None, float]
+    """Camera to the time of its last result that was sent, in seconds since 1970."""
     done: bool = False
-    """The job has ended, and all of it was told."""
+    """The job has ended, and all of its results were sent."""
 
 
-class _Rang(msgspec.Struct, frozen=True, array_like=True):
+class _CameraTime(msgspec.Struct, frozen=True, array_like=True):
     camera: str | None
-    when: float
+    time: float
 
 
-_decoder = msgspec.json.Decoder(list[_Rang])
+_decoder = msgspec.json.Decoder(list[_CameraTime])
 
 
-class Places:
+class WebhookCursors:
     """The file, for one process. Each call blocks for a moment, and is Retryable while the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
@@ -56,28 +56,28 @@ class Places:
         """Closes the file."""
         self._db.close()
 
-    def get(self, job: str, url: str) -> Place | None:
+    def get(self, job: str, url: str) -> Cursor | None:
         """Where a webhook goes on; None for one that never began."""
         with self._refusals():
             row = self._db.execute(
                 "select offset, rang, done from places where job = ? and url = ?", (job, _digest(url))
             ).fetchone()
-        if row is None:
-            return None
-        return Place(row[0], {each.camera: each.when for each in _decoder.decode(row[1])}, bool(row[2]))
+            if row is None:
+                return None
+            return Cursor(row[0], {each.camera: each.time for each in _decoder.decode(row[1])}, bool(row[2]))
 
-    def put(self, job: str, url: str, place: Place) -> None:
-        """Notes where a webhook goes on."""
-        newest = sorted(place.rang.items(), key=lambda item: item[1])[-_KEPT:]
-        rang = msgspec.json.encode([_Rang(camera, when) for camera, when in newest]).decode()
+    def put(self, job: str, url: str, cursor: Cursor) -> None:
+        """Keeps where a webhook goes on."""
+        newest = sorted(cursor.last_sent.items(), key=lambda item: item[1])[-_KEPT:]
+        times = msgspec.json.encode([_CameraTime(camera, time) for camera, time in newest]).decode()
         with self._refusals():
             self._db.execute(
                 "insert or replace into places values (?, ?, ?, ?, ?)",
-                (job, _digest(url), place.offset, rang, int(place.done)),
+                (job, _digest(url), cursor.offset, times, int(cursor.done)),
             )
 
     def keep_only(self, jobs: Collection[str]) -> None:
-        """Forgets the jobs that are gone."""
+        """Removes the cursors of all other jobs."""
         with self._refusals():
             known = {row[0] for row in self._db.execute("select distinct job from places")}
             self._db.executemany("delete from places where job = ?", [(job,) for job in known.difference(jobs)])
