@@ -29,7 +29,7 @@ from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"
 LOOPED = "rtdetr, one image"
-"""Its attention was traced for one image: trapstream/models/batches.py runs it in a loop."""
+"""Its attention was traced for one image: trapstream/models/probe.py runs it in a loop."""
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What is installed: the wheel's contents, and the ranges of pyproject.toml against the versions of constraints.txt."""
 
+import fnmatch
 import importlib.metadata
 import tomllib
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from setuptools import find_packages
 
 from trapstream.local import doctor
 
@@ -29,7 +29,10 @@ PINS = _pins()
 
 def packed() -> tuple[set[str], set[str]]:
     """The packages of the wheel, and its files, as setuptools chooses them."""
-    packages = set(find_packages(str(ROOT), **SETUPTOOLS["packages"]["find"]))
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("[!.]*/**/__init__.py")}
+    named = {".".join(folder.parts) for folder in folders}
+    include = SETUPTOOLS["packages"]["find"]["include"]
+    packages = {name for name in named if any(fnmatch.fnmatchcase(name, pattern) for pattern in include)}
     files: set[str] = set()
     for package in packages:
         folder = ROOT / package.replace(".", "/")

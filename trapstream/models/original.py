@@ -104,7 +104,7 @@ def open_session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
     """A graph in ONNX Runtime on all cores that this process may use. Raises what ONNX Runtime raises."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised as well
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

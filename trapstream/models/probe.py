@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from trapstream.models.onnx_graph import prefixed
+from trapstream.models.original import open_session
 
 Array = NDArray[np.float32]
 BATCH = "batch"
@@ -25,12 +25,8 @@ class Probe:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         """ProbeError where it cannot be loaded."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised as well
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(model)
         except Exception as error:  # ONNX Runtime's classes have no common one below this
             raise ProbeError(_short(error)) from error
 

@@ -101,8 +101,10 @@ def render_cpu(graph: Path, name: str, repository: Path, serving: CpuServing, ru
     inputs, outputs = signature(graph)
     entry = repository / name
     for version in (TRITON_VERSION, LIVE_VERSION):
-        _replace(entry / version / "model.py", _template("cpu", "model.py"))
-    _replace(entry / "config.pbtxt", cpu_config(name, inputs, outputs, serving, runtime))
+        with whole_file(entry / version / "model.py") as file:
+            file.write(_template("cpu", "model.py").encode())
+    with whole_file(entry / "config.pbtxt") as file:
+        file.write(cpu_config(name, inputs, outputs, serving, runtime).encode())
     part = entry / TRITON_VERSION / "model.onnx.part"
     shutil.copyfile(graph, part)
     part.replace(part.with_suffix(""))
@@ -183,13 +185,6 @@ def _graphs(exact: Sequence[Profile], most: int) -> str:
 
 def _template(kind: str, name: str) -> str:
     return resources.files("model_repository").joinpath("templates", kind, name).read_text()
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
