@@ -73,7 +73,7 @@ class Reports:
     async def commit(self, consumer: kafka.Consumer) -> None:
         """Tells the group how far we are, for those who measure lag. The stores do not read it."""
         while True:
-            await asyncio.sleep(self._settings.commit_seconds)
+            await asyncio.sleep(self._settings.lag_seconds)
             offsets = {
                 TopicPartition(topics.DETECTIONS.name, number): lease.store_offset
                 for number, lease in self._partitions.leases.items()
@@ -81,7 +81,7 @@ class Reports:
             }
             if offsets:
                 try:
-                    async with asyncio.timeout(self._settings.commit_seconds):
+                    async with asyncio.timeout(self._settings.lag_seconds):
                         await consumer.commit(offsets)
                 except (KafkaError, TimeoutError) as error:
                     log.get_logger().debug("lag not told", error=repr(error))

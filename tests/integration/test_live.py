@@ -27,7 +27,7 @@ from tests.integration.service import Service
 from tests.integration.whole import Whole, whole
 from tests.megadetector_rules import check_data
 from tests.unit.images.test_shot import photograph
-from tests.unit.producer.test_notices import minio
+from tests.unit.producer.test_bucket_events import minio
 from tests.waiting import eventually, wait_for
 from trapstream.core import faults, kafka, letters, result_store, status
 from trapstream.core.messages import JobSpec, JobState, StageTimes

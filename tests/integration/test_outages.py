@@ -152,7 +152,7 @@ async def test_kafka_killed_while_a_job_is_published(
         async with outages.answers(servers, spec.job) as found:
             await found.reach(lambda done: len(done) > IMAGES // 4)
             server.kill()
-        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec).seq
+        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec.manifest_sha256).seq
         assert IMAGES // 8 < before < IMAGES
         await outages.announced(producer, port, "kafka")
         await server.start()

@@ -23,7 +23,6 @@ from trapstream.models.repository_entry import CpuServing, render_cpu
 SETTINGS = {
     "TRAPSTREAM_COMMIT_SECONDS": "0.2",
     "TRAPSTREAM_FOLD_BATCH": "200",
-    "TRAPSTREAM_PUBLISH_CHECKPOINT": "500",
 }
 
 

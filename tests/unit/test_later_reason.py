@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from notifier import results as events
+from notifier import event_format
 from tests.unit.values import MODEL, image_result, job_spec
 from trapstream.cli import account
 from trapstream.core import kafka, messages
@@ -25,7 +25,7 @@ KNOWN = messages.encode(image_result(1))
 
 def results() -> Read:
     """Both messages, read as the aggregator does."""
-    records = [events.Record(offset, 0.0, value) for offset, value in enumerate((LATER, KNOWN))]
+    records = [event_format.Record(offset, 0.0, value) for offset, value in enumerate((LATER, KNOWN))]
     return read(records, kafka.job_partition("job-1"), {}, kafka.job_partition)
 
 
@@ -93,7 +93,7 @@ def test_the_status_names_it() -> None:
 
 def test_listeners_hear_of_it() -> None:
     """The notifier, and whoever waits for a live image, read it as any failure."""
-    event = events.read(events.Record(0, 0.0, LATER))
+    event = event_format.read(event_format.Record(0, 0.0, LATER)).data
     assert (event.outcome, event.file, event.camera) == ("failed", "hill/0.jpg", "hill")
     assert bytes(messages.decode(LATER, TimedHead).entry) == ENTRY
     assert messages.decode(LATER, ImageResult).reason == REASON

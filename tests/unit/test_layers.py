@@ -14,8 +14,6 @@ from importlinter import cli
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-_NOT_YET = {"trapstream.core.connections", "trapstream.jobs.folder", "trapstream.jobs.lists"}
-"""Files that import json still; to be shortened, never lengthened."""
 PACKAGES = ("trapstream", "producer", "consumer", "aggregator", "notifier", "bench")
 
 
@@ -83,4 +81,4 @@ def test_json_goes_through_one_room() -> None:
         if (isinstance(node, ast.Import) and any(each.name == "json" for each in node.names))
         or (isinstance(node, ast.ImportFrom) and node.module == "json")
     }
-    assert found - _NOT_YET <= inside_triton
+    assert found == inside_triton

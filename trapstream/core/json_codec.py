@@ -19,6 +19,11 @@ def encode_indented(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
+def raw(text: bytes) -> Any:
+    """A text that is JSON already, as a value that `encode` puts in as it is."""
+    return orjson.Fragment(text)
+
+
 def decode(text: bytes | str) -> Any:
     """The value of a JSON text in UTF-8. ValueError with the place where it is none; NaN and Infinity are none."""
     return orjson.loads(text)

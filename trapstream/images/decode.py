@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from trapstream.core import log
 from trapstream.core.errors import Fatal, Permanent, Reason
-from trapstream.images.cpu_decode import CpuDecode, CpuLetterbox
-from trapstream.images.dali_decode import LetterboxPipeline
+from trapstream.images.dali_decode import CpuDecode, CpuLetterbox, LetterboxPipeline
 from trapstream.images.header import Header, read_header
 from trapstream.images.letterbox import Letterbox, fixed_letterbox, letterbox, stretched
 from trapstream.images.pillow_decode import pillow_decode
@@ -58,8 +57,8 @@ class _Job:
         """Before the turn: what DALI works on."""
         return before_turn(self.box, self.header.orientation)
 
-    def answer(self, stored: NDArray[np.uint8]) -> Decoded:
-        """The answer, from letterboxed pixels before the turn."""
+    def decoded(self, stored: NDArray[np.uint8]) -> Decoded:
+        """Of letterboxed pixels before the turn."""
         return Decoded(turn(stored, self.header.orientation), self.box)
 
 
@@ -106,7 +105,7 @@ class Decoder:
                 if pixels is None:
                     indirect.append(job)
                 else:
-                    answers[job.index] = job.answer(pixels)
+                    answers[job.index] = job.decoded(pixels)
         for job in indirect:
             answers[job.index] = self._by_pillow(job)
         return answers
@@ -147,7 +146,7 @@ class Decoder:
         except RuntimeError as error:
             self._require_health(error)
             return Permanent(Reason.DAMAGED, f"{job.header.format}: the pixels cannot be resized")
-        return job.answer(pixels)
+        return job.decoded(pixels)
 
     def _require_health(self, error: RuntimeError) -> None:
         """Fatal unless DALI can still resize the simplest image: then the one that failed is at fault."""

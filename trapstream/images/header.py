@@ -22,9 +22,8 @@ from PIL import (
 from PIL.ImageFile import ImageFile
 
 from trapstream.core.errors import Permanent, Reason
-from trapstream.images.scans import has_more_scans
+from trapstream.images.cost import require_few_parts, require_few_scans, require_size
 from trapstream.images.sniff import Format, format_of, looks_like
-from trapstream.images.tiff_parts import read_parts
 
 _ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -37,11 +36,6 @@ _OPEN: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.GIF: GifImagePlugin.GifImageFile,
     Format.AVIF: AvifImagePlugin.AvifImageFile,
 }
-_PASSES = 32
-"""A decoder may go over all the pixels that an image may have so many times; over fewer pixels oftener. Progressive
-files of cameras and of the usual tools have 6 to 20 scans."""
-_READS = 2
-"""The compressed strips or tiles of a TIFF may be so many times as long as the file."""
 _END_OF_JPEG = b"\xff\xd9"
 _TRAILER = 65_536
 """Cameras append up to this much after the end of the JPEG."""
@@ -97,34 +91,17 @@ def read_header(data: bytes, max_pixels: int) -> Header:
 
 def _inspect(data: bytes, form: Format, max_pixels: int) -> Header:
     if form is Format.TIFF:  # before Pillow opens it, which makes a list of its parts
-        _require_few_parts(data, max_pixels)
+        require_few_parts(data, max_pixels)
     with open_image(data, form) as image:
         width, height = _raw_size(image)
-        _require_room(width, height, max_pixels)
-        most_scans = _PASSES * max_pixels // max(width * height, 1)
-        if form is Format.JPEG and has_more_scans(data, most_scans):
-            raise Permanent(Reason.TOO_COSTLY, f"more than {most_scans} scans of {width} x {height} pixels")
+        require_size(width, height, max_pixels)
+        if form is Format.JPEG:
+            require_few_scans(data, width, height, max_pixels)
         orientation = _orientation(image, data)
         direct = form is Format.JPEG and _has_end(data)
     if orientation >= 5:
         width, height = height, width
     return Header(form, int(width), int(height), orientation, direct)
-
-
-def _require_room(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Permanent(Reason.TOO_MANY_PIXELS, f"{width} x {height}, the limit is {max_pixels} in all")
-
-
-def _require_few_parts(tiff: bytes, max_pixels: int) -> None:
-    parts = read_parts(tiff)
-    _require_room(parts.width, parts.height, max_pixels)
-    if parts.count > parts.most:
-        raise Permanent(
-            Reason.TOO_COSTLY, f"{parts.count} strips or tiles of an image of {parts.width} x {parts.height} pixels"
-        )
-    if parts.packed > _READS * len(tiff):
-        raise Permanent(Reason.TOO_COSTLY, f"{parts.packed} bytes in strips or tiles of a file of {len(tiff)} bytes")
 
 
 def open_image(data: bytes, form: Format) -> ImageFile:

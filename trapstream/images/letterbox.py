@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PAD_GREY = 114
+"""Of the padding, in each channel: YOLOv5's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
@@ -35,19 +38,9 @@ def letterbox(width: int, height: int, image_size: int, stride: int) -> Letterbo
     """
     if min(width, height, image_size, stride) < 1:
         raise ValueError("sizes of a letterbox are positive")
-    ratio = min(image_size / height, image_size / width)
-    resized_width, resized_height = max(round(width * ratio), 1), max(round(height * ratio), 1)
-    pad_x, pad_y = (image_size - resized_width) % stride, (image_size - resized_height) % stride
-    return Letterbox(
-        source_width=width,
-        source_height=height,
-        width=resized_width,
-        height=resized_height,
-        padded_width=resized_width + pad_x,
-        padded_height=resized_height + pad_y,
-        left=round(pad_x / 2 - 0.1),
-        top=round(pad_y / 2 - 0.1),
-    )
+    inner = _scaled(width, height, image_size, image_size)
+    padded_width, padded_height = (side + (image_size - side) % stride for side in inner)
+    return _centred(width, height, *inner, padded_width, padded_height)
 
 
 def fixed_letterbox(width: int, height: int, fixed: tuple[int, int]) -> Letterbox:
@@ -58,35 +51,29 @@ def fixed_letterbox(width: int, height: int, fixed: tuple[int, int]) -> Letterbo
     """
     if min(width, height, *fixed) < 1:
         raise ValueError("sizes of a letterbox are positive")
-    ratio = min(fixed[0] / height, fixed[1] / width)
-    resized_width, resized_height = max(round(width * ratio), 1), max(round(height * ratio), 1)
-    return Letterbox(
-        source_width=width,
-        source_height=height,
-        width=resized_width,
-        height=resized_height,
-        padded_width=fixed[1],
-        padded_height=fixed[0],
-        left=round((fixed[1] - resized_width) / 2 - 0.1),
-        top=round((fixed[0] - resized_height) / 2 - 0.1),
-    )
+    return _centred(width, height, *_scaled(width, height, fixed[1], fixed[0]), fixed[1], fixed[0])
 
 
 def stretched(width: int, height: int, fixed: tuple[int, int]) -> Letterbox:
     """The whole of `fixed` (height, width), without padding: RT-DETR's. ValueError for sizes that are not positive."""
     if min(width, height, *fixed) < 1:
         raise ValueError("sizes of a letterbox are positive")
+    return Letterbox(width, height, fixed[1], fixed[0], fixed[1], fixed[0], left=0, top=0, stretched=True)
+
+
+def _scaled(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
+    """As large as fits, in the same proportion."""
+    ratio = min(most_height / height, most_width / width)
+    return max(round(width * ratio), 1), max(round(height * ratio), 1)
+
+
+def _centred(
+    source_width: int, source_height: int, width: int, height: int, padded_width: int, padded_height: int
+) -> Letterbox:
     return Letterbox(
-        source_width=width,
-        source_height=height,
-        width=fixed[1],
-        height=fixed[0],
-        padded_width=fixed[1],
-        padded_height=fixed[0],
-        left=0,
-        top=0,
-        stretched=True,
-    )
+        source_width, source_height, width, height, padded_width, padded_height,
+        left=round((padded_width - width) / 2 - 0.1), top=round((padded_height - height) / 2 - 0.1),
+    )  # fmt: skip
 
 
 def to_source(box: Letterbox, rows: NDArray[np.float32]) -> NDArray[np.float32]:

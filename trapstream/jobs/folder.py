@@ -1,6 +1,6 @@
-"""A watched folder: which of its files are whole images, and which were sent before. What blocks says so."""
+"""A watched folder: which of its files are whole images, and which were sent before. It blocks."""
 
-import json
+import json  # names that are not UTF-8 hold surrogates, which orjson refuses
 import os
 import stat
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from trapstream.jobs.manifest import is_image_name, is_left_out
 
 _TEMPORARY = (b".part", b".partial", b".tmp", b".temp", b".filepart", b".crdownload", b".upload", b".swp", b"~")
-"""How names end that FTP servers, browsers and file managers give to what is not whole yet."""
+"""How names end that FTP servers, browsers and file managers give to files that are not whole yet."""
 _STARTS = (b"~", b"_tmp_", b"pureftpd-upload.")
 
 
 class Stamp(NamedTuple):
-    """What changes when a file does."""
+    """The marks of a file that change when its content does."""
 
     size: int
     modified: int
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 def is_whole_name(path: bytes) -> bool:
     """Whether a relative path is an image's, and not that of something that is being written. Hidden ones are not.
 
-    `IMG_1.JPG.1`, as an FTP server names a second file of the same name, counts by what stands before the number.
+    `IMG_1.JPG.1`, as an FTP server names a second file of the same name, counts by the name before the number.
     """
     steps = path.split(b"/")
     if any(is_left_out(step) for step in steps):

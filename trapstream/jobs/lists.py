@@ -1,7 +1,7 @@
 """The three forms of a list: text, a JSON list, JSONL. Streams in, items out; an error names its line."""
 
 import codecs
-import json
+import json  # names that are not UTF-8 hold surrogates, which orjson refuses, and a stream needs `raw_decode`
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader
@@ -19,13 +19,13 @@ _OBJECT = 'an object with "file" or "uri" (and "meta" if you like), all strings'
 class Item(NamedTuple):
     """One entry of a list."""
 
-    place: bytes
+    location: bytes
     """Path or URL, as it was written."""
     file: str | None = None
     """The name in the result, where the list gives one."""
     meta: str | None = None
     is_uri: bool = False
-    """`place` is percent-encoded already."""
+    """`location` is percent-encoded already."""
 
 
 Where = Callable[[], str]
@@ -87,10 +87,10 @@ def parse_json(stream: BufferedReader, name: str) -> Iterator[Item]:
         while True:
             value = text.element()
             yield _from_json(value, text)
-            mark = text.next()
-            if mark not in (",", "]"):
-                raise text.error("expected , or ] after an entry" if mark else "the list does not end: ] is missing")
-            if mark == "]":
+            sign = text.next()
+            if sign not in (",", "]"):
+                raise text.error("expected , or ] after an entry" if sign else "the list does not end: ] is missing")
+            if sign == "]":
                 break
             text.at += 1
             text.next()
@@ -125,17 +125,19 @@ def _lines(stream: BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _item(place: bytes, where: Where, file: str | None = None, meta: str | None = None, is_uri: bool = False) -> Item:
-    if not place or file == "":
+def _item(
+    location: bytes, where: Where, file: str | None = None, meta: str | None = None, is_uri: bool = False
+) -> Item:
+    if not location or file == "":
         raise SourceError(f"{where()}: the path is empty")
-    if b"\0" in place:
+    if b"\0" in location:
         raise SourceError(f"{where()}: a path cannot hold a zero byte")
     for text in (file, meta):
         if text is not None and len(_bytes(text, where)) > MOST_LINE_BYTES:
             raise SourceError(f"{where()}: longer than {MOST_LINE_BYTES} bytes")
     if meta is not None and not _is_unicode(meta):
         raise SourceError(f"{where()}: the meta string is not valid Unicode")
-    return Item(place, file, meta, is_uri)
+    return Item(location, file, meta, is_uri)
 
 
 def _bytes(text: str, where: Where) -> bytes:
@@ -159,7 +161,7 @@ def _kind(value: object) -> str:
 
 
 class _Text:
-    """A JSON text read in chunks, with a place in it that has a line number."""
+    """A JSON text read in chunks, with a position in it that has a line number."""
 
     def __init__(self, stream: BufferedReader, name: str) -> None:
         self.at = 0
@@ -200,7 +202,7 @@ class _Text:
         return f"{self._name}, line {self._line + self._text.count(chr(10), 0, self.at)}"
 
     def error(self, text: str) -> SourceError:
-        """An error at this place."""
+        """An error at this position."""
         return SourceError(f"{self.where()}: {text}")
 
     def _more(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a manifest's line is made of: names, addresses, and which of two lines is the same. Pure."""
+"""The parts of a manifest's line: names and addresses, and the notes on entries that were left out. Pure."""
 
 import os
 import re
@@ -29,13 +29,13 @@ def is_image_name(name: bytes) -> bool:
 
 
 def is_left_out(name: bytes) -> bool:
-    """Hidden files and folders (macOS's `._*` among them), and what file servers and Windows leave behind."""
+    """Hidden files and folders (macOS's `._*` among them), and files that file servers and Windows leave behind."""
     return name.startswith(b".") or name in _JUNK
 
 
-def is_url(place: bytes) -> bool:
-    """Whether `place` begins with a scheme."""
-    return _URL.match(place) is not None
+def is_url(location: bytes) -> bool:
+    """Whether `location` begins with a scheme."""
+    return _URL.match(location) is not None
 
 
 def as_text(raw: bytes) -> str:
@@ -59,8 +59,8 @@ def file_uri(path: bytes) -> str:
 def url_uri(url: bytes) -> str:
     """The address for a URL as a list gives it.
 
-    http(s) and file URLs are percent-encoded already; only what no URL may hold is encoded. After s3://, gs:// and
-    az:// stands a raw object key, as the stores' own tools print it, so its `%` is a `%`.
+    http(s) and file URLs are percent-encoded already; only bytes that no URL may hold are encoded. After s3://, gs://
+    and az:// stands a raw object key, as the stores' own tools print it, so its `%` is a `%`.
     """
     scheme, _, rest = url.partition(b"://")
     if scheme.lower() in _STORE_SCHEMES:
@@ -69,7 +69,7 @@ def url_uri(url: bytes) -> str:
 
 
 def quoted(uri: bytes) -> str:
-    """A percent-encoded address; what no address may hold is encoded, the rest stands as it is."""
+    """A percent-encoded address; bytes that no address may hold are encoded, the rest stands as it is."""
     return _encoded(_UNSAFE_URL, uri)
 
 
@@ -110,7 +110,7 @@ def prefixes(bases: Sequence[bytes]) -> dict[bytes, str]:
 
 @dataclass
 class Notes:
-    """What was left out on the way, counted, with the first few names of each kind."""
+    """The entries that were left out on the way, counted, with the first few names of each kind."""
 
     most: int = 3
     counts: dict[str, int] = field(default_factory=dict)

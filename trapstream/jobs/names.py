@@ -1,4 +1,4 @@
-"""What senders may name, and what becomes of it: series, files, capture times. Pure."""
+"""Names and times that a sender gives, checked and made harmless: series, files, capture times. Pure."""
 
 import re
 from collections.abc import Container
@@ -7,7 +7,7 @@ from datetime import datetime
 from trapstream.core.errors import TrapstreamError
 
 MOST_META = 4096
-"""Characters of a sender's own note on an image."""
+"""Characters of the text that a sender adds to an image."""
 _SERIES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 _DRIVE = re.compile(r"[A-Za-z]:\Z")
 _MOST_STEP, _MOST_NAME = 120, 512
@@ -16,7 +16,7 @@ _TIMES = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
 class BadName(TrapstreamError):
-    """Something that a sender named, and what was expected, in one line."""
+    """A name that cannot be used. The text is one line that says what was expected."""
 
 
 def series_name(given: str) -> str:
@@ -70,15 +70,15 @@ def captured(given: str) -> str:
         raise BadName("a capture time is written as 2026-11-23T05:12:44 or 2026:11:23 05:12:44") from None
 
 
-def note(given: str) -> str:
-    """A sender's own note. BadName if it is too long."""
+def meta(given: str) -> str:
+    """The text that a sender adds to an image. BadName if it is too long."""
     if len(given) > MOST_META:
         raise BadName(f"meta has more than {MOST_META:,} characters")
     return given
 
 
 def _cut(step: str, most: int) -> str:
-    """`step` in at most so many bytes, its suffix kept."""
+    """`step` in at most `most` bytes, its suffix kept."""
     if len(step.encode()) <= most:
         return step
     stem, dot, suffix = step.rpartition(".")

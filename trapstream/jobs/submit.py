@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -14,87 +11,14 @@ from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from trapstream.core import kafka, messages, status, topics
-from trapstream.core.errors import Retryable, TrapstreamError
+from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, Lane, ModelInfo, Webhook
-from trapstream.core.result_store import ManifestLine, manifest_path, whole_file
-from trapstream.jobs import sources
-from trapstream.jobs.manifest import Notes
+from trapstream.core.result_store import manifest_path
+from trapstream.jobs.stored_manifest import SubmitError, make_manifest, reuse_manifest
 
-_BATCH = 1000
-_LEAVE_SECONDS = 2.0
-
-
-class SubmitError(TrapstreamError):
-    """The job could not be made or changed. The text is one line that says what to do."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A stored manifest."""
-
-    images: int
-    sha256: str
-    """Of its bytes."""
-    notes: tuple[str, ...]
-    """What was left out, a line for each kind."""
-
-
-async def make_manifest(
-    results: Path, job: str, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None
-) -> Manifest:
-    """Reads the SOURCEs `texts` into the job's manifest in the result store, off the event loop.
-
-    `progress` takes the number of images so far, on the event loop. SourceError for a SOURCE that cannot be read,
-    SubmitError for a store that cannot be written: no manifest is left then.
-    """
-    loop = asyncio.get_running_loop()
-    left = threading.Event()
-
-    def tick(count: int) -> None:
-        if left.is_set():
-            raise SubmitError("given up")  # nobody hears this: it ends the thread
-        loop.call_soon_threadsafe(progress, count)
-
-    made: asyncio.Future[Manifest] = loop.create_future()
-
-    def work() -> None:
-        try:
-            manifest = write_manifest(results, job, texts, tick)
-        except BaseException as error:  # whatever it is, it belongs to who waits
-            _tell(loop, made, None, error)
-        else:
-            _tell(loop, made, manifest, None)
-
-    # A daemon: who leaves need not wait for a standard input that does not end.
-    thread = threading.Thread(target=work, daemon=True, name="manifest")
-    thread.start()
-    try:
-        return await made
-    except asyncio.CancelledError:
-        left.set()
-        await asyncio.to_thread(thread.join, _LEAVE_SECONDS)  # so that it takes its half-made file away
-        raise
-
-
-def write_manifest(results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None]) -> Manifest:
-    """As `make_manifest`, in this thread. An error raised by `tick` ends it."""
-    notes = Notes()
-    lines = sources.manifest_lines(sources.open_sources(texts), notes)
-    # The first batch before the file: a SOURCE without images leaves no trace.
-    first = list(islice(lines, _BATCH))
-    images = 0
-    try:
-        with whole_file(manifest_path(results, job)) as file:
-            for batch in _batches(first, lines):
-                file.write(b"".join([messages.encode(line) + b"\n" for line in batch]))
-                images += len(batch)
-                tick(images)
-            digest = file.sha256
-    except OSError as error:
-        raise SubmitError(
-            f"cannot write the manifest to {results}: {error.strerror}; make room or permit it, and submit again"
-        ) from error
-    return Manifest(images, digest, tuple(notes.lines()))
+_ANSWER_SECONDS = 15.0
+_WRITE_SECONDS = 60.0
+_STOP_SECONDS = 5.0
 
 
 async def submit(
@@ -115,9 +39,10 @@ async def submit(
 ) -> JobSpec:
     """Makes a job of the SOURCEs `texts`; returns its spec once Kafka has it. The producer then publishes it.
 
-    `progress` takes the number of images read so far, `note` a line on what was left out. `lacking` is given the
-    number of images and the manifest's bytes, and answers with a line if there is no room for them. SourceError,
-    SubmitError, or Retryable where Kafka does not answer: then no job was made.
+    `progress` takes the number of images read so far, `note` a line about entries that were left out. `lacking` is
+    given the number of images and the manifest's bytes, and returns a line if there is no room for them. SourceError,
+    SubmitError, or Retryable where Kafka does not answer: then the images may be submitted again, and none is done
+    twice.
     """
     job = new_id(name)
     async with _producer(servers) as producer:
@@ -136,7 +61,7 @@ async def submit(
             webhooks=webhooks,
             weight=weight,
         )
-        await _announce(producer, results, spec, lacking)
+        await _announce(servers, producer, results, spec, lacking)
     return spec
 
 
@@ -147,11 +72,10 @@ async def replay(
     *,
     name: str,
     model: ModelInfo,
-    lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
-    new_id: Callable[[str], str] = messages.new_job_id,
+    lacking: Callable[[int, int], str | None],
 ) -> JobSpec:
     """As `submit`, of the stored manifest of an `earlier` job: nothing is listed again, and nothing is left out."""
-    job = new_id(name)
+    job = messages.new_job_id(name)
     async with _producer(servers) as producer:
         await asyncio.to_thread(reuse_manifest, results, earlier.job, job)
         spec = JobSpec(
@@ -164,40 +88,45 @@ async def replay(
             manifest_sha256=earlier.manifest_sha256,
             created=time.time(),
         )
-        await _announce(producer, results, spec, lacking)
+        await _announce(servers, producer, results, spec, lacking)
     return spec
 
 
-def reuse_manifest(results: Path, earlier: str, job: str) -> None:
-    """Gives an earlier job's stored manifest to `job` too. SubmitError if it is not there or cannot be copied.
-
-    It is never written again, so a link does, where the disk has links.
-    """
-    stored, manifest = manifest_path(results, earlier), manifest_path(results, job)
-    try:
-        try:
-            manifest.hardlink_to(stored)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            with stored.open("rb") as source, whole_file(manifest) as file:
-                while block := source.read(1 << 20):
-                    file.write(block)
-    except OSError as error:
-        raise SubmitError(
-            f"the manifest {stored} cannot be used again: {error.strerror}; submit its images as a new job"
-        ) from error
-
-
 async def _announce(
-    producer: AIOKafkaProducer, results: Path, spec: JobSpec, lacking: Callable[[int, int], str | None]
+    servers: str,
+    producer: AIOKafkaProducer,
+    results: Path,
+    spec: JobSpec,
+    lacking: Callable[[int, int], str | None],
 ) -> None:
-    """Makes the job known, if there is room for it; if not, its manifest goes."""
+    """Makes the job known, if there is room for it. If not, and where Kafka is not known to have it, its manifest goes.
+
+    So a spec that comes into Kafka after all is that of a job which the producer fails at once, without an image.
+    """
     path = manifest_path(results, spec.job)
-    if (lack := lacking(spec.images, path.stat().st_size)) is not None:
-        path.unlink()
-        raise SubmitError(lack)
-    await _write(producer, spec)
+    try:
+        if (lack := lacking(spec.images, path.stat().st_size)) is not None:
+            raise SubmitError(lack)
+        try:
+            await _write(producer, spec)
+        except Retryable as error:
+            if not await _is_known(servers, spec.job):
+                raise Retryable(f"{error}: no job was made; submit it again") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+async def _is_known(servers: str, job: str) -> bool:
+    """Whether Kafka has a job of which no acknowledgement came. Retryable where it does not say."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return job in await status.read_specs(servers)
+    except TimeoutError:
+        raise Retryable(
+            f"Kafka at {servers} does not answer, so it is not known whether it has job {job}; if it has, that job "
+            "fails and none of its images is done, since its manifest was removed: submit again once Kafka is back"
+        ) from None
 
 
 async def cancel(servers: str, job: str) -> JobSpec:
@@ -216,9 +145,9 @@ async def cancel(servers: str, job: str) -> JobSpec:
 
 
 @contextlib.asynccontextmanager
-async def _answer_within(servers: str, seconds: float = 15.0) -> AsyncIterator[None]:
+async def _answer_within(servers: str) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_ANSWER_SECONDS):
             yield
     except TimeoutError:
         raise Retryable(f"Kafka at {servers} does not answer: is the stack up?") from None
@@ -232,37 +161,20 @@ async def _producer(servers: str) -> AsyncIterator[AIOKafkaProducer]:
     try:
         yield producer
     finally:
-        await producer.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await producer.stop()
 
 
-async def _write(producer: AIOKafkaProducer, spec: JobSpec, seconds: float = 60.0) -> None:
+async def _write(producer: AIOKafkaProducer, spec: JobSpec) -> None:
+    """Returns once Kafka has the spec. Retryable if it refuses it, or does not answer: the client is of no use then."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_WRITE_SECONDS):
             await producer.send_and_wait(topics.JOBS.name, messages.encode(spec), key=spec.job.encode())
-    except (KafkaError, TimeoutError) as error:
-        raise Retryable(f"Kafka did not take job {spec.job}: {error!r}") from error
-
-
-def _batches(first: list[ManifestLine], rest: Iterator[ManifestLine]) -> Iterable[list[ManifestLine]]:
-    batch = first
-    while batch:
-        yield batch
-        batch = list(islice(rest, _BATCH))
-
-
-def _tell(
-    loop: asyncio.AbstractEventLoop,
-    made: asyncio.Future[Manifest],
-    manifest: Manifest | None,
-    error: BaseException | None,
-) -> None:
-    def settle() -> None:
-        if made.done():
-            return
-        if manifest is not None:
-            made.set_result(manifest)
-        else:
-            made.set_exception(error or SubmitError("given up"))
-
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(settle)
+    except BaseException as error:
+        # Else aiokafka sends what it holds when it is stopped, after its user was told that nothing was sent.
+        producer._sender.sender_task.cancel()
+        await producer.client.close()
+        if isinstance(error, KafkaError | TimeoutError):
+            raise Retryable(f"Kafka did not take job {spec.job} ({error!r})") from error
+        raise

@@ -3,12 +3,17 @@
 # ruff: noqa: PTH114, PTH116, PTH118
 # Paths are bytes here, so that every name works; pathlib has only text.
 
+import heapq
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from trapstream.jobs.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
-from trapstream.jobs.spill import in_order
 
+MOST_HELD = 500_000
+"""Names of one folder held at once, some 40 MB; of a larger one sorted runs go to temporary files and are merged."""
+_PIECE = 64 * 1024
 _UNREADABLE = "folders could not be read and were left out"
 _LINKED = "links to folders that are read under their own name were left out"
 
@@ -36,7 +41,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
                 continue
             path = os.path.join(root, relative[:-1])
             try:
-                if _is_read_elsewhere(path, real_root, read):
+                if not _enter(path, real_root, read):
                     notes.add(_LINKED, path_text(path))
                     continue
                 below = _sorted(path)
@@ -52,17 +57,18 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
                 steps.pop()
 
 
-def _is_read_elsewhere(path: bytes, real_root: bytes, read: set[tuple[int, int]]) -> bool:
+def _enter(path: bytes, real_root: bytes, read: set[tuple[int, int]]) -> bool:
+    """Whether the folder is to be read here, which is then remembered; else it is read under its own name. OSError."""
     if os.path.islink(path):
         target = os.path.realpath(path)
         if _is_inside(target, real_root) or _is_inside(real_root, target):
-            return True
+            return False
     status = os.stat(path)
     key = (status.st_dev, status.st_ino)
     if key in read:
-        return True
+        return False
     read.add(key)
-    return False
+    return True
 
 
 def _is_inside(path: bytes, folder: bytes) -> bool:
@@ -72,10 +78,11 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
 def _sorted(folder: bytes) -> Iterator[bytes]:
     """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
     with os.scandir(folder) as entries:
-        return in_order(name for entry in entries if (name := _wanted(entry)) is not None)
+        return in_order(name for entry in entries if (name := _name_of(entry)) is not None)
 
 
-def _wanted(entry: "os.DirEntry[bytes]") -> bytes | None:
+def _name_of(entry: "os.DirEntry[bytes]") -> bytes | None:
+    """The entry's name as `_sorted` gives it; None for one that is left out."""
     if is_left_out(entry.name):
         return None
     try:
@@ -85,3 +92,36 @@ def _wanted(entry: "os.DirEntry[bytes]") -> bytes | None:
     if is_folder:
         return entry.name + b"/"
     return entry.name if is_image_name(entry.name) else None
+
+
+def in_order(names: Iterable[bytes], most: int | None = None) -> Iterator[bytes]:
+    """The names sorted. All of `names` is taken before this returns; none may hold a zero byte.
+
+    OSError if more than `most` names come and there is no room for temporary files.
+    """
+    held: list[bytes] = []
+    runs: list[Iterator[bytes]] = []
+    for name in names:
+        if len(held) == (most or MOST_HELD):
+            held.sort()
+            runs.append(_read(_written(held)))
+            held = []
+        held.append(name)
+    held.sort()
+    return heapq.merge(*runs, held) if runs else iter(held)
+
+
+def _written(run: list[bytes]) -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its last reader
+    for start in range(0, len(run), 1000):
+        file.write(b"\0".join(run[start : start + 1000]) + b"\0")
+    file.seek(0)
+    return file
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    rest = b""
+    with file:
+        while piece := file.read(_PIECE):
+            *names, rest = (rest + piece).split(b"\0")
+            yield from names

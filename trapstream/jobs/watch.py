@@ -1,6 +1,6 @@
 """Watching a folder: each image that is whole goes to the producer's API, as if a camera had uploaded it.
 
-The bytes are uploaded, not referred to: whoever cleans the folder up takes nothing from a job.
+The bytes are uploaded, not referred to: so the folder may be cleaned up without harm to a job.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 from watchfiles import awatch
 
-from trapstream.core import retry
+from trapstream.core import json_codec, retry
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.jobs.folder import Found, Memory, find, scan
 from trapstream.jobs.manifest import as_text
@@ -29,7 +29,7 @@ _TICK_MS = 250
 _RESCAN_SECONDS = 60.0
 """The system may drop messages about a busy folder, and gives none for some network disks."""
 _CUT_SECONDS = 60.0
-"""A JPEG without its end has been still for so long before it counts as whole: a slow sender may go on."""
+"""After which a JPEG without its end counts as whole if it has not changed: a slow sender may go on until then."""
 _ASK_SECONDS = 120.0
 _TAIL = 65_536
 
@@ -42,7 +42,7 @@ class WatchError(TrapstreamError):
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """What is watched, and where it goes."""
+    """A folder to watch, and the address that its images go to."""
 
     folder: Path
     series: str
@@ -51,7 +51,7 @@ class Watched:
     key: str | None
     memory: Path
     settle_seconds: float
-    """A file that has not changed for so long is whole."""
+    """A file that has not changed for this time is whole."""
     webhook: tuple[str, str] | None = None
     """An address that the results are sent to, and its filter."""
 
@@ -97,7 +97,7 @@ def _remembered(watched: Watched) -> Memory:
 
 
 class _Watcher:
-    """What waits to be whole, and what is on its way."""
+    """The files that wait to be whole, and those on their way."""
 
     def __init__(self, watched: Watched, memory: Memory, session: aiohttp.ClientSession, say: Say) -> None:
         self._watched, self._memory, self._session, self._say = watched, memory, session, say
@@ -153,7 +153,7 @@ class _Watcher:
             await asyncio.gather(*(self._send(found, stop) for found in whole[start : start + _TOGETHER]))
 
     def _is_still(self, found: Found, seconds: float) -> bool:
-        """Whether a file that has not changed for so long is whole."""
+        """Whether a file that has not changed for `seconds` is whole."""
         return seconds >= self._watched.settle_seconds and (seconds >= _CUT_SECONDS or not _is_cut(self._path(found)))
 
     async def _send(self, found: Found, stop: asyncio.Event) -> None:
@@ -200,7 +200,7 @@ class _Watcher:
 
 
 async def _changes(folder: Path, stop: asyncio.Event) -> AsyncGenerator[list[bytes], None]:
-    """Relative paths of what changed, a few times a second; none most of the time."""
+    """Relative paths of the files that changed, a few times a second; an empty list most of the time."""
     base = os.fsencode(folder) + b"/"
     changes = awatch(
         folder,
@@ -241,5 +241,7 @@ def _is_cut(path: bytes) -> bool:
 
 
 async def _said(answer: aiohttp.ClientResponse) -> str:
-    text = (await answer.content.read(4096)).decode(errors="replace")
-    return text.removeprefix('{"error":"').removesuffix('"}').splitlines()[0] if text else answer.reason or ""
+    """The reason that the API gives; of another server's answer, which is no JSON, that of its status."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json_codec.decode(await answer.content.read(4096))["error"])
+    return answer.reason or ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.addresses import is_inside, local_path, object_name, scheme, shown
+from consumer.addresses import host_of, is_inside, local_path, object_name, scheme
 from trapstream.core.addresses import is_public
 from trapstream.core.errors import Permanent, Reason
 
@@ -82,8 +82,25 @@ def test_object_name() -> None:
         object_name("s3://bucket")
 
 
-def test_nothing_secret_is_shown() -> None:
-    """User, password, query and fragment never reach a log."""
-    assert shown("https://me:pass@example.org:8443/a.jpg?sig=abc#x") == "https://example.org:8443/a.jpg"
-    assert "pass" not in shown("https://me:pass@[broken/a.jpg")
+def test_scheme() -> None:
+    """A scheme is told in lower case; a plain path has none."""
     assert (scheme("S3://b/k"), scheme("/data/a.jpg")) == ("s3", "")
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("file:///photos/a.jpg", None),
+        ("/photos/a.jpg", None),
+        ("", None),
+        ("http://", None),
+        ("http://me:hush@Camera:8080/a.jpg?sig=hush#hush", "http://camera:8080"),
+        ("https://me:hush@[broken/a.jpg", None),
+        ("https://camera/a.jpg", "https://camera"),
+        ("s3://pictures/night/a.jpg", "s3://pictures"),
+        ("http://[::1]:99999/a", None),
+    ],
+)
+def test_hosts_are_named_without_secrets(uri: str, host: str | None) -> None:
+    """A host's name is scheme, server and port, or the bucket."""
+    assert host_of(uri) == host

@@ -1,10 +1,9 @@
 """Which servers of images are away."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.hosts import DOUBT_SECONDS, IMAGES, Hosts, Verdict, host_of
+from consumer.away import DOUBT_SECONDS, IMAGES, Hosts, Verdict
 from trapstream.core.errors import Permanent, Reason
 
 HOST = "http://camera"
@@ -20,7 +19,7 @@ def lived(history: list[tuple[float, int | None]]) -> tuple[Hosts, float]:
     hosts, now = Hosts(PATIENCE, ANSWER), 100.0
     for seconds, image in history:
         now += seconds
-        if not hosts.may_ask(HOST, now):
+        if not hosts.admit(HOST, now):
             continue
         if image is None:
             hosts.answered(HOST, now)
@@ -56,7 +55,7 @@ def test_an_answer_brings_everything_back(history: list[tuple[float, int | None]
     hosts.answered(HOST, now + 1)
     assert not hosts.is_away(HOST)
     assert hosts.failure(HOST) is None
-    assert all(hosts.may_ask(HOST, now + 2) for _ in range(50))
+    assert all(hosts.admit(HOST, now + 2) for _ in range(50))
     assert hosts.verdict(HOST, now, now, now + 2) is Verdict.TRY
 
 
@@ -67,7 +66,7 @@ def test_few_images_are_not_a_host(images: list[int]) -> None:
     for second, image in enumerate(images):
         hosts.failed(HOST, str(image), REFUSED, float(second), float(second))
     assert not hosts.is_away(HOST)
-    assert hosts.may_ask(HOST, 200.0)
+    assert hosts.admit(HOST, 200.0)
 
 
 @given(steps=st.lists(st.floats(0.01, 5), min_size=1, max_size=200))
@@ -76,8 +75,8 @@ def test_one_at_a_time_and_ever_more_seldom(steps: list[float]) -> None:
     hosts, now, tries = gone(), 100.0, []
     for step in steps:
         now += step
-        if hosts.may_ask(HOST, now):
-            assert not hosts.may_ask(HOST, now)
+        if hosts.admit(HOST, now):
+            assert not hosts.admit(HOST, now)
             tries.append(now)
             hosts.failed(HOST, "0", REFUSED, now, now)
     gaps = [after - before for before, after in zip([100.0, *tries], tries, strict=False)]
@@ -90,7 +89,7 @@ def test_those_asked_before_are_no_tries(late: int) -> None:
     hosts = gone()
     for image in range(late):
         hosts.failed(HOST, f"late {image}", REFUSED, 99.0, 100.1)
-    assert hosts.may_ask(HOST, 100.6)
+    assert hosts.admit(HOST, 100.6)
 
 
 @given(waited=st.floats(0, 2 * PATIENCE))
@@ -99,7 +98,7 @@ def test_patience_ends(waited: float) -> None:
     hosts, now = gone(), 100.0
     while now < 100.0 + waited:
         now = min(now + 10, 100.0 + waited)
-        if hosts.may_ask(HOST, now):
+        if hosts.admit(HOST, now):
             hosts.failed(HOST, "0", REFUSED, now, now)
     found = hosts.verdict(HOST, 100.0, 100.0, now)
     assert (found is Verdict.FAIL) == (now - 100.0 >= PATIENCE)
@@ -139,29 +138,11 @@ def test_what_is_left_over_is_not_the_host(bad: int, rounds: int) -> None:
 def test_hosts_are_apart() -> None:
     """A host that is away says nothing about another one."""
     hosts = gone()
-    assert hosts.may_ask("http://other", 100.0)
+    assert hosts.admit("http://other", 100.0)
     assert not hosts.is_away("http://other")
 
 
 def test_old_knowledge_is_forgotten() -> None:
     """A host that nobody asked for a while is asked by all again: it may have come back long ago."""
     hosts = gone()
-    assert all(hosts.may_ask(HOST, 100.0 + PATIENCE + second) for second in range(20))
-
-
-@pytest.mark.parametrize(
-    ("uri", "host"),
-    [
-        ("file:///photos/a.jpg", None),
-        ("/photos/a.jpg", None),
-        ("", None),
-        ("http://", None),
-        ("http://me:hush@Camera:8080/a.jpg?sig=hush", "http://camera:8080"),
-        ("https://camera/a.jpg", "https://camera"),
-        ("s3://pictures/night/a.jpg", "s3://pictures"),
-        ("http://[::1]:99999/a", None),
-    ],
-)
-def test_hosts_are_named_without_secrets(uri: str, host: str | None) -> None:
-    """A host's name is scheme, server and port, or the bucket."""
-    assert host_of(uri) == host
+    assert all(hosts.admit(HOST, 100.0 + PATIENCE + second) for second in range(20))

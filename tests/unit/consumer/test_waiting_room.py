@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consumer import waiting_room
-from consumer.absent import Absent
-from consumer.waiting_room import WaitingRoom
+from consumer import waiting
+from consumer.away import MissingModels
+from consumer.waiting import WaitingRoom
 from consumer.work import Task
 from tests.unit.values import MODEL, image_ref, job_spec
 from tests.waiting import eventually
@@ -21,8 +21,8 @@ class Around:
     """A room, and what comes out of it."""
 
     def __init__(self) -> None:
-        self.absent = Absent()
-        self.absent.missing(MODEL, "unknown model", 0.0)
+        self.missing = MissingModels()
+        self.missing.missing(MODEL, "unknown model", 0.0)
         self.again: list[Task] = []
         self.done: list[int] = []
         self.cancelled: set[str] = set()
@@ -30,8 +30,8 @@ class Around:
         self.blocked: Lane | None = None
         self.free = asyncio.Event()
         self.room = WaitingRoom(
-            "model", "model", self.absent, lambda task: task.spec.model.label, self._again, self._fail,
-            lambda task: task.ref.job in self.cancelled, lambda: None,
+            kind="model", what="model", known=self.missing, key=lambda task: task.spec.model.label,
+            again=self._again, fail=self._fail, unwanted=lambda task: task.ref.job in self.cancelled,
         )  # fmt: skip
 
     async def _again(self, task: Task) -> None:
@@ -70,15 +70,15 @@ async def around() -> AsyncIterator[Around]:
 
 async def test_a_full_room_stops_its_own_lane_only(around: Around) -> None:
     """The limit holds for each lane; once the model is there all are given back, and there is room again."""
-    for seq in range(waiting_room.MOST):
+    for seq in range(waiting.MOST):
         assert not around.room.is_full(Lane.BULK)
         around.room.hold(around.task(seq))
     around.room.hold(around.task(0, Lane.LIVE))
     assert (around.room.is_full(Lane.BULK), around.room.is_full(Lane.LIVE)) == (True, False)
-    assert around.held == waiting_room.MOST + 1
-    around.absent.back(MODEL)
+    assert around.held == waiting.MOST + 1
+    around.missing.back(MODEL)
     await around.empties()
-    assert len(around.again) == waiting_room.MOST + 1
+    assert len(around.again) == waiting.MOST + 1
     assert (around.room.is_full(Lane.BULK), around.held, around.done) == (False, 0, [])
 
 
@@ -103,7 +103,7 @@ async def test_a_lane_does_not_wait_for_the_other_ones_return(around: Around) ->
     for seq in range(3):
         around.room.hold(around.task(seq))
     around.room.hold(around.task(3, Lane.LIVE))
-    around.absent.back(MODEL)
+    around.missing.back(MODEL)
 
     async def gone_on() -> bool:
         return [task.lane for task in around.again] == [Lane.LIVE]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapstream.core.channel import Channel, Closed, Statistics
+from trapstream.core.channel import Channel, Statistics
 
 
 async def _settle() -> None:
@@ -67,31 +67,6 @@ async def test_a_batch_frees_as_many_senders_as_it_took_items() -> None:
     assert await channel.receive_batch(3) == [3, 4, 5]
 
 
-async def test_what_is_inside_survives_the_close() -> None:
-    """A closed channel refuses new items, gives out the old ones, and then ends."""
-    channel = Channel[int](2)
-    await channel.send(1)
-    channel.close()
-    with pytest.raises(Closed):
-        await channel.send(2)
-    assert await channel.receive() == 1
-    with pytest.raises(Closed):
-        await channel.receive()
-
-
-async def test_a_close_ends_all_who_wait() -> None:
-    """Closing wakes every waiting sender and receiver; none waits for ever."""
-    full, empty = Channel[int](1), Channel[int](1)
-    await full.send(0)
-    waiting: list[asyncio.Task[object]] = [asyncio.create_task(full.send(item)) for item in range(3)]
-    waiting += [asyncio.create_task(empty.receive()) for _ in range(3)]
-    await _settle()
-    full.close()
-    empty.close()
-    async with asyncio.timeout(5):
-        assert all(isinstance(end, Closed) for end in await asyncio.gather(*waiting, return_exceptions=True))
-
-
 async def test_a_cancelled_receiver_hands_its_wake_up_on() -> None:
     """A receiver that is cancelled just after it was woken does not strand the item that woke it."""
     channel = Channel[int](2)
@@ -130,15 +105,15 @@ async def test_those_who_gave_up_are_not_counted() -> None:
 def test_every_item_comes_out_once(size: int, senders: int, receivers: int, each: int) -> None:
     """Whatever the number of senders and receivers, every item comes out once, and a sender's in its order."""
     taken: list[tuple[int, int]] = []
+    all_taken = asyncio.Event()
 
     async def receive(channel: Channel[tuple[int, int]], number: int) -> None:
         while True:
-            try:
-                items = [await channel.receive()] if number % 2 else await channel.receive_batch(3)
-            except Closed:
-                return
+            items = [await channel.receive()] if number % 2 else await channel.receive_batch(3)
             assert channel.statistics().used <= size
             taken.extend(items)
+            if len(taken) == senders * each:
+                all_taken.set()
             await asyncio.sleep(0)
 
     async def send(channel: Channel[tuple[int, int]], number: int) -> None:
@@ -150,8 +125,11 @@ def test_every_item_comes_out_once(size: int, senders: int, receivers: int, each
         async with asyncio.timeout(10):
             taking = [asyncio.create_task(receive(channel, number)) for number in range(receivers)]
             await asyncio.gather(*(send(channel, number) for number in range(senders)))
-            channel.close()
-            await asyncio.gather(*taking)
+            if each:
+                await all_taken.wait()
+            for task in taking:
+                task.cancel()
+            await asyncio.gather(*taking, return_exceptions=True)
 
     asyncio.run(trial())
     assert sorted(taken) == [(number, item) for number in range(senders) for item in range(each)]

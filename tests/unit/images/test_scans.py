@@ -7,8 +7,8 @@ from PIL import Image
 
 from tests import images
 from trapstream.core.errors import Permanent, Reason
+from trapstream.images.cost import has_more_scans
 from trapstream.images.header import read_header
-from trapstream.images.scans import has_more_scans
 
 PIXELS = 320 * 240
 PROGRESSIVE = 10

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests import images
 from trapstream.core.errors import Permanent, Reason
+from trapstream.images.cost import read_parts
 from trapstream.images.header import read_header
-from trapstream.images.tiff_parts import read_parts
 
 WIDTH, HEIGHT = 64, 48
 ROW = zlib.compress(bytes(3 * WIDTH))

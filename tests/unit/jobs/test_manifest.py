@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapstream.jobs import lists, manifest, spill
+from trapstream.jobs import lists, manifest, walk
 from trapstream.jobs.manifest import Notes, SourceError
 from trapstream.jobs.seen import Seen
 
@@ -96,7 +96,7 @@ def test_a_json_list_is_read_as_it_was_written(entries: list[tuple[str, str | No
         for text in (json.dumps(written), json.dumps(written, ensure_ascii=False, indent=1)):
             read = stream(text.encode())
             found = list(lists.parse_json(read, "list.json"))
-            assert [(item.place.decode(), item.meta) for item in found] == entries
+            assert [(item.location.decode(), item.meta) for item in found] == entries
 
 
 @given(st.lists(st.tuples(strings, st.none() | strings)))
@@ -105,14 +105,14 @@ def test_jsonl_is_read_as_it_was_written(entries: list[tuple[str, str | None]]) 
     text = "".join(json.dumps({"file": file, "meta": meta}) + "\n" for file, meta in entries)
     read = stream(text.encode())
     found = list(lists.parse_jsonl(read, "list.jsonl"))
-    assert [(item.place.decode(), item.meta) for item in found] == entries
+    assert [(item.location.decode(), item.meta) for item in found] == entries
 
 
 @given(st.lists(file_names.filter(lambda name: b"\n" not in name and b"\r" not in name and name.strip())))
 def test_text_lists_keep_every_byte(names: list[bytes]) -> None:
     """A line is a name, byte for byte, spaces at its ends included; blank lines are none."""
     read = stream(b"\n \n".join([b"\xef\xbb\xbf", *names, b"\r\n"]))
-    assert [item.place for item in lists.parse_text(read, "list.txt")] == names
+    assert [item.location for item in lists.parse_text(read, "list.txt")] == names
 
 
 def test_names_that_python_wrote_with_surrogates_are_the_bytes_they_stand_for() -> None:
@@ -122,11 +122,11 @@ def test_names_that_python_wrote_with_surrogates_are_the_bytes_they_stand_for() 
 
 def test_the_form_is_seen_in_the_name_or_in_the_first_character() -> None:
     """A suffix decides; without one, [ begins a JSON list and { a line of JSONL."""
-    assert items(b'\n ["a.jpg"]')[0].place == b"a.jpg"
+    assert items(b'\n ["a.jpg"]')[0].location == b"a.jpg"
     assert items(b'{"file": "a.jpg", "uri": "s3://b/a%20b.jpg", "other": 1}')[0] == lists.Item(
         b"s3://b/a%20b.jpg", "a.jpg", None, is_uri=True
     )
-    assert items(b"[cam]/a.jpg\n", "list.txt")[0].place == b"[cam]/a.jpg"
+    assert items(b"[cam]/a.jpg\n", "list.txt")[0].location == b"[cam]/a.jpg"
     assert items(b"\xef\xbb\xbfa.jpg\r\n\r\nb.jpg") == [lists.Item(b"a.jpg"), lists.Item(b"b.jpg")]
     assert items(b"[]") == []
 
@@ -196,7 +196,7 @@ def test_seen_is_a_set(batches: list[list[bytes]]) -> None:
 @given(st.lists(file_names, max_size=60), st.integers(1, 20))
 def test_spilled_names_come_sorted(names: list[bytes], most: int) -> None:
     """However few are held at once, all come back, in order."""
-    assert list(spill.in_order(names, most)) == sorted(names)
+    assert list(walk.in_order(names, most)) == sorted(names)
 
 
 def test_notes_count_all_and_name_the_first() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trapstream.core.result_store import manifest_path
-from trapstream.jobs.submit import SubmitError, reuse_manifest
+from trapstream.jobs.stored_manifest import SubmitError, reuse_manifest
 
 
 def test_the_manifest_gets_a_second_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import obstore
 import pytest
 
 from trapstream.core.result_store import ManifestLine, manifest_path, read_manifest
-from trapstream.jobs import buckets, sources, submit
+from trapstream.jobs import buckets, sources, stored_manifest
 from trapstream.jobs.manifest import Notes, SourceError
 
 NASTY = [b"a b.jpg", b"\"q'.JPG", b"new\nline.png", "🦊.jpeg".encode(), b"caf\xe9.jpg", b"100%.tif", b"a#b?.webp"]
@@ -206,7 +206,7 @@ def test_a_wrong_source_is_one_clear_line(tmp_path: Path, make: Sequence[str], s
         sources.check([text])
     assert source in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(SourceError, match=expected):
-        submit.write_manifest(tmp_path / "results", "job", [text], lambda _: None)
+        stored_manifest.write_manifest(tmp_path / "results", "job", [text], lambda _: None)
     assert not (tmp_path / "results").exists()
 
 
@@ -248,7 +248,7 @@ def test_a_bucket_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) 
 def test_a_manifest_is_stored_whole(tmp_path: Path) -> None:
     """The stored lines are the source's, the count and the ticks agree."""
     folder, ticks = touch(tmp_path / "in", *(f"{n}.jpg" for n in range(1500))), list[int]()
-    made = submit.write_manifest(tmp_path, "job", [str(folder)], ticks.append)
+    made = stored_manifest.write_manifest(tmp_path, "job", [str(folder)], ticks.append)
     assert list(read_manifest(manifest_path(tmp_path, "job"))) == lines(folder)
     assert (made.images, made.notes, ticks) == (1500, (), [1000, 1500])
 
@@ -259,8 +259,8 @@ def test_a_full_disk_leaves_no_half_made_manifest(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # the disk's own refusal, at 50 kB
     try:
-        with pytest.raises(submit.SubmitError, match="cannot write the manifest"):
-            submit.write_manifest(tmp_path / "results", "job", [str(folder)], lambda _: None)
+        with pytest.raises(stored_manifest.SubmitError, match="cannot write the manifest"):
+            stored_manifest.write_manifest(tmp_path / "results", "job", [str(folder)], lambda _: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "results").iterdir()) == []
@@ -269,13 +269,13 @@ def test_a_full_disk_leaves_no_half_made_manifest(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_is_said(tmp_path: Path) -> None:
     """A file where the store's folder should be: one line."""
     touch(tmp_path, "a.jpg", "results")
-    with pytest.raises(submit.SubmitError, match="cannot write the manifest"):
-        submit.write_manifest(tmp_path / "results", "job", [str(tmp_path / "a.jpg")], lambda _: None)
+    with pytest.raises(stored_manifest.SubmitError, match="cannot write the manifest"):
+        stored_manifest.write_manifest(tmp_path / "results", "job", [str(tmp_path / "a.jpg")], lambda _: None)
 
 
 async def test_an_error_in_the_source_leaves_no_manifest(tmp_path: Path) -> None:
     """A list that is wrong far inside ends the whole; the store stays as it was."""
     (tmp_path / "l.json").write_text(json.dumps([f"{n}.jpg" for n in range(20_000)])[:-1])
     with pytest.raises(SourceError, match="line 1: the list does not end"):
-        await submit.make_manifest(tmp_path / "results", "job", [str(tmp_path / "l.json")])
+        await stored_manifest.make_manifest(tmp_path / "results", "job", [str(tmp_path / "l.json")])
     assert list((tmp_path / "results").iterdir()) == []

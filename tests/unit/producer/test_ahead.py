@@ -26,7 +26,7 @@ def lived(rate: float, commit: float, looks: int) -> tuple[list[int], list[float
         if now - since >= commit:
             committed, since = taken, now
         backlog = int(published - committed)
-        most = ahead.look(now, int(committed), backlog, wanting=number > 0)
+        most = ahead.update(now, int(committed), backlog, used_up=number > 0)
         published += max(0, most - backlog)
         backlogs.append(int(published - taken))
     return backlogs, dry
@@ -50,7 +50,7 @@ def test_few_references_wait(rate: float, commit: float) -> None:
 def test_without_consumers_it_stays(backlogs: list[int]) -> None:
     """Where nothing is answered and much waits, the bound does not grow."""
     ahead = Ahead(LEAST, SECONDS)
-    assert {ahead.look(n * LOOK, 7, LEAST + waiting, wanting=True) for n, waiting in enumerate(backlogs)} <= {LEAST}
+    assert {ahead.update(n * LOOK, 7, LEAST + waiting, used_up=True) for n, waiting in enumerate(backlogs)} <= {LEAST}
 
 
 @given(room=st.floats(0, 1e6), weights=st.dictionaries(st.text(max_size=3), st.integers(1, 100), max_size=20))
@@ -67,8 +67,8 @@ def test_it_falls_again() -> None:
     ahead, looks = Ahead(LEAST, SECONDS), deque([0])
     for number in range(20):
         looks.append(looks[-1] + 5_000)
-        fast = ahead.look(number * LOOK, looks[-1], 1_000, wanting=True)
+        fast = ahead.update(number * LOOK, looks[-1], 1_000, used_up=True)
     for number in range(20, 60):
-        slow = ahead.look(number * LOOK, looks[-1], 1_000, wanting=True)
+        slow = ahead.update(number * LOOK, looks[-1], 1_000, used_up=True)
     assert fast > 10_000
     assert slow == LEAST

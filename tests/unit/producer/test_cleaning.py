@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.live import incoming, keeping
-from producer.live.books import Books
+from producer.live import incoming, retention
 from producer.live.cleaning import Cleaner
-from producer.live.in_hand import InHand
-from producer.live.incoming import Spool
-from producer.live.series import Arrival
-from tests.unit.producer.test_books import books
+from producer.live.incoming import InHand, Spool
+from producer.live.live_job import Arrival
+from producer.live.series_journal import SeriesJournal
 from tests.unit.producer.test_door import NOBODY
+from tests.unit.producer.test_series_journal import journals
 from tests.unit.values import job_spec
 from trapstream.core import messages, topics
 from trapstream.core.jobs import JobTable
@@ -37,15 +36,15 @@ def test_who_needs_an_image(
     held: bool, known: bool, ended: float | None, written: float, before: float, forgotten: float
 ) -> None:
     """Any job that may still be asked, until it ended so long ago; who makes the time longer keeps more."""
-    job = keeping.JobNow(held, known, ended, written)
-    needs = keeping.needs(job, before, forgotten)
+    job = retention.JobNow(held, known, ended, written)
+    needs = retention.needs(job, before, forgotten)
     if held or (ended is None and known):
         assert needs
     elif ended is not None:
         assert needs == (ended >= before)
     else:
         assert needs == (written >= forgotten)
-    assert needs <= keeping.needs(job, before - 1, forgotten - 1)
+    assert needs <= retention.needs(job, before - 1, forgotten - 1)
 
 
 @given(st.lists(st.binary(max_size=20)), st.text(max_size=30), st.integers(0, 300))
@@ -56,10 +55,10 @@ def test_a_manifest_names_its_images(contents: list[bytes], file: str, cut: int)
         messages.encode(ManifestLine(file=file, uri=f"file:///home/results/incoming/{name[:2]}/{name}.jpeg")) + b"\n"
         for name in names
     ]
-    assert [keeping.named(line) for line in lines] == [[name] for name in names]
-    assert set(keeping.named(b"".join(lines)[:-cut] if cut else b"".join(lines))) <= set(names)
-    assert [keeping.name_of(f"{name}.jpeg") for name in names] == names
-    assert keeping.name_of(file) is None
+    assert [retention.named(line) for line in lines] == [[name] for name in names]
+    assert set(retention.named(b"".join(lines)[:-cut] if cut else b"".join(lines))) <= set(names)
+    assert [retention.name_of(f"{name}.jpeg") for name in names] == names
+    assert retention.name_of(file) is None
 
 
 class Job(NamedTuple):
@@ -87,7 +86,7 @@ async def test_what_goes(tmp_path_factory: pytest.TempPathFactory, jobs: list[Jo
     """Old images that only jobs name which ended long ago, or none: all of them, and no other; twice is as once."""
     home = tmp_path_factory.mktemp("home")
     files = {number: placed(home, bytes([number]), 0.0 if number in young else 40 * DAY) for number in range(10)}
-    async with books(home, upload_keep_days=30) as found:
+    async with journals(home, upload_keep_days=30) as found:
         cleaner, table = cleaning(home, found, InHand())
         for number, job in enumerate(jobs):
             name = f"job-{number}"
@@ -96,8 +95,8 @@ async def test_what_goes(tmp_path_factory: pytest.TempPathFactory, jobs: list[Jo
                 await found.accept([arrival(series, files[image]) for image in sorted(job.images)])
                 if job.kind == "answers" and job.images:
                     [live] = found.jobs[series]
-                    await found.close(series, live)
-                    await found.mark_sealed(live)
+                    await found.close(live)
+                    await found.set_sealed(live)
                     cleaner.ended.jobs[live.id] = ended(live.id, 31 * DAY)
             else:
                 known(home, table, cleaner, name, job, [files[image] for image in sorted(job.images)])
@@ -110,7 +109,7 @@ async def test_what_goes(tmp_path_factory: pytest.TempPathFactory, jobs: list[Jo
 async def test_an_upload_while_images_are_removed_keeps_its_own(tmp_path: Path) -> None:
     """However the two meet: each image that was accepted has its file; without the setting none ever goes."""
     in_hand = InHand()
-    async with books(tmp_path, upload_keep_days=0) as found:
+    async with journals(tmp_path, upload_keep_days=0) as found:
         cleaner, _ = cleaning(tmp_path, found, in_hand, days=0)
         incoming.prepare(tmp_path / "results")
         removed = 0
@@ -138,7 +137,7 @@ async def test_an_upload_while_images_are_removed_keeps_its_own(tmp_path: Path) 
 async def test_what_waits_to_be_written_is_waited_for(tmp_path: Path) -> None:
     """An image whose sender has gone, and whose line waits for the disk, stays."""
     in_hand, path = InHand(), placed(tmp_path, JPEG, DAY)
-    found = Books(ProducerSettings(home=tmp_path), lambda _: False)
+    found = SeriesJournal(ProducerSettings(home=tmp_path), lambda _: False)
     cleaner, _ = cleaning(tmp_path, found, in_hand, days=0)
     accepting = asyncio.create_task(found.accept([arrival("ridge", path)]))
     await asyncio.wait({accepting}, timeout=0.05)  # in the queue; nobody writes yet
@@ -198,7 +197,7 @@ def arrival(series: str, path: Path) -> Arrival:
     return Arrival(series, path.name, path.as_uri(), f"sha256:{path.stem}")
 
 
-def cleaning(home: Path, found: Books, in_hand: InHand, days: float | None = 30) -> tuple[Cleaner, JobTable]:
+def cleaning(home: Path, found: SeriesJournal, in_hand: InHand, days: float | None = 30) -> tuple[Cleaner, JobTable]:
     """A cleaner over a home, and its table of jobs; Kafka is not asked."""
     table = JobTable(NOBODY)
     changes = ProducerSettings(home=home, upload_keep_days=days)

@@ -14,18 +14,19 @@ import aiohttp
 import pytest
 import uvloop
 
+from producer.backlog import LiveBacklog
 from producer.live import incoming
 from producer.live.answers import Answers
 from producer.live.api import Door
-from producer.live.backlog import Backlog
-from producer.live.books import Books
-from producer.live.service import check, listening
+from producer.live.series_journal import SeriesJournal
+from producer.live.service import check, listening, run
 from tests import images
 from tests.unit.core.test_keys import entry, written
-from tests.unit.producer.test_books import books
+from tests.unit.producer.test_series_journal import journals
 from trapstream.core.errors import Fatal
 from trapstream.core.keys import Keys
-from trapstream.core.result_store import incoming_folder, manifest_path, read_manifest
+from trapstream.core.owner import owned
+from trapstream.core.result_store import incoming_folder, live_folder, manifest_path, read_manifest
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 
@@ -52,7 +53,7 @@ class Opened(NamedTuple):
     """A door that takes images."""
 
     port: int
-    books: Books
+    journal: SeriesJournal
     home: Path
     session: aiohttp.ClientSession
 
@@ -81,12 +82,12 @@ async def door(home: Path, keys: Path | None = None, opened: bool = True, **chan
     incoming.prepare(settings.results)
     health, taking = Health(), Door(settings, Keys(keys) if keys else None)
     async with (
-        books(home, **changes) as found,
+        journals(home, **changes) as found,
         listening(settings, taking, health),
         aiohttp.ClientSession() as session,
     ):
         if opened:
-            taking.open(found, Answers(NOBODY, found.holds), Backlog(NOBODY, found))
+            taking.open(found, Answers(NOBODY, found.find), LiveBacklog(NOBODY, found.unpublished))
         port = health.details["api"]
         assert isinstance(port, int)
         yield Opened(port, found, home, session)
@@ -304,6 +305,18 @@ async def test_a_producer_that_stands_by(tmp_path: Path) -> None:
     async with door(tmp_path, opened=False) as at:
         status, answer = await at.post()
         assert status == 503 and "another producer" in answer["error"]
+
+
+@as_served
+async def test_a_producer_that_stands_by_stops_at_once(tmp_path: Path) -> None:
+    """While another one owns the uploads, and with Kafka away: nothing was taken, so nothing is waited for."""
+    settings, stop, health = ProducerSettings(home=tmp_path, kafka=NOBODY), asyncio.Event(), Health()
+    async with owned(live_folder(settings.results), "test does this"):
+        running = asyncio.create_task(run(settings, stop, health))
+        await asyncio.wait({running}, timeout=0.2)
+        assert not running.done() and "api" in health.details
+        stop.set()
+        await asyncio.wait_for(running, 10)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.junction import Junction
+from consumer.fair_queue import FairQueue
 from consumer.lanes import Shares
 from tests.waiting import eventually
 from trapstream.core.messages import Lane
@@ -13,9 +13,9 @@ from trapstream.core.messages import Lane
 items = st.lists(st.tuples(st.sampled_from(Lane), st.integers(1, 5)), max_size=60)
 
 
-def junction(size: int = 100) -> Junction[int]:
+def fair_queue(size: int = 100) -> FairQueue[int]:
     """One whose items are as many images as they say."""
-    return Junction(Shares(0.8), size, images=lambda item: item)
+    return FairQueue(Shares(0.8), size, images=lambda item: item)
 
 
 def always(*_: object) -> bool:
@@ -26,11 +26,11 @@ def always(*_: object) -> bool:
 @given(items, st.integers(1, 8))
 async def test_what_is_sent_is_taken_once_and_in_order(sent: list[tuple[Lane, int]], most: int) -> None:
     """Each lane's items come out in their order, at most so many together, and of one lane at a time."""
-    meeting, taken = junction(), {lane: list[int]() for lane in Lane}
+    queue, taken = fair_queue(), {lane: list[int]() for lane in Lane}
     for lane, item in sent:
-        await meeting.send(lane, item)
+        await queue.send(lane, item)
     while sum(map(len, taken.values())) < len(sent):
-        lane, some = await meeting.take(most, counts=always, fits=always)
+        lane, some = await queue.take(most, counts=always, fits=always)
         assert 1 <= len(some) <= most
         taken[lane] += some
     assert taken == {lane: [item for mine, item in sent if mine is lane] for lane in Lane}
@@ -40,29 +40,29 @@ async def test_what_is_sent_is_taken_once_and_in_order(sent: list[tuple[Lane, in
 @settings(max_examples=25)
 async def test_lanes_are_charged_by_images(live: list[int], bulk: list[int]) -> None:
     """While both lanes have items the images that are taken are shared, whatever each item holds."""
-    meeting, images = junction(200), dict.fromkeys(Lane, 0)
+    queue, images = fair_queue(200), dict.fromkeys(Lane, 0)
     for lane, some in ((Lane.LIVE, live), (Lane.BULK, bulk)):
         for item in some:
-            await meeting.send(lane, item)
-    while all(channel.statistics().used for channel in meeting.channels.values()):
-        lane, [item] = await meeting.take(1, counts=always, fits=always)
+            await queue.send(lane, item)
+    while all(channel.statistics().used for channel in queue.channels.values()):
+        lane, [item] = await queue.take(1, counts=always, fits=always)
         images[lane] += item
     assert abs(images[Lane.BULK] - sum(images.values()) / 5) <= 10
 
 
 async def test_nobody_slips_past_what_does_not_fit() -> None:
     """An item whose turn it is holds the other lane until it fits, so that it is not passed by for ever."""
-    meeting, room = junction(), False
-    await meeting.send(Lane.BULK, 1)
-    await meeting.take(1, counts=always, fits=always)  # bulk had its turn, then live its four, so bulk is next
+    queue, room = fair_queue(), False
+    await queue.send(Lane.BULK, 1)
+    await queue.take(1, counts=always, fits=always)  # bulk had its turn, then live its four, so bulk is next
     for _ in range(6):
-        await meeting.send(Lane.LIVE, 1)
-    await meeting.send(Lane.BULK, 1)
+        await queue.send(Lane.LIVE, 1)
+    await queue.send(Lane.BULK, 1)
     found: list[Lane] = []
 
     async def take() -> None:
         while len(found) < 7:
-            lane, _ = await meeting.take(1, counts=always, fits=lambda lane, _: room or lane is Lane.LIVE)
+            lane, _ = await queue.take(1, counts=always, fits=lambda lane, _: room or lane is Lane.LIVE)
             found.append(lane)
 
     taking = asyncio.create_task(take())
@@ -72,39 +72,39 @@ async def test_nobody_slips_past_what_does_not_fit() -> None:
 
     await eventually("live images before it", held)
     room = True
-    meeting.changed()
+    queue.changed()
     await taking
     assert found.count(Lane.BULK) == 1
 
 
 async def test_who_takes_one_lane_only_is_woken_when_the_other_had_its_turn() -> None:
     """Somebody who may take live images alone waits while it is bulk's turn, and goes on once another took that."""
-    meeting = junction()
-    await meeting.send(Lane.LIVE, 5)
-    await meeting.take(1, counts=always, fits=always)
-    await meeting.send(Lane.LIVE, 1)
-    await meeting.send(Lane.BULK, 1)
-    waiting = asyncio.create_task(meeting.take(1, counts=always, fits=lambda lane, _: lane is Lane.LIVE))
+    queue = fair_queue()
+    await queue.send(Lane.LIVE, 5)
+    await queue.take(1, counts=always, fits=always)
+    await queue.send(Lane.LIVE, 1)
+    await queue.send(Lane.BULK, 1)
+    waiting = asyncio.create_task(queue.take(1, counts=always, fits=lambda lane, _: lane is Lane.LIVE))
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert (await meeting.take(1, counts=always, fits=always))[0] is Lane.BULK
+    assert (await queue.take(1, counts=always, fits=always))[0] is Lane.BULK
     while not waiting.done():
-        await meeting.send(Lane.BULK, 1)
+        await queue.send(Lane.BULK, 1)
         if not waiting.done():
-            await meeting.take(1, counts=always, fits=always)
+            await queue.take(1, counts=always, fits=always)
         await asyncio.sleep(0)
     assert (await waiting)[0] is Lane.LIVE
 
 
 async def test_a_lane_that_does_not_count_waits_without_holding_the_other() -> None:
     """Where a lane lacks what it needs, such as a slab, the other goes on, and it is taken once it has that."""
-    meeting, slabs = junction(), {Lane.BULK}
-    await meeting.send(Lane.LIVE, 1)
-    await meeting.send(Lane.BULK, 1)
-    assert (await meeting.take(1, counts=slabs.__contains__, fits=always))[0] is Lane.BULK
-    waiting = asyncio.create_task(meeting.take(1, counts=slabs.__contains__, fits=always))
+    queue, slabs = fair_queue(), {Lane.BULK}
+    await queue.send(Lane.LIVE, 1)
+    await queue.send(Lane.BULK, 1)
+    assert (await queue.take(1, counts=slabs.__contains__, fits=always))[0] is Lane.BULK
+    waiting = asyncio.create_task(queue.take(1, counts=slabs.__contains__, fits=always))
     await asyncio.sleep(0)
     assert not waiting.done()
     slabs.add(Lane.LIVE)
-    meeting.changed()
+    queue.changed()
     assert (await waiting)[0] is Lane.LIVE

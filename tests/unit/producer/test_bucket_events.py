@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.live.notices import Outcome, read, series_of
+from producer.live.bucket_events import PassedOver, read, series_of
+from producer.live.live_job import Arrival
 from trapstream.core.errors import BadMessage
 
 SERIES = {"cams": "all", "cams/ridge/": "ridge"}
@@ -28,11 +29,11 @@ def minio(key: str, event: str = "s3:ObjectCreated:Put", bucket: str = "cams", *
 
 def test_minios_shape() -> None:
     """A new object becomes an image of its series, with its address percent-encoded."""
-    [noticed] = read(minio("ridge%2Fnight+1%2Fa%252Bb.jpg"), SERIES)
-    assert noticed.outcome is Outcome.CREATED and noticed.arrival is not None
-    assert noticed.arrival.series == "ridge"
-    assert noticed.arrival.uri == "s3://cams/ridge/night%201/a%252Bb.jpg"
-    assert noticed.arrival.file == "ridge/night 1/a%2Bb.jpg"
+    [image] = read(minio("ridge%2Fnight+1%2Fa%252Bb.jpg"), SERIES)
+    assert isinstance(image, Arrival)
+    assert image.series == "ridge"
+    assert image.uri == "s3://cams/ridge/night%201/a%252Bb.jpg"
+    assert image.file == "ridge/night 1/a%2Bb.jpg"
 
 
 def test_awss_shape() -> None:
@@ -42,28 +43,26 @@ def test_awss_shape() -> None:
         for n in range(3)
     ]
     found = read(json.dumps({"Records": records}).encode(), SERIES)
-    assert [each.arrival.uri for each in found if each.arrival] == [f"s3://cams/x/{n}.JPG" for n in range(3)]
-    assert {each.arrival.series for each in found if each.arrival} == {"all"}
+    assert [each.uri for each in found if isinstance(each, Arrival)] == [f"s3://cams/x/{n}.JPG" for n in range(3)]
+    assert {each.series for each in found if isinstance(each, Arrival)} == {"all"}
 
 
 def test_awss_test_message_is_passed_over() -> None:
     """It comes once when notifications are set up."""
-    assert [each.outcome for each in read(b'{"Service":"Amazon S3","Event":"s3:TestEvent"}', SERIES)] == [
-        Outcome.OTHER_EVENT
-    ]
+    assert read(b'{"Service":"Amazon S3","Event":"s3:TestEvent"}', SERIES) == [PassedOver.OTHER_EVENT]
 
 
 @pytest.mark.parametrize(
     ("value", "outcome"),
     [
-        (minio("a.jpg", "s3:ObjectRemoved:Delete"), Outcome.OTHER_EVENT),
-        (minio("a.jpg", bucket="another"), Outcome.OTHER_PLACE),
-        (minio("notes.txt"), Outcome.NO_IMAGE),
+        (minio("a.jpg", "s3:ObjectRemoved:Delete"), PassedOver.OTHER_EVENT),
+        (minio("a.jpg", bucket="another"), PassedOver.OTHER_PLACE),
+        (minio("notes.txt"), PassedOver.NO_IMAGE),
     ],
 )
-def test_what_is_no_new_image_is_passed_over(value: bytes, outcome: Outcome) -> None:
+def test_what_is_no_new_image_is_passed_over(value: bytes, outcome: PassedOver) -> None:
     """A removed object, another bucket, another kind of file: no fault of anybody."""
-    assert [(each.outcome, each.arrival) for each in read(value, SERIES)] == [(outcome, None)]
+    assert read(value, SERIES) == [outcome]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_anything_is_read_or_refused(value: bytes) -> None:
 
 def test_the_same_event_again_is_the_same_image_and_new_content_another() -> None:
     """What tells images apart is the object's name and its content's mark."""
-    keys = [read(minio("a.jpg", eTag=tag), SERIES)[0].arrival.key for tag in ("e1", "e1", "e2")]  # type: ignore[union-attr]
+    keys = [read(minio("a.jpg", eTag=tag), SERIES)[0].key for tag in ("e1", "e1", "e2")]  # type: ignore[union-attr]
     assert keys[0] == keys[1] != keys[2]
 
 

@@ -1,4 +1,4 @@
-"""A live job's journal: its manifest while it grows. A line that was appended survives whatever comes. It blocks."""
+"""The journal of one live job: its manifest while it grows. A line that was appended survives whatever comes."""
 
 import hashlib
 import os
@@ -13,8 +13,8 @@ from trapstream.core.result_store import ManifestLine, sync_folder
 _decoder = msgspec.json.Decoder(ManifestLine)
 
 
-class Journal:
-    """One file, with one writer. `size` bytes of it and `lines` lines are on the disk for good."""
+class JournalFile:
+    """One file, with one writer. `size` bytes of it and `lines` lines are on the disk for good. It blocks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,15 +28,14 @@ class Journal:
         """Hexadecimal digest of its bytes."""
         return self._digest.hexdigest()
 
-    def load(self, take: Callable[[ManifestLine], None]) -> int:
-        """Reads what is there, gives each line to `take`, and cuts off what a death left behind its last whole line.
+    def load(self, take: Callable[[ManifestLine], None]) -> None:
+        """Reads what is there, gives each line to `take`, and cuts off the part behind the last whole line.
 
-        Returns how many bytes were cut: they were never acknowledged to anybody, since the sync that goes before
-        covers all lines before it. OSError as the disk gives it.
+        A death left it there. It was never acknowledged to a sender, since the sync that goes before an answer covers
+        all lines before it. OSError as the disk gives it.
         """
-        self.size, self.lines, self._digest = 0, 0, hashlib.sha256()
         if not self.path.exists():
-            return 0
+            return
         with self.path.open("rb") as file:
             for line in file:
                 try:
@@ -47,14 +46,12 @@ class Journal:
                     break
                 take(entry)
                 self._count([line])
-        rest = self.path.stat().st_size - self.size
-        self._torn = rest > 0
+        self._torn = self.path.stat().st_size > self.size
         self._mend()
-        # What a killed process wrote may be in the system's memory only: whoever builds on it makes it last first.
+        # The bytes that a killed process wrote may be in the system's memory only: they are synced before they count.
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         sync_folder(self.path.parent)
-        return rest
 
     def append(self, entries: Sequence[ManifestLine]) -> None:
         """Adds lines; they are on the disk for good when this returns. OSError: none of them counts."""
@@ -86,7 +83,7 @@ class Journal:
             self.lines += 1
 
     def _mend(self) -> None:
-        """Cuts off what stands behind the last line that counts. OSError: the next one to write tries again."""
+        """Cuts off the bytes behind the last line that counts. OSError: the next write tries again."""
         if self._torn and self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(self.size)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from producer import cursor
 from producer.pace import Pace
-from producer.publish import counted, publish
+from producer.publish import Publishing, publish
 from producer.sender import Sender
-from trapstream.core import log, retry, states, topics
+from trapstream.core import log, metrics, retry, states, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
 from trapstream.core.result_store import manifest_path
@@ -22,7 +22,7 @@ def is_open(spec: JobSpec) -> bool:
     return spec.series is None and spec.total is None and spec.failed is None and not spec.cancelled
 
 
-class Desk:
+class PublishScheduler:
     """The jobs of the partitions that this producer holds, and their tasks."""
 
     def __init__(
@@ -41,27 +41,23 @@ class Desk:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._checking = asyncio.Semaphore(_CHECKS)
         self._pace = Pace(settings)
-        self.published: dict[str, int] = {}
-        """Open jobs and how many of their references are acknowledged."""
 
-    def take(self, partition: int, spec: JobSpec) -> None:
-        """Notes a job's newest spec. A job that is open no more stops at once."""
+    def update(self, partition: int, spec: JobSpec) -> None:
+        """Takes a job's newest spec. A job that is open no more stops at once."""
         known = self._specs.setdefault(partition, {})
         whole = known[spec.job] = states.merged(known.get(spec.job), spec)
         self._written[spec.job] = spec
         if not is_open(whole):
-            task = self._tasks.get(whole.job)
+            task = self._tasks.pop(whole.job, None)
             if task is not None and whole.cancelled:
                 task.cancel()  # a task that sealed or failed its job ends by itself
-            self._drop(whole.job)
             cursor.remove(self._cursor(whole.job))
 
     def forget(self, partition: int, job: str) -> None:
-        """A job whose retention is over."""
+        """Drops a job whose retention is over."""
         self._specs.get(partition, {}).pop(job, None)
         self._written.pop(job, None)
-        task = self._drop(job)
-        if task is not None:
+        if (task := self._tasks.pop(job, None)) is not None:
             task.cancel()
         cursor.remove(self._cursor(job))
 
@@ -69,24 +65,24 @@ class Desk:
         """Paces the jobs, until cancelled."""
         await self._pace.run()
 
-    def hold(self, partitions: int) -> None:
-        """This producer has so many of the partitions of `jobs`: that is its part of the lane's room."""
+    def set_share(self, partitions: int) -> None:
+        """Tells how many partitions of `jobs` this producer has: its share of the bulk lane is the same."""
         self._pace.share = partitions / topics.JOBS.partitions
 
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
         for known in self._specs.values():
             for spec in known.values():
-                if self._written[spec.job] != spec:  # two writers crossed: the topic must end with what holds
+                if self._written[spec.job] != spec:  # two writers crossed: the topic must end with the merged spec
                     self._written[spec.job] = spec
-                    self._group.create_task(self._write(spec))
+                    self._group.create_task(self._sender.send_spec(spec))
                 if is_open(spec) and spec.job not in self._tasks:
                     self._tasks[spec.job] = self._group.create_task(self._publish(spec))
 
     async def release(self, partitions: Iterable[int]) -> None:
         """Stops the jobs of partitions that are no longer this producer's; returns when they have stopped."""
         jobs = [job for partition in partitions for job in self._specs.pop(partition, {})]
-        tasks = [task for job in jobs if (task := self._drop(job)) is not None]
+        tasks = [task for job in jobs if (task := self._tasks.pop(job, None)) is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -98,37 +94,29 @@ class Desk:
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _drop(self, job: str) -> asyncio.Task[None] | None:
-        self.published.pop(job, None)
-        return self._tasks.pop(job, None)
-
     def _cursor(self, job: str) -> Path:
         return cursor.cursor_path(self._settings.cursors, job)
 
-    async def _write(self, spec: JobSpec) -> None:
-        await retry.until_back(lambda: self._sender.send_spec(spec), "kafka")
-
     async def _publish(self, spec: JobSpec) -> None:
-        def note(seq: int) -> None:
-            if self._tasks.get(spec.job) is asyncio.current_task():
-                self._meter.images += seq - self.published.get(spec.job, seq)
-                self.published[spec.job] = seq
+        last: int | None = None
+
+        def count(seq: int) -> None:
+            nonlocal last
+            fresh = max(0, seq - last) if last is not None else 0  # the first word is the cursor's
+            last = seq
+            metrics.PUBLISHED.labels(spec.lane.value).inc(fresh)
+            self._meter.images += fresh
 
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
-        progress = counted(spec, note)
-
-        async def once() -> None:
-            await publish(
-                spec,
-                manifest_path(self._settings.results, spec.job),
-                self._cursor(spec.job),
-                self._sender,
-                self._pace,
-                checkpoint=self._settings.publish_checkpoint,
-                checking=self._checking,
-                stop=self._stop,
-                progress=progress,
-                work=self._meter.work,
-            )
-
-        await retry.until_back(once, "kafka")
+        job = Publishing(
+            spec,
+            manifest_path(self._settings.results, spec.job),
+            self._cursor(spec.job),
+            self._sender,
+            self._pace,
+            checking=self._checking,
+            stop=self._stop,
+            progress=count,
+            work=self._meter.work,
+        )
+        await retry.until_back(lambda: publish(job), "kafka")

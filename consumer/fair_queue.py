@@ -1,4 +1,4 @@
-"""Where both lanes meet before a stage: a bounded queue for each, and by turns on."""
+"""Where both lanes meet before a stage: a bounded channel for each, and the lanes by turns."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from trapstream.core.messages import Lane
 T = TypeVar("T")
 
 
-class Junction(Generic[T]):
+class FairQueue(Generic[T]):
     """What is sent is taken in the order of its lane; of the lanes, by their shares. For one event loop."""
 
     def __init__(self, shares: Shares, size: int, images: Callable[[T], int]) -> None:
@@ -21,7 +21,7 @@ class Junction(Generic[T]):
         self._changed = asyncio.Event()
 
     async def send(self, lane: Lane, *items: T) -> None:
-        """Adds items, waiting for room; who waits for them is told of all that have room at once."""
+        """Adds items, waiting for space; the takers hear of all that have space at once."""
         channel = self.channels[lane]
         for item in items:
             if channel.is_full:

@@ -1,4 +1,4 @@
-"""Which uploaded images may go: the rule. Pure."""
+"""How long uploaded images are kept: the rule. Pure."""
 
 import re
 from typing import NamedTuple
@@ -8,7 +8,7 @@ _NAME = re.compile(rb"[0-9a-f]{64}")
 
 
 class JobNow(NamedTuple):
-    """What is known of a job that has a manifest."""
+    """The state of a job that has a manifest, as far as it is known."""
 
     held: bool
     """Images that are sent again may still be answered from it."""
