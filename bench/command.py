@@ -30,7 +30,7 @@ from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.models.runtime import Runtime
+from trapstream.models.deployed import Runtime
 from trapstream.models.runtimes import ALL
 
 Steps = Iterator[list[Record]]

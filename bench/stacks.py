@@ -21,7 +21,7 @@ from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelIn
 from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
-from trapstream.local import control, loads, processes
+from trapstream.local import control, processes, service_load
 from trapstream.local.plan import SERVICES
 from trapstream.local.state import Stack
 
@@ -183,7 +183,7 @@ class Bench:
 
     async def moment(self, done: int) -> Moment:
         """Now."""
-        return Moment(time.perf_counter(), done, self.cpu(), await loads.totals(self.stack))
+        return Moment(time.perf_counter(), done, self.cpu(), await service_load.totals(self.stack))
 
     def cpu(self) -> dict[str, float]:
         """Seconds of processor time by process; Triton's with its instances."""

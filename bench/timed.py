@@ -13,7 +13,7 @@ import model_repository
 from model_repository.templates.cpu import model as served
 from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 
 _ROOT = Path(model_repository.__path__[0]).parent
 _CONFIG = """name: "{entry}"
@@ -57,7 +57,7 @@ def write_entry(repository: Path, name: str, seconds: float, instances: int = 1)
 
 def entry_of(info: ModelInfo) -> str:
     """The name that Triton serves the model by."""
-    return entry_name(info.name, info.version)
+    return triton_name(info.name, info.version)
 
 
 class TritonPythonModel(served.TritonPythonModel):

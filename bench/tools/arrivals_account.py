@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trapstream.core import json_codec
-from trapstream.core import result_store as store
+from trapstream.core import json_codec, result_store
 from trapstream.core.messages import JobSpec
 from trapstream.results.ledger import disagreements
 from trapstream.results.read import open_result, verify
@@ -141,10 +140,13 @@ def check(home: Path, specs: list[JobSpec], account: Account) -> None:
     """Holds the files against the answers, and each against its manifest; keeps their entries."""
     seen: Counter[str] = Counter()
     for spec in specs:
-        path, manifest = store.result_path(home / "results", spec.job), store.manifest_path(home / "results", spec.job)
+        path, manifest = (
+            result_store.result_path(home / "results", spec.job),
+            result_store.manifest_path(home / "results", spec.job),
+        )
 
         def lines(manifest: Path = manifest) -> list[str]:
-            return [line.file for line in store.read_manifest(manifest)]
+            return [line.file for line in result_store.read_manifest(manifest)]
 
         found = verify(path, lines)
         account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path).account)]

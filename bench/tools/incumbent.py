@@ -24,7 +24,7 @@ import psutil
 from bench.stacks import BenchError, environment
 from bench.tools.same_answers import compare_files
 from trapstream.models.agreement import CONFIDENCE
-from trapstream.models.runtime import PRECISION, Runtime
+from trapstream.models.deployed import PRECISION, Runtime
 from trapstream.models.runtimes import ALL, has_bfloat16
 
 WAYS: dict[str, tuple[str, ...]] = {

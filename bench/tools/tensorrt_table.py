@@ -21,15 +21,12 @@ import numpy as np
 from bench.triton_alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
-from trapstream.models import bundle_store as store
-from trapstream.models import bundles, tensorrt
+from trapstream.models import bundle_store, tensorrt
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.check import check_bundle
+from trapstream.models.check import check_bundle, in_triton
 from trapstream.models.pictures import drawn
-from trapstream.models.plan import Plan, build
-from trapstream.models.plan_key import PlanKey
-from trapstream.models.profiles import Profile, Shape
-from trapstream.models.served import in_triton
+from trapstream.models.plan_key import PlanKey, Profile, Shape
+from trapstream.models.tensorrt_plan import Plan, build
 
 _SECONDS = 10
 _IN_FLIGHT = 4
@@ -52,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     home = chosen.home or default_home()
     try:
-        bundle, compiler = store.find(home, chosen.model), tensorrt.here()
+        bundle, compiler = bundle_store.find(home, chosen.model), tensorrt.here()
         began = time.monotonic()
         plan = build(home, bundle, compiler, chosen.batch, lambda *_: None)
         took = f"built in {time.monotonic() - began:.0f} s" if plan.built else "was there"
@@ -124,7 +121,7 @@ def runs_per_second(said: str) -> float:
 def through(bundle: Bundle, server: str, shape: Shape, seconds: float = _SECONDS) -> float:
     """Images a second of a closed loop of requests of this shape, in shared memory."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return asyncio.run(closed_loop(server, bundles.info_of(bundle.card), pixels, _IN_FLIGHT, seconds)).rate
+    return asyncio.run(closed_loop(server, bundle.card.info, pixels, _IN_FLIGHT, seconds)).rate
 
 
 if __name__ == "__main__":

@@ -18,16 +18,15 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
-from trapstream.core import event_filter, verdict
-from trapstream.core import result_store as store
+from trapstream.core import event_filter, result_store, verdict
 from trapstream.core import status as statuses
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.jobs import submit as submitting
 from trapstream.local import loading
-from trapstream.models import bundles
+from trapstream.models import bundle_store
 from trapstream.results import partial as partial_results
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -61,7 +60,7 @@ async def make_job(
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    info = bundles.find(target.models, model)
+    info = bundle_store.find(target.models, model).card.info
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
         webhooks = event_filter.with_webhook(webhooks, hook, info.classes)
@@ -79,7 +78,7 @@ async def make_job(
             weight=weight,
             progress=lambda read: report(read, None),
             note=say,
-            lacking=target.lacking,
+            lacking=target.shortage,
         )
 
 
@@ -87,7 +86,7 @@ async def require_served(target: Target, model: ModelInfo) -> None:
     """Tells now what would only wait: a model that the stack's Triton does not serve. An away Triton is waited for."""
     if target.triton is None:
         return
-    if await loading.is_ready(target.triton, entry_name(model.name, model.version)) is False:
+    if await loading.is_ready(target.triton, triton_name(model.name, model.version)) is False:
         raise exits.CommandError(f"{model.label} is not served here; `trapstream model deploy {model.label}` loads it")
 
 
@@ -95,7 +94,7 @@ async def follow(target: Target, spec: JobSpec) -> JobStatus:
     """Draws the job's progress until it ends. Returns its last status."""
     with progress("detecting") as report:
         async for status in statuses.watch(target.kafka, spec.job):
-            report(status.counts.done, spec.images, account.note(status, time.time()))
+            report(status.counts.done, spec.images, account.rate_and_rest(status, time.time()))
             if status.state in ENDED:
                 return status
     raise TrapstreamError("the status topic ended")
@@ -225,7 +224,7 @@ def _table(rows: list[JobStatus], waits: dict[str, str]) -> Table:
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",
-            ", ".join(filter(None, (account.note(row, time.time()), _waits(waits.get(row.job))))),
+            ", ".join(filter(None, (account.rate_and_rest(row, time.time()), _waits(waits.get(row.job))))),
         )
     return table
 
@@ -257,7 +256,7 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
 async def _write_partial(target: Target, job: str, output: Path | None) -> None:
     spec = (await statuses.read_specs(target.kafka))[job]
     if output is not None:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             await partial_results.partial(target.kafka, spec, file)
         return
     with tempfile.TemporaryFile() as file:

@@ -31,7 +31,7 @@ async def _list(servers: str, as_json: bool) -> int:
     async for letter in letters.read(servers):
         count += 1
         if as_json:
-            click.echo(json_codec.encode(_as_json(letter)).decode())
+            click.echo(json_codec.encode(_as_json(letter)))
         else:
             click.echo(f"{letters.origin(letter)}  {letter.reason}  {_beginning(letter)}")
     return count

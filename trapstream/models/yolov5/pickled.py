@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trapstream.models.yolov5.errors import CheckpointError
-from trapstream.models.yolov5.names import CLASSES, FUNCTIONS, STORAGES, plain, refusal
+from trapstream.models.yolov5 import CheckpointError
+from trapstream.models.yolov5.pickled_names import CLASSES, FUNCTIONS, STORAGES, plain, refusal
 
 _SIDES = 8
 _SIZE = 1 << 40

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trapstream.models.yolov5.errors import CheckpointError
+from trapstream.models.yolov5 import CheckpointError
 from trapstream.models.yolov5.graph import Array, Module, Tap, Writer
 from trapstream.models.yolov5.layers import convolution
 

@@ -11,8 +11,7 @@ from google.protobuf.message import DecodeError
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import whole_file
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import Profile, profiles
+from trapstream.models.plan_key import Gpu, PlanKey, Profile, profiles
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
 
 
@@ -31,10 +30,8 @@ class Compiler(Protocol):
     def gpu(self) -> Gpu:
         """The GPU that it builds for."""
 
-    def compile(
-        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
-    ) -> tuple[bytes, bytes]:
-        """The plan of an ONNX graph, and the timings with what was learned. PlanError says why there is none.
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
+        """The plan of an ONNX graph. PlanError says why there is none.
 
         `report` takes a phase, the steps of it that are done, and its steps.
         """
@@ -53,7 +50,7 @@ class Plan:
 
 
 def plans_folder(home: Path) -> Path:
-    """Where a home keeps its plans and the timings of their layers."""
+    """Where a home keeps its plans."""
     return home / "plans"
 
 
@@ -62,8 +59,7 @@ def build(home: Path, bundle: Bundle, compiler: Compiler, most: int, report: Cal
 
     1. Look for a plan of the same key. Killed after this: nothing was done.
     2. Build. Killed: nothing is left.
-    3. Keep the timings, whole or not at all: they only make later builds faster.
-    4. Keep the plan, whole or not at all.
+    3. Keep the plan, whole or not at all.
     """
     try:
         graph = onnx.load(str(bundle.graph), load_external_data=False)
@@ -83,17 +79,10 @@ def build(home: Path, bundle: Bundle, compiler: Compiler, most: int, report: Cal
     recordable = not data_dependent(graph)
     if path.is_file() and path.stat().st_size:
         return Plan(path, key, recordable, built=False)
-    timings = plans_folder(home) / f"timings-{key.platform}.cache"
     try:
-        known = timings.read_bytes() if timings.is_file() else b""
-        plan, learned = compiler.compile(prepared.SerializeToString(), shapes, known, report)
-        _keep(timings, learned)
-        _keep(path, plan)
+        plan = compiler.compile(prepared.SerializeToString(), shapes, report)
+        with whole_file(path) as file:
+            file.write(plan)
     except OSError as error:
         raise PlanError(f"the plan cannot be kept in {path.parent}: {error.strerror or error}; make room") from error
     return Plan(path, key, recordable, built=True)
-
-
-def _keep(path: Path, content: bytes) -> None:
-    with whole_file(path) as file:
-        file.write(content)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trapstream.models.raw import RawModel
-from trapstream.models.yolov5 import pickles
+from trapstream.models.yolov5 import CheckpointError, pickles
 from trapstream.models.yolov5.archive import Archive
-from trapstream.models.yolov5.detect import Head, detect
-from trapstream.models.yolov5.errors import CheckpointError
 from trapstream.models.yolov5.graph import Module, Tap, Writer, value_info
+from trapstream.models.yolov5.head import Head, detect
 from trapstream.models.yolov5.layers import concat, write
-from trapstream.models.yolov5.names import CLASSIFIERS, MODELS
-from trapstream.models.yolov5.records import Record, Tensor
+from trapstream.models.yolov5.pickled import Record, Tensor
+from trapstream.models.yolov5.pickled_names import CLASSIFIERS, MODELS
 
 _LAYERS = 500
 _CLASSES = 10_000
@@ -27,7 +26,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
     it.
     """
     with Archive(path) as archive:
-        checkpoint, notes = pickles.read(archive.pickle()), archive.notes()
+        checkpoint, info = pickles.read(archive.pickle()), archive.megadetector_info()
         model = Module("model", _model(checkpoint))
         writer = Writer(archive, progress)
         head = _layers(writer, model.child("model"))
@@ -39,7 +38,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
         graph=writer.model,
         family="yolov5",
         classes=_classes(model, head.classes),
-        image_size=_image_size(checkpoint, notes, max(head.strides)),
+        image_size=_image_size(checkpoint, info, max(head.strides)),
         stride=max(head.strides),
     )
 
@@ -114,12 +113,12 @@ def _classes(model: Module, count: int) -> tuple[str, ...] | None:
     return tuple(names) if all(isinstance(name, str) and name.isprintable() for name in names) else None
 
 
-def _image_size(checkpoint: Any, notes: Any, stride: int) -> int | None:
+def _image_size(checkpoint: Any, info: Any, stride: int) -> int | None:
     """The size that MegaDetector's script takes, where its file says one; else the one that it was trained at, which
     newer checkpoints keep among the options of their training."""
     options = checkpoint.get("opt") if isinstance(checkpoint, dict) else None
-    for said, name in ((notes, "image_size"), (options, "imgsz")):
-        size = said.get(name) if isinstance(said, dict) else None
+    for source, name in ((info, "image_size"), (options, "imgsz")):
+        size = source.get(name) if isinstance(source, dict) else None
         if type(size) is int and size >= stride and size % stride == 0:
             return size
     return None

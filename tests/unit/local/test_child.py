@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from trapstream.local.child import Child
-from trapstream.local.liveness import hung
+from trapstream.local.child import Child, hung
 
 SILENT = 0.6
 
