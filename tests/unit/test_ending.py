@@ -12,7 +12,7 @@ from aggregator import ending, store
 from aggregator.fold import PIECE, Result
 from aggregator.lease import Lease, Released
 from tests.unit.values import job_spec
-from tests.waiting import eventually
+from tests.waiting import eventually, patient
 from trapstream.core import messages
 from trapstream.core.messages import JobSpec, JobState, JobStatus
 from trapstream.core.store import result_path
@@ -120,7 +120,7 @@ async def test_other_jobs_do_not_wait(
         return lease.progress_of("job").message is not None
 
     task = asyncio.ensure_future(ending.end_job(lease, SPEC, tmp_path / "results", thread, announce))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         await eventually("a word of it", says_why, pause=0.01)
         assert "result store" in str(lease.progress_of("job").message)
         await lease.with_store(lambda opened: opened.fold([Result("other", 0, 0, b"{}")], IMAGES + 1))
