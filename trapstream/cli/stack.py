@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from trapstream.cli.context import Context, say
-from trapstream.local import control, plan, processes
+from trapstream.local import control, processes
 from trapstream.local.home import log_file
-from trapstream.local.state import Process, Stack
+from trapstream.local.state import SERVICES, Process, Stack
 
 
 @click.command()
 @click.option("-d", "--detach", is_flag=True, help="Return once the stack is up; it goes on in the background.")
-@click.option("--services", default=",".join(plan.SERVICES), show_default=True, help="The services to start.")
+@click.option("--services", default=",".join(SERVICES), show_default=True, help="The services to start.")
 @click.pass_obj
 def up(context: Context, detach: bool, services: str) -> None:
     """Start Kafka, Triton and the services on this machine. Ctrl-C stops them."""
@@ -87,6 +87,7 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
 
 def _foreground(home: Path, services: tuple[str, ...]) -> None:
     from trapstream.local import __main__ as supervisor  # noqa: PLC0415 - slow to import, only needed here
+    from trapstream.local import plan  # noqa: PLC0415 - as above
 
     with os.fdopen(processes.open_log(log_file(home, "supervisor")), "a", buffering=1) as file:
         noted = supervisor.stamped(file.write)

@@ -14,7 +14,7 @@ from trapstream.cli import exits
 from trapstream.core import store
 from trapstream.core.messages import JobStatus
 from trapstream.core.verdict import Load
-from trapstream.local import control, loads, room
+from trapstream.local import control, room
 from trapstream.local.state import Stack
 
 
@@ -39,11 +39,15 @@ class Target:
 
     async def load(self) -> Load | None:
         """How busy the services of the local stack are; None where another broker was named."""
+        from trapstream.local import loads  # noqa: PLC0415 - slow to import, and asked only while a job runs
+
         stack = control.running(self.home) if self.home is not None else None
         return await loads.load(stack) if stack is not None else None
 
     async def waiting(self) -> dict[str, str]:
         """Models of the local stack that images wait for, as `loads.waiting`; none where another broker was named."""
+        from trapstream.local import loads  # noqa: PLC0415 - as in `load`
+
         stack = control.running(self.home) if self.home is not None else None
         return await loads.waiting(stack) if stack is not None else {}
 

@@ -14,9 +14,8 @@ from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
-from trapstream.local.state import StackError
+from trapstream.local.state import SERVICES, StackError
 
-SERVICES = ("producer", "consumer", "aggregator", "notifier")
 _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
 """Services of which several may run, and the variables that say how many."""
 _DOORS = {"producer": "api", "notifier": "events"}

@@ -11,6 +11,7 @@ from trapstream.local.home import stack_file
 
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
 
 
 class StackError(TrapstreamError):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from trapstream.local import entry, plan, tuned
+from trapstream.local import entry, plan, state, tuned
 from trapstream.local.state import StackError
 from trapstream.local.tuned import INSTANCES, NAMES, Tuned
 
-PORTS = {name: 21_000 + number for number, name in enumerate(plan.port_names(plan.SERVICES))}
+PORTS = {name: 21_000 + number for number, name in enumerate(plan.port_names(state.SERVICES))}
 CORES = len(os.sched_getaffinity(0))
 
 
