@@ -10,16 +10,16 @@ SHARED = {
     **dict.fromkeys(("deploy", "diff", "import", "openloop", "verdict"), _SECOND),
 }
 """Files that share a stack: one worker runs them, and another one those that load models of their own."""
-_ALONE = ("test_uploads_while_processes_are_killed",)
-"""Long tests of these files that bring up a stack of their own."""
+_APART = ("test_uploads_while_processes_are_killed", "test_a_death_at_any_step_changes_no_byte")
+"""Long tests that need nothing of the others in their file. One with parameters is a group for each service in them."""
 
 
 def group(test: str) -> str:
     """Names the tests that go to one worker together: those that share an acceptance stack, else those of a file."""
     file, _, name = test.partition("::")
     folder, _, stem = file.rpartition("/test_")
-    if name in _ALONE:
-        return test
+    if name.partition("[")[0] in _APART:
+        return f"{file}::{name.partition('.')[0]}"
     return SHARED.get(stem.removesuffix(".py"), file) if folder.endswith("acceptance") else file
 
 

@@ -37,5 +37,8 @@ def test_what_shares_a_stack_goes_to_one_worker() -> None:
     assert len({first, second, sharing.group(f"{live}::test_uploads_while_processes_are_killed")}) == 3
     assert sharing.group(f"{chaos}::test_a") == chaos
     assert sharing.group("tests/unit/test_jobs.py::test_a") == "tests/unit/test_jobs.py"
+    deaths = "tests/integration/test_faults.py::test_a_death_at_any_step_changes_no_byte"
+    assert sharing.group(f"{deaths}[fold.1]") == sharing.group(f"{deaths}[fold.within-3]")
+    assert sharing.group(f"{deaths}[fold.1]") != sharing.group(f"{deaths}[emit.1]")
     names = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "acceptance").glob("test_*.py")}
     assert set(sharing.SHARED) <= names
