@@ -54,7 +54,7 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 
 test: $(STAMP) lint ## Check style, types and layers, and run every test
 	@status=0; timeout --foreground --signal INT --kill-after 60 $(MOST) \
-	    $(BIN)/python -m pytest --numprocesses 3 --durations 20 || status=$$?; \
+	    $(BIN)/python -m pytest --numprocesses 4 --durations 20 || status=$$?; \
 	if [[ $$status == 124 || $$status == 137 ]]; then echo 'The tests did not end within $(MOST): ended.'; fi; \
 	exit $$status
 

@@ -49,7 +49,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest, tmp_path_factory: py
     with capture.global_and_fixture_disabled():  # what it finds after a crash is for the terminal
         watching = guard.start(tmp_path_factory.getbasetemp())
     yield
-    watching.terminate()
+    watching.send_signal(signal.SIGUSR1)
     found, _ = watching.communicate()
     assert watching.returncode == 0, found
 

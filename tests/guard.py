@@ -23,8 +23,8 @@ _GRACE_SECONDS = 10.0
 
 
 def start(folder: Path) -> "subprocess.Popen[str]":
-    """A guard for this process, told by SIGTERM that the tests have ended. Call it in the main thread: Linux tells the
-    guard of the end of the thread that started it."""
+    """A guard for this process, which tells it by SIGUSR1 that the tests have ended. Call it in the main thread: Linux
+    tells the guard of the end of the thread that started it."""
     os.environ.pop(MARK, None)
     mark = f"{os.getpid()}-{time.time_ns()}"
     guard = subprocess.Popen(
@@ -37,37 +37,35 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     return guard
 
 
-def _marked(mark: str) -> list[psutil.Process]:
-    found = []
+def _left(mark: str, parent: int) -> dict[psutil.Process, tuple[str, str]]:
+    """What runs with the mark: the prefix of its stack's shared memory, where it is one's, and its command."""
+    found = {}
     for process in psutil.process_iter():
         try:
-            running = process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
-            if running and not any("resource_tracker" in word for word in process.cmdline()):  # Python's own, which
-                found.append(process)  # ends with its parent
+            around, command = process.environ(), " ".join(process.cmdline())
+            runs = process.pid != parent and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's
+        if runs and around.get(MARK) == mark and "resource_tracker" not in command:  # Python's own: it ends by itself
+            found[process] = around.get(STACK_MARK, ""), command[:200]
     return found
 
 
 def main(mark: str, parent: int, folder: Path) -> int:
     """Waits for the end of the parent or its word, then ends and removes what is left."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     processes.dies_with_parent()()
     print("ready", flush=True)
-    if os.getppid() == parent:
-        signal.sigwait({signal.SIGTERM})
-    if lives := os.getppid() == parent:  # then only what does not end by itself was left behind
-        left = processes.wait_gone([each for each in _marked(mark) if each.pid != parent], _GRACE_SECONDS)
-    else:
-        left = _marked(mark)
+    told = signal.sigwait({signal.SIGTERM, signal.SIGUSR1}) if os.getppid() == parent else signal.SIGTERM
+    if lives := told == signal.SIGUSR1:
+        processes.wait_gone(_left(mark, parent), _GRACE_SECONDS)
     prefixes = {shm_prefix(lock.parent) for lock in folder.rglob(lock_file(Path()).name)}
     said = []
-    while left:  # what was being started just now too
-        prefixes |= {each.environ().get(STACK_MARK, "") for each in left if each.is_running()}
-        said += [" ".join(each.cmdline())[:200] for each in left if each.is_running()]
+    while left := _left(mark, parent):  # again: what was being started just now too
+        prefixes |= {prefix for prefix, _ in left.values() if prefix}
+        said += [command for _, command in left.values()]
         processes.end(left)
-        left = [each for each in _marked(mark) if each.pid != parent]
-    said += [str(region) for prefix in prefixes if prefix for region in shm.regions(prefix)]
+    said += [str(region) for prefix in prefixes for region in shm.regions(prefix)]
     for prefix in prefixes:
         shm.sweep(prefix)
     for line in said:
