@@ -45,7 +45,7 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	if [[ -z "$$images" ]]; then \
 	    images=demo/images; \
 	    if [[ ! -e "$$images/.drawn" ]]; then \
-	        $(BIN)/python -m model_repository.demonstration.scenes "$$images" --count 300 --size 1280x960; \
+	        $(BIN)/python -m trapstream.scenes "$$images" --count 300 --size 1280x960; \
 	        mkdir -p "$$images"; touch "$$images/.drawn"; \
 	    fi; \
 	fi; \
@@ -72,18 +72,18 @@ format: $(STAMP) ## Put the code into its one form
 	$(BIN)/ruff format .
 
 chaos: $(STAMP) ## Kill processes of a stack at random, KILLS=200 times with SEED=1, and compare each job's file
-	$(BIN)/python -m bench.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
+	$(BIN)/python -m bench.tools.chaos --kills '$(or $(KILLS),200)' --seed '$(or $(SEED),1)'
 
 bench: $(STAMP) ## Measure this machine within 5 minutes; NAME=pipeline for one part
 	$(BIN)/trapstream bench '$(or $(NAME),all)' --quick
 
 bench-fold: $(STAMP) ## Fold COUNT=3000000 results through a real topic, a tenth of them, and 1,000 jobs at once
-	$(BIN)/python -m bench.fold --count '$(or $(COUNT),3000000)'
-	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
-	$(BIN)/python -m bench.fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
+	$(BIN)/trapstream bench fold --count '$(or $(COUNT),3000000)'
+	$(BIN)/trapstream bench fold --count "$$(( $(or $(COUNT),3000000) / 10 ))"
+	$(BIN)/trapstream bench fold --count "$$(( $(or $(COUNT),3000000) / 10 ))" --jobs 1000
 
 chaos-live: $(STAMP) ## Kill processes while UPLOADS=2000 images are uploaded, KILLS=60 times, and look for each one
-	$(BIN)/python -m bench.arrivals --uploads '$(or $(UPLOADS),2000)' --kills '$(or $(KILLS),60)' --seed '$(or $(SEED),1)'
+	$(BIN)/python -m bench.tools.arrivals --uploads '$(or $(UPLOADS),2000)' --kills '$(or $(KILLS),60)' --seed '$(or $(SEED),1)'
 
 rtx: $(STAMP) ## Compile the graph of a plan without a GPU (adds TensorRT for RTX to .venv: 300 MB)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,rtx]'
@@ -91,9 +91,9 @@ rtx: $(STAMP) ## Compile the graph of a plan without a GPU (adds TensorRT for RT
 
 train: $(STAMP) ## Train the demonstration model anew for MINUTES=60 (adds PyTorch to .venv)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,train]'
-	$(BIN)/python -m model_repository.demonstration.train build/scenes --minutes '$(or $(MINUTES),60)'
-	$(BIN)/python -m model_repository.demonstration.export build/scenes/weights.pt
-	$(BIN)/python -m model_repository.demonstration.evaluate --write
+	$(BIN)/python -m training.train build/scenes --minutes '$(or $(MINUTES),60)'
+	$(BIN)/python -m training.export build/scenes/weights.pt
+	$(BIN)/python -m training.evaluate --write
 
 clean: ## Remove .venv, caches and demo/
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,37 +10,38 @@ from pathlib import Path
 
 import msgspec
 
-from aggregator.store import Mark, Note, Store
 from trapstream.core import log, messages
 from trapstream.core.errors import BadMessage
 from trapstream.core.kafka import job_partition
 from trapstream.core.messages import JobStatus
+from trapstream.core.result_store import result_path
 from trapstream.core.states import ENDED
-from trapstream.core.store import result_path
+from trapstream.results.fold_store import JobEnd, Store
 
 
 def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results: Path) -> None:
-    """Marks the jobs of `partition` that have ended and whose file is whole in `results`. Retryable as the store."""
-    gone: dict[str, Note] = {}
+    """Ends the jobs of `partition` in the store that have ended elsewhere. Retryable as the store.
+
+    `statuses`: the newest of every job, as Kafka has it. `results`: the folder of the files.
+    """
+    ends: dict[str, JobEnd] = {}
     for value in statuses.values():
         try:
             status = messages.decode(value, JobStatus)
         except BadMessage as error:
             log.get_logger().error("bad status", error=str(error))
             continue
-        if status.state not in ENDED or job_partition(status.job) != partition:
-            continue
-        stored = store.jobs.get(status.job)
-        if stored is not None and stored.mark is not None:
+        end = store.job(status.job).end
+        if status.state not in ENDED or job_partition(status.job) != partition or end.has_status:
             continue
         if not _is_there(status, results):
             # The log makes its file again. What the log has not any more is not done again: nobody asked for that.
-            gone[status.job] = msgspec.structs.replace(store.note_of(status.job), ended=True)
+            ends[status.job] = msgspec.structs.replace(end, file_lost=True)
         else:
-            store.set_mark(status.job, Mark(msgspec.Raw(value), announced=True, dropped=stored is None))
+            ends[status.job] = JobEnd(status=msgspec.Raw(value), announced=True, dropped=status.job not in store.jobs)
             log.get_logger().info("job adopted", job=status.job, state=status.state)
-    if gone:
-        store.set_notes(gone)
+    if ends:
+        store.set_ends(ends)
 
 
 def _is_there(status: JobStatus, results: Path) -> bool:

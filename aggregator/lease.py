@@ -2,16 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from aggregator.lost import Watch
 from aggregator.progress import Progress
-from aggregator.store import Store
+from trapstream.core import retry
+from trapstream.core.errors import Retryable
+from trapstream.results.fold import counts
+from trapstream.results.fold_store import Store
 
 T = TypeVar("T")
+
+STORE = "aggregator store"
+RESULTS = "result store"
 
 
 class Released(Exception):
@@ -30,48 +36,51 @@ class Lease:
         self.ended: set[str] = set()
         """Jobs whose end stands in the store."""
         self.unfinished: set[str] = set()
-        """Jobs whose end was cut off after its mark."""
+        """Jobs whose end was cut off after their final status was stored."""
         self.ending: dict[str, asyncio.Task[None]] = {}
         """Jobs that are being brought to their end."""
         self.watched: dict[str, Watch] = {}
         """Sealed jobs that are not complete."""
+        self.waits: str | None = None
+        """What the store is waited for, for the users of every job; None while it works."""
         self.store_offset = store.next_offset
         """The next offset to fold: what stands before it is committed to the store, or gone from the log. None until
-        a new store has its place."""
-        self.place = store.next_offset or 0
+        a new store has its first offset."""
+        self.read_offset = store.next_offset or 0
         """The next offset that Kafka is to hand over."""
         self.gap: int | None = None
         """The offset after a gap that was asked about once."""
         self._store: Store | None = store
         self._thread = thread
-        self.look(store)
+        self.load_jobs(store)
 
-    def look(self, store: Store) -> None:
+    def load_jobs(self, store: Store) -> None:
         """Takes over what the store knows of its jobs. Before the first fold only."""
         for job, stored in store.jobs.items():
-            if stored.mark is None:
-                self.progress[job] = Progress(tally=dict(stored.fold.tally), repeated=stored.fold.repeated)
+            if not stored.end.has_status:
+                self.progress[job] = Progress(counts=counts(stored.fold.tally), repeated=stored.fold.repeated)
                 continue
             self.progress.pop(job, None)
             self.ended.add(job)
-            if not stored.mark.dropped:
+            if not stored.end.dropped:
                 self.unfinished.add(job)
 
     def progress_of(self, job: str) -> Progress:
         """The job's progress, begun if there is none."""
         return self.progress.setdefault(job, Progress())
 
-    def tell(self, job: str, message: str | None) -> None:
+    def set_message(self, job: str, message: str | None) -> None:
         """Sets what the job's status says is wrong; None once all is well."""
         if job not in self.ended:
             progress = self.progress_of(job)
             progress.changed = progress.changed or progress.message != message
             progress.message = message
 
-    def tell_all(self, message: str | None) -> None:
-        """As `tell`, for every job of the partition."""
-        for job in list(self.progress):
-            self.tell(job, message)
+    def forget(self, job: str) -> None:
+        """Keeps nothing of a job any more."""
+        self.progress.pop(job, None)
+        self.ended.discard(job)
+        self.unfinished.discard(job)
 
     async def with_store(self, call: Callable[[Store], T]) -> T:
         """`call` with the store, in the one thread that writes. Released if the partition is gone.
@@ -101,3 +110,27 @@ class Lease:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+async def wait_for_disk(what: str, call: Callable[[], Awaitable[T]], tell: Callable[[str | None], None]) -> T:
+    """The value of `call`, however long the disk of `what` refuses: full, read-only, or away. Nothing fails for it.
+
+    `tell` gets a line for users while it refuses, and None once the wait is over, however it ends. `call` itself must
+    end in Released where the partition goes to another process meanwhile.
+    """
+    told = False
+
+    async def attempt() -> T:
+        nonlocal told
+        try:
+            return await call()
+        except Retryable as error:
+            told = True
+            tell(f"waiting for the {what}: {error}")
+            raise
+
+    try:
+        return await retry.until_back(attempt, what)
+    finally:
+        if told:
+            tell(None)

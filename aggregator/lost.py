@@ -1,8 +1,8 @@
-"""When an image without an answer is lost: no answer to it can come any more. Pure.
+"""When an image without a result is lost: none can come any more. Pure.
 
-A consumer commits an offset only once all references below it have their answers in the log. So where a lane is read
-up to where it ended at some moment, and the log of results is folded up to where it ended after that, every answer to
-what stood in the lane at that moment has been folded. What lacks one then will not get it.
+A consumer commits an offset only once all references below it have their results in the log. So where a lane is read
+up to where it ended at some moment, and the log of results is folded up to where it ended after that, every result of
+a reference that stood in the lane at that moment has been folded. An image that lacks its result then will not get it.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ Offsets = Mapping[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What was asked in this order, so that no later figure is older than an earlier one."""
+    """Kafka's offsets, asked for in this order, so that no later figure is older than an earlier one."""
 
     read: Mapping[Lane, Offsets]
-    """All references of a lane below these have an acknowledged answer, or are gone from the log."""
+    """All references of a lane below these have an acknowledged result, or are gone from the log."""
     results: Offsets
     """Where `detections` ended after that."""
     ends: Mapping[Lane, Offsets]
@@ -37,8 +37,8 @@ class Watch:
     results: int | None = None
     """Where its partition of results ended once the lane was read so far."""
 
-    def is_over(self, figures: Figures, lane: Lane, partition: int, folded: int) -> bool:
-        """Takes the newest figures. Whether all answers to what was in the lane at the first look are folded.
+    def update(self, figures: Figures, lane: Lane, partition: int, folded: int) -> bool:
+        """Takes the newest figures. True once all results of what was in the lane at the first look are folded.
 
         `partition`: of the job's results. `folded`: the offset up to which it is.
         """

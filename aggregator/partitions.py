@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiokafka import TopicPartition
@@ -9,12 +10,11 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
 from aggregator.adopt import adopt
-from aggregator.lease import Lease, Released
-from aggregator.patience import STORE, patiently
-from aggregator.store import Store
+from aggregator.lease import STORE, Lease, Released
 from trapstream.core import kafka, log, retry, topics
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.fold_store import Store
 
 
 class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -22,10 +22,10 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, settings: AggregatorSettings, thread: ThreadPoolExecutor, tasks: asyncio.TaskGroup) -> None:
         self.leases: dict[int, Lease] = {}
-        self.joined = asyncio.Event()
-        """Set once the group has answered for the first time."""
-        self.taken: asyncio.Queue[Lease] = asyncio.Queue()
-        """Leases that begin."""
+        self.joined = False
+        """The group has answered."""
+        self.on_taken: Callable[[Lease], None] = lambda _: None
+        """Called with each lease that begins."""
         self.consumer: kafka.Consumer = None  # type: ignore[assignment]  # until it is started
         self._settings = settings
         self._thread = thread
@@ -33,6 +33,18 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._round = 0
         self._taking: set[asyncio.Task[None]] = set()
         self._statuses: asyncio.Task[dict[bytes, bytes]] | None = None
+
+    @property
+    def waits(self) -> str | None:
+        """What a store is waited for: one disk holds all partitions up, so the status of every job says so."""
+        return next((lease.waits for lease in self.leases.values() if lease.waits), None)
+
+    def set_waits(self, lease: Lease, message: str | None) -> None:
+        """Says what the store of `lease` is waited for; None once it is not."""
+        before, lease.waits = self.waits, message
+        if self.waits != before:
+            for progress in [each for held in self.leases.values() for each in held.progress.values()]:
+                progress.changed = True
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """The group gives these; opening their stores may take longer than this call should."""
@@ -43,7 +55,7 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
             task = self._tasks.create_task(self._take(part, self._round))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
-        self.joined.set()
+        self.joined = True
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - all are revoked
         """The group takes all back: what is in hand is finished or dropped, under one deadline."""
@@ -65,42 +77,34 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
                 task.cancel()
 
     async def _take(self, part: TopicPartition, this_round: int) -> None:
-        lease = await self._open(part, this_round)
-        if lease is None:
-            return
-        ours = False
-        try:
-            begin, end = await bounds(self.consumer, part)
-            lease.place = place_in_log(lease.store_offset, begin, end, str(lease.folder), part.partition)
-            if lease.store_offset != end:
-                await self._adopt(lease)
-            lease.store_offset = lease.place
-            ours = this_round == self._round
-        finally:
-            if not ours:
-                await lease.close()
-        if not ours:
-            return
-        self.consumer.seek(part, lease.place)
-        self.leases[part.partition] = lease
-        self.consumer.resume(part)
-        self.taken.put_nowait(lease)
-        log.get_logger().info("partition taken", partition=part.partition, offset=lease.place)
-
-    async def _open(self, part: TopicPartition, this_round: int) -> Lease | None:
-        folder = self._settings.stores / str(part.partition)
-        loop = asyncio.get_running_loop()
-        for delay in retry.delays(first=0.2):
-            if this_round != self._round:
-                return None
+        with contextlib.suppress(Released):
+            lease = await self._open(part, this_round)
             try:
-                store = await loop.run_in_executor(self._thread, Store, folder)
-            except Retryable as error:
-                log.get_logger().warning("waiting", on="aggregator store", error=str(error))
-                await asyncio.sleep(delay)
-            else:
-                return Lease(part.partition, folder, store, self._thread)
-        raise AssertionError("delays never end")
+                begin, end = await bounds(self.consumer, part)
+                lease.read_offset = first_offset(lease.store_offset, begin, end, str(lease.folder), part.partition)
+                if lease.store_offset != end:
+                    await self._adopt(lease)
+                lease.store_offset = lease.read_offset
+                if this_round != self._round:
+                    raise Released
+            except BaseException:
+                await lease.close()
+                raise
+            self.consumer.seek(part, lease.read_offset)
+            self.leases[part.partition] = lease
+            self.consumer.resume(part)
+            self.on_taken(lease)
+            log.get_logger().info("partition taken", partition=part.partition, offset=lease.read_offset)
+
+    async def _open(self, part: TopicPartition, this_round: int) -> Lease:
+        folder = self._settings.stores / str(part.partition)
+
+        async def open_store() -> Store:
+            if this_round != self._round:
+                raise Released
+            return await asyncio.get_running_loop().run_in_executor(self._thread, Store, folder)
+
+        return Lease(part.partition, folder, await retry.until_back(open_store, STORE), self._thread)
 
     async def _adopt(self, lease: Lease) -> None:
         """Lets the store know of jobs that ended without it. The statuses are read once for all partitions."""
@@ -109,12 +113,11 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         statuses = await self._statuses
         results = self._settings.results
 
-        def mark(store: Store) -> None:
+        def take_over(store: Store) -> None:
             adopt(store, lease.partition, statuses, results)
-            lease.look(store)
+            lease.load_jobs(store)
 
-        with contextlib.suppress(Released):
-            await patiently(lease, STORE, lambda: lease.with_store(mark), lease.tell_all)
+        await retry.until_back(lambda: lease.with_store(take_over), STORE)
 
 
 async def bounds(consumer: kafka.Consumer, part: TopicPartition) -> tuple[int, int]:
@@ -131,7 +134,7 @@ async def bounds(consumer: kafka.Consumer, part: TopicPartition) -> tuple[int, i
     return await retry.until_back(ask, "kafka")
 
 
-def place_in_log(stored: int | None, begin: int, end: int, folder: str, partition: int) -> int:
+def first_offset(stored: int | None, begin: int, end: int, folder: str, partition: int) -> int:
     """The offset to fold from. Fatal if the store has folded records that the log does not have."""
     where = f"partition {partition} of {topics.DETECTIONS.name}"
     if stored is not None and stored > end:

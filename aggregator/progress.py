@@ -3,7 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from aggregator.fold import counts
+import msgspec
+
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import expected, images_of, state_of
 
@@ -15,8 +16,8 @@ WINDOW = 10.0
 class Progress:
     """What changes of a job between two reports."""
 
-    tally: dict[int, int] = field(default_factory=dict)
-    """Code to count, as committed."""
+    counts: Counts = field(default_factory=Counts)
+    """As committed to the store."""
     repeated: int = 0
     window: deque[tuple[float, int]] = field(default_factory=deque)
     """(when, images that got their entry then), the last seconds of them."""
@@ -43,9 +44,9 @@ class Progress:
         return sum(fresh for _, fresh in self.window) / max(now - self.window[0][0], 1.0)
 
 
-def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
-    """The report of a job that has not ended. `now`: seconds since 1970."""
-    account = counts(progress.tally)
+def status_of(spec: JobSpec, progress: Progress, now: float, waits: str | None = None) -> JobStatus:
+    """The report of a job that has not ended. `now`: seconds since 1970. `waits`: what its store is waited for."""
+    account = progress.counts
     rate = progress.rate(now)
     left = images_of(spec, account.done) - account.done
     return JobStatus(
@@ -58,7 +59,7 @@ def status_of(spec: JobSpec, progress: Progress, now: float) -> JobStatus:
         rate=round(rate, 1),
         finish=round(now + left / rate, 1) if rate > 0 and left > 0 else None,
         updated=round(now, 3),
-        message=progress.message,
+        message=waits or progress.message,
     )
 
 
@@ -73,15 +74,6 @@ def final_status(
     cut: int | None = None,
 ) -> JobStatus:
     """The last report of a job: its file is in the result store."""
-    return JobStatus(
-        job=spec.job,
-        state=state_of(spec, account.done, written=True),
-        total=spec.total,
-        images=expected(spec),
-        counts=account,
-        repeated=repeated,
-        updated=round(now, 3),
-        location=location,
-        sha256=sha256,
-        cut=cut,
-    )
+    last = status_of(spec, Progress(counts=account, repeated=repeated), now)
+    state = state_of(spec, account.done, written=True)
+    return msgspec.structs.replace(last, state=state, location=location, sha256=sha256, cut=cut)

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from aggregator.fold import PIECE
-from aggregator.lag import figures
 from aggregator.lease import Lease, Released
-from aggregator.lost import Figures, Watch
+from aggregator.lost import Figures, Offsets, Watch
 from aggregator.partitions import Partitions
-from trapstream.core import kafka, log, messages, metrics, topics
+from trapstream.core import kafka, lag, log, messages, metrics, topics
 from trapstream.core.errors import Reason, Retryable
-from trapstream.core.failures import failure_entry
 from trapstream.core.jobs import JobTable
-from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Outcome, StageTimes
+from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
+from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import AggregatorSettings
-from trapstream.core.store import ManifestLine, manifest_path
+from trapstream.results.entry import failure_entry
+from trapstream.results.fold import PIECE
 
 ATTEMPTS = 2
 """How often missing images are published again."""
@@ -34,17 +33,14 @@ _decoder = msgspec.json.Decoder(ManifestLine)
 
 
 class Missing(NamedTuple):
-    """An image of the manifest without an answer."""
+    """An image of the manifest without a result."""
 
     seq: int
     line: ManifestLine
 
 
-Message = Callable[[JobSpec, Missing], bytes]
-
-
 class Repair:
-    """Looks after the sealed jobs of our partitions that get no answers any more."""
+    """Looks after the sealed jobs of our partitions that get no results any more."""
 
     def __init__(self, settings: AggregatorSettings, partitions: Partitions, table: JobTable) -> None:
         self._settings = settings
@@ -56,20 +52,20 @@ class Repair:
         while True:
             await asyncio.sleep(self._settings.repair_seconds / 4)
             now = time.time()
-            due = [(lease, spec) for lease in self._partitions.leases.values() for spec in self._stalled(lease, now)]
+            due = [(lease, spec) for lease in self._partitions.leases.values() for spec in self._watch(lease, now)]
             if not due:
                 continue
             try:
-                newest = await figures(self._settings.kafka)
+                newest = await _figures(self._settings.kafka)
                 for lease, spec in due:
-                    await self._look(lease, spec, newest)
+                    await self._repair(lease, spec, newest)
             except Released:
                 pass  # whoever has the partition now looks at the others as well
             except (Retryable, KafkaError, OSError) as error:
                 log.get_logger().warning("repair put off", error=str(error))
 
-    def _stalled(self, lease: Lease, now: float) -> Iterator[JobSpec]:
-        """The sealed jobs of a partition that lack images and got no answer for a while."""
+    def _watch(self, lease: Lease, now: float) -> Iterator[JobSpec]:
+        """Watches the sealed jobs of a partition that lack images. Those that got no result for a while."""
         for job in lease.watched.keys() - lease.progress.keys():
             del lease.watched[job]
         for job, progress in lease.progress.items():
@@ -83,42 +79,48 @@ class Repair:
             if now - max(watch.since, progress.last) >= self._settings.repair_seconds:
                 yield spec
 
-    async def _look(self, lease: Lease, spec: JobSpec, newest: Figures) -> None:
+    async def _repair(self, lease: Lease, spec: JobSpec, newest: Figures) -> None:
         """One job, in steps that a kill may part anywhere."""
         job, watch = spec.job, lease.watched.get(spec.job)
-        if watch is None or not watch.is_over(newest, spec.lane, lease.partition, lease.store_offset or 0):
+        if watch is None or not watch.update(newest, spec.lane, lease.partition, lease.store_offset or 0):
             return
         # 1. What was tried. Killed up to here: the next owner waits anew, and comes to the same.
-        note = await lease.with_store(lambda store: store.note_of(job))
+        end = await lease.with_store(lambda store: store.job(job).end)
         path = manifest_path(self._settings.results, job)
         trouble = await asyncio.to_thread(_trouble, path, spec)
-        if note.ended or trouble is not None:
+        if end.file_lost or trouble is not None:
             trouble = trouble or "it had ended before; its file and its results are gone: submit it again"
             if lease.progress_of(job).message is None:
                 log.get_logger().error("images without an answer", job=job, error=trouble)
-                lease.tell(job, f"images without an answer: {trouble}")
+                lease.set_message(job, f"images without an answer: {trouble}")
             lease.watched[job] = Watch(since=time.time())
             return
-        # 2. Send. Killed in it or after it: it is not written down, so all of it is sent again; the first answer of
+        # 2. Send. Killed in it or after it: it is not written down, so all of it is sent again; the first result of
         #    an image counts.
-        if note.attempts < ATTEMPTS:
+        if end.attempts < ATTEMPTS:
             sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, reference)
             metrics.REPAIRED.inc(sent)
-            # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for answers.
-            tried = msgspec.structs.replace(note, attempts=note.attempts + 1)
-            await lease.with_store(lambda store: store.set_notes({job: tried}))
-            said = f"{sent} images had no answer and were published again ({tried.attempts} of {ATTEMPTS} times)"
+            # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for results.
+            tried = msgspec.structs.replace(end, attempts=end.attempts + 1)
+            await lease.with_store(lambda store: store.set_ends({job: tried}))
+            message = f"{sent} images had no answer and were published again ({tried.attempts} of {ATTEMPTS} times)"
         else:
-            # The failures go through the log like any answer: the file stays a function of the log.
-            sent = await self._send(lease, spec, path, topics.DETECTIONS, job.encode(), lost)
+            # The failures go through the log like any result: the file stays a function of the log.
+            sent = await self._send(lease, spec, path, topics.DETECTIONS, job.encode(), never_answered)
             metrics.FAILURES.labels(Reason.LOST).inc(sent)
-            said = f"{sent} images had no answer and were given up"
-        log.get_logger().warning("repair", job=job, lane=spec.lane, images=sent, attempts=note.attempts)
-        lease.tell(job, said)
+            message = f"{sent} images had no answer and were given up"
+        log.get_logger().warning("repair", job=job, lane=spec.lane, images=sent, attempts=end.attempts)
+        lease.set_message(job, message)
         lease.watched[job] = Watch(since=time.time())
 
     async def _send(
-        self, lease: Lease, spec: JobSpec, path: Path, topic: topics.Topic, key: bytes | None, message: Message
+        self,
+        lease: Lease,
+        spec: JobSpec,
+        path: Path,
+        topic: topics.Topic,
+        key: bytes | None,
+        message: Callable[[JobSpec, Missing], bytes],
     ) -> int:
         """Sends a message for each missing image, acknowledged; how many. A client of its own: if it fails, no other
         message suffers."""
@@ -126,7 +128,7 @@ class Repair:
         sent = 0
         try:
             async for some in _missing(lease, spec, path):
-                await _acknowledged(producer, topic, key, [message(spec, each) for each in some])
+                await asyncio.gather(*[await producer.send(topic.name, message(spec, each), key) for each in some])
                 sent += len(some)
         finally:
             await producer.stop()
@@ -149,8 +151,8 @@ def reference(spec: JobSpec, missing: Missing) -> bytes:
     )
 
 
-def lost(spec: JobSpec, missing: Missing) -> bytes:
-    """The answer that the image is lost."""
+def never_answered(spec: JobSpec, missing: Missing) -> bytes:
+    """The result that the image is lost."""
     return messages.encode(
         ImageResult(
             job=spec.job,
@@ -164,25 +166,37 @@ def lost(spec: JobSpec, missing: Missing) -> bytes:
     )
 
 
-async def _acknowledged(
-    producer: AIOKafkaProducer, topic: topics.Topic, key: bytes | None, values: list[bytes]
-) -> None:
-    await asyncio.gather(*[await producer.send(topic.name, value, key) for value in values])
+async def _figures(servers: str) -> Figures:
+    """Asks Kafka how far the lanes are read and where topics end. Retryable if it does not answer."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
+    try:
+        await admin.start()
+        await client.start()
+        read: dict[Lane, Offsets] = {}
+        for lane in Lane:
+            parts = await lag.answered(admin, client, lane)
+            read[lane] = {number: part.offset for number, part in parts.items()}
+        results = await lag.ends(client, topics.DETECTIONS)
+        ends = {lane: await lag.ends(client, topics.lane_topic(lane)) for lane in Lane}
+    except (KafkaError, OSError) as error:
+        raise Retryable(f"{servers}: {error!r}") from error
+    finally:
+        await client.stop()
+        await admin.close()
+    return Figures(read=read, results=results, ends=ends)
 
 
 async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[Missing]]:
-    """The images without an answer, some at a time: a piece of the manifest in memory, whatever its length."""
-    with path.open("rb") as lines:
-        for piece in itertools.count():
-            first = piece * PIECE
-            if first >= (spec.total or 0):
-                return
-            some = await asyncio.to_thread(lambda: list(itertools.islice(lines, PIECE)))
-            seen = await lease.with_store(lambda store, piece=piece: store.seen(spec.job, piece))  # type: ignore[misc]
-            absent = [place for place in range(len(some)) if not seen[place >> 3] & (1 << (place & 7))]
-            for start in range(0, len(absent), _TOGETHER):
-                places = absent[start : start + _TOGETHER]
-                yield [Missing(first + place, _decoder.decode(some[place])) for place in places]
+    """The images without a result, some at a time: a piece of the manifest in memory, whatever its length."""
+    with path.open("rb") as manifest:
+        for first in range(0, spec.total or 0, PIECE):
+            lines = await asyncio.to_thread(lambda: list(itertools.islice(manifest, PIECE)))
+            seen = await lease.with_store(lambda store, piece=first // PIECE: store.job(spec.job).fold.bits(piece))  # type: ignore[misc]
+            missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
+            for start in range(0, len(missing), _TOGETHER):
+                numbers = missing[start : start + _TOGETHER]
+                yield [Missing(first + number, _decoder.decode(lines[number])) for number in numbers]
 
 
 def _trouble(path: Path, spec: JobSpec) -> str | None:

@@ -1,11 +1,13 @@
-"""What the aggregator tells Kafka: how far the jobs are, and how far it is itself."""
+"""What the aggregator reports: to Kafka how far the jobs are and how far it is itself, and by metric its latency."""
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping, Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
 
 from aggregator.lease import Lease
 from aggregator.partitions import Partitions
@@ -13,8 +15,13 @@ from aggregator.progress import status_of
 from trapstream.core import kafka, log, messages, metrics, retry, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.messages import JobSpec
 from trapstream.core.outbox import Outbox
 from trapstream.core.settings import AggregatorSettings
+
+_OBSERVED = 32
+"""Results of a batch whose latency is observed: a look at each would cost a part of the fold's rate. Batches of live
+images are mostly smaller."""
 
 
 class Reports:
@@ -59,14 +66,14 @@ class Reports:
             if not progress.changed and not progress.window:
                 return None
             progress.changed = False
-            status = messages.encode(status_of(spec, progress, time.time()))
+            status = messages.encode(status_of(spec, progress, time.time(), self._partitions.waits))
             future: asyncio.Future[object] = await self._producer.send(topics.STATUS.name, status, job.encode())
             return future
 
     async def commit(self, consumer: kafka.Consumer) -> None:
         """Tells the group how far we are, for those who measure lag. The stores do not read it."""
         while True:
-            await asyncio.sleep(self._settings.commit_seconds)
+            await asyncio.sleep(self._settings.lag_seconds)
             offsets = {
                 TopicPartition(topics.DETECTIONS.name, number): lease.store_offset
                 for number, lease in self._partitions.leases.items()
@@ -74,7 +81,15 @@ class Reports:
             }
             if offsets:
                 try:
-                    async with asyncio.timeout(self._settings.commit_seconds):
+                    async with asyncio.timeout(self._settings.lag_seconds):
                         await consumer.commit(offsets)
                 except (KafkaError, TimeoutError) as error:
                     log.get_logger().debug("lag not told", error=repr(error))
+
+
+def observe_latency(records: Sequence[ConsumerRecord], specs: Mapping[str, JobSpec], now: float) -> None:
+    """Counts how long ago some of `records` came into the log. `now`: seconds since 1970."""
+    for record in records[:: -(-len(records) // _OBSERVED)]:
+        spec = specs.get((record.key or b"").decode(errors="replace"))
+        if spec is not None:
+            metrics.STAGE_SECONDS.labels(spec.lane, "fold").observe(max(0.0, now - record.timestamp / 1000))

@@ -4,21 +4,19 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
-from aggregator.latency import observe
-from aggregator.lease import Lease, Released
+from aggregator.lease import STORE, Lease, Released, wait_for_disk
 from aggregator.partitions import Partitions, bounds
-from aggregator.patience import STORE, patiently
-from aggregator.reading import read
 from aggregator.repair import Repair
-from aggregator.reports import Reports
+from aggregator.reports import Reports, observe_latency
 from aggregator.strangers import forget_strangers
 from trapstream.core import faults, jobs, kafka, letters, log, metrics, retry, topics
 from trapstream.core.messages import JobSpec
@@ -26,6 +24,10 @@ from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health, Main
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.fold_store import Store
+from trapstream.results.records import read
+
+T = TypeVar("T")
 
 GROUP = "aggregator"
 _LINGER = 0.1
@@ -76,6 +78,7 @@ class Aggregator:
         self._writer = writer
         self._tasks = tasks
         self._table = jobs.JobTable(settings.kafka, self._on_spec)
+        partitions.on_taken = self._on_taken
         self._folding: asyncio.Task[None] | None = None
         self._reports = Reports(settings, partitions, producer, self._table)
         self._repair = Repair(settings, partitions, self._table)
@@ -87,7 +90,6 @@ class Aggregator:
             self._tasks.create_task(body)
             for body in (
                 self._table.run(),
-                self._begin(health),
                 self._reports.report(),
                 self._reports.commit(consumer),
                 self._repair.run(),
@@ -121,6 +123,7 @@ class Aggregator:
     async def _intake(self, consumer: kafka.Consumer, stop: asyncio.Event, health: Health) -> None:
         most = self._settings.fold_batch
         while not stop.is_set():
+            health.ready = self._partitions.joined and self._table.caught_up.is_set()
             try:
                 batches = await consumer.getmany(timeout_ms=200, max_records=most)
             except KafkaError as error:
@@ -130,7 +133,7 @@ class Aggregator:
             work = [
                 (lease, records)
                 for part, records in batches.items()
-                if (lease := self._partitions.leases.get(part.partition)) and await self._follows_on(lease, records)
+                if (lease := self._partitions.leases.get(part.partition)) and await self._take_batch(lease, records)
             ]
             if self._folding is not None:
                 await self._keep_alive(consumer, self._folding, stop)
@@ -144,22 +147,22 @@ class Aggregator:
         if self._folding is not None:
             await asyncio.wait({self._folding}, timeout=self._settings.drain_seconds)
 
-    async def _follows_on(self, lease: Lease, records: Sequence[ConsumerRecord]) -> bool:
-        """Whether a batch begins where the last one ended. If not, Kafka is asked again, so that none is skipped."""
+    async def _take_batch(self, lease: Lease, records: Sequence[ConsumerRecord]) -> bool:
+        """Takes a batch that begins where the last one ended. Else seeks back once, so that none is skipped."""
         first = records[0].offset
-        if first > lease.place:
+        if first > lease.read_offset:
             part = TopicPartition(topics.DETECTIONS.name, lease.partition)
             begin, _ = await bounds(self._partitions.consumer, part)
-            if begin <= lease.place and lease.gap != first:
+            if begin <= lease.read_offset and lease.gap != first:
                 lease.gap = first  # a gap that stays is the log's own
-                self._partitions.consumer.seek(part, lease.place)
+                self._partitions.consumer.seek(part, lease.read_offset)
                 return False
-            log.get_logger().error("records are gone", partition=lease.partition, after=lease.place, before=first)
-        lease.place = max(lease.place, records[-1].offset + 1)
+            log.get_logger().error("records are gone", partition=lease.partition, after=lease.read_offset, before=first)
+        lease.read_offset = max(lease.read_offset, records[-1].offset + 1)
         return True
 
     async def _keep_alive(self, consumer: kafka.Consumer, folding: asyncio.Task[None], stop: asyncio.Event) -> None:
-        """Waits for a fold. One that lasts, since its disk refuses, must not cost us our place in the group."""
+        """Waits for a fold. One that lasts, since its disk refuses, must not cost us our membership of the group."""
         while not folding.done() and not stop.is_set():
             await asyncio.wait({folding}, timeout=_ALIVE)
             if not folding.done():
@@ -182,13 +185,15 @@ class Aggregator:
         records = [record for record in records if record.offset >= (lease.store_offset or 0)]
         if not records:
             return
+
+        async def stored(call: Callable[[Store], T]) -> T:
+            return await wait_for_disk(STORE, lambda: lease.with_store(call), tell)
+
+        def tell(message: str | None) -> None:
+            self._partitions.set_waits(lease, message)
+
         # 1. Read. Nothing is kept yet: killed here, the batch comes again.
-        batch = await patiently(
-            lease,
-            STORE,
-            lambda: lease.with_store(lambda store: read(records, lease.partition, store.jobs)),
-            self._tell_all,
-        )
+        batch = await stored(lambda store: read(records, lease.partition, store.jobs, kafka.job_partition))
         faults.reach("fold.1")
         # 2. Park what cannot be read. Killed after it: it is parked a second time, which is better than never.
         await asyncio.gather(*(letters.park(self._producer, record, reason) for record, reason in batch.bad))
@@ -196,29 +201,22 @@ class Aggregator:
         # 3. Entries and offset in one transaction. Killed in it: neither is there, and the batch comes again.
         #    Killed after it: both are there, and the log is read on from here.
         after = records[-1].offset + 1
-        changes = await patiently(
-            lease, STORE, lambda: lease.with_store(lambda store: store.fold(batch.results, after)), self._tell_all
-        )
+        changes = await stored(lambda store: store.fold(batch.results, after))
         lease.store_offset = after
         self._meter.images += len(batch.results)
         faults.reach("fold.3")
         # 4. Tell. Killed here: the next owner reports from the store.
         now = time.time()
-        observe(records, self._table.specs, now)
+        observe_latency(records, self._table.specs, now)
         for job, change in changes.items():
             metrics.FOLDED.inc(change.fresh)
             metrics.REPEATED.inc(change.repeats)
             if job not in lease.ended:
                 progress = lease.progress_of(job)
-                progress.tally, progress.repeated = change.tally, change.repeated
+                progress.counts, progress.repeated = change.counts, change.repeated
                 progress.add(change.fresh, now)
-                self._consider(lease, job)
+                self._begin_end(lease, job)
         faults.reach("fold.4")
-
-    def _tell_all(self, message: str | None) -> None:
-        """One disk holds all partitions up: every job's status says so."""
-        for lease in self._partitions.leases.values():
-            lease.tell_all(message)
 
     # Jobs and their ends
 
@@ -227,26 +225,20 @@ class Aggregator:
         if lease is not None:
             if spec.job not in lease.ended:
                 lease.progress_of(spec.job).changed = True
-            self._consider(lease, spec.job)
+            self._begin_end(lease, spec.job)
 
-    async def _begin(self, health: Health) -> None:
-        """Looks at every job of a partition that was taken."""
-        await self._partitions.joined.wait()
-        await self._table.caught_up.wait()
-        health.ready = True
-        while True:
-            lease = await self._partitions.taken.get()
-            for job, spec in list(self._table.specs.items()):
-                if kafka.job_partition(job) == lease.partition:
-                    self._on_spec(spec)
+    def _on_taken(self, lease: Lease) -> None:
+        for spec in list(self._table.specs.values()):
+            if kafka.job_partition(spec.job) == lease.partition:
+                self._on_spec(spec)
 
-    def _consider(self, lease: Lease, job: str) -> None:
+    def _begin_end(self, lease: Lease, job: str) -> None:
         """Begins a job's end if it is due and not under way."""
         spec = self._table.specs.get(job)
         if spec is None or job in lease.ending or (job in lease.ended and job not in lease.unfinished):
             return
         stopped = spec.cancelled or spec.failed is not None
-        done = sum(lease.progress[job].tally.values()) if job in lease.progress else 0
+        done = lease.progress[job].counts.done if job in lease.progress else 0
         if job in lease.unfinished or stopped or (spec.total is not None and done >= spec.total):
             task = self._tasks.create_task(self._end(lease, spec))
             lease.ending[job] = task
@@ -256,14 +248,14 @@ class Aggregator:
         with contextlib.suppress(Released):
             while True:
                 if (spec.cancelled or spec.failed is not None) and spec.job not in lease.ended:
-                    await self._quiet(lease, spec)
+                    await self._wait_until_quiet(lease, spec)
                 await end_job(lease, spec, self._settings.results, self._writer, self._reports.announce)
                 newest = self._table.specs.get(spec.job, spec)
                 if newest is spec or spec.job in lease.ended:
                     return
                 spec = newest  # it was not due then; it may have been cancelled since
 
-    async def _quiet(self, lease: Lease, spec: JobSpec) -> None:
+    async def _wait_until_quiet(self, lease: Lease, spec: JobSpec) -> None:
         """Waits until a job that was stopped gets no more results: consumers skip the rest of it, but not at once."""
         part = TopicPartition(topics.DETECTIONS.name, lease.partition)
         began = time.time()
@@ -273,7 +265,7 @@ class Aggregator:
                 raise Released
             progress = lease.progress_of(spec.job)
             last = max(began, progress.last)
-            if spec.total is not None and sum(progress.tally.values()) >= spec.total:
+            if spec.total is not None and progress.counts.done >= spec.total:
                 return
             if (lease.store_offset or 0) >= end and time.time() >= last + self._settings.quiet_seconds:
                 return

@@ -45,7 +45,5 @@ async def _forget(lease: Lease, job: str) -> None:
     while await lease.with_store(lambda store: job in store.jobs and store.drop_some(job)):
         pass
     await lease.with_store(lambda store: store.forget(job))
-    lease.progress.pop(job, None)
-    lease.ended.discard(job)
-    lease.unfinished.discard(job)
+    lease.forget(job)
     log.get_logger().warning("job forgotten: it has no spec", job=job, partition=lease.partition)

@@ -6,26 +6,24 @@ Each round has all the situations one after the other on one stack, so that a ra
 import asyncio
 import contextlib
 import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
 from bench import load
-from bench.events import listening
+from bench.cameras import Answered, listening, offered
 from bench.plan import Plan
 from bench.records import Record, Runs, record
-from bench.slowing import trickle
 from bench.stacks import FILLING, Bench, BenchError
-from bench.uploads import Answered, offered
+from bench.trickle import trickle
 from trapstream.core import status as statuses
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.settings import ConsumerSettings
 from trapstream.core.states import ENDED
 
 RATE = 2.0
-"""Live images a second."""
+"""Live images a second, where no other rate is asked for."""
 SLOWER = 2.0
 """What a backfill may make of the slowest live images."""
 KEPT = 0.9
@@ -33,12 +31,6 @@ KEPT = 0.9
 FLOOD = 3.0
 """Times what the machine can do."""
 WITHIN = 0.9
-SMALL = 100
-"""Images of a small job."""
-BESIDE = 1.5
-"""What may come of a large number of images before it."""
-_SMALL_SECONDS = 60.0
-"""So long the one job lasts that a small one is beside; of the large number it is a hundred times as long."""
 _SERIES = "bench"
 _SETTLE = 6.0
 """Seconds until a change of the load has come through all stages."""
@@ -51,6 +43,8 @@ ALONE, BACKFILLED = "live alone", "beside a backfill"
 class _Found:
     """Round by round."""
 
+    rate: float
+    """Live images a second."""
     answers: dict[str, list[list[Answered]]] = field(default_factory=lambda: defaultdict(list))
     events: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
     """Seconds from when an image was due to its event."""
@@ -60,16 +54,12 @@ class _Found:
         return Runs(tuple(self.values[name]))
 
 
-def live(plan: Plan, bench: Bench, model: ModelInfo) -> list[Record]:
-    """All of it. `bench` has all services."""
-    found = _Found()
-    rounds = plan.pick(1, 3)
-    for number in range(rounds):
-        plan.tell("live images", number + 1)
+def live(plan: Plan, bench: Bench, model: ModelInfo, rate: float = RATE) -> list[Record]:
+    """All of it, with `rate` live images a second. `bench` has all services."""
+    found = _Found(rate)
+    for number in range(plan.pick(1, 3)):
+        plan.progress("live images", number + 1)
         asyncio.run(_round(plan, bench, model, found, random.Random(number)))
-    for number in range(plan.pick(0, rounds)):
-        plan.tell("a small job", number + 1)
-        asyncio.run(_small(plan, bench, model, found))
     return _records(found)
 
 
@@ -77,13 +67,13 @@ async def _round(plan: Plan, bench: Bench, model: ModelInfo, found: _Found, chan
     photos, api = load.uris(plan.images, plan.say), bench.stack.endpoints["api"]
     seconds = plan.pick(6.0, 40.0)
     # The warm-up: the day's job is made with its first image.
-    job = (await offered(api, _SERIES, photos, RATE, 2.0, chance))[0].image.rpartition("/")[0]
-    async with listening(bench.stack.endpoints["events"], job) as heard:
+    job = (await offered(api, _SERIES, photos, found.rate, 2.0, chance))[0].image.rpartition("/")[0]
+    async with listening(bench.stack.endpoints["events"], job) as times:
 
         async def cameras(where: str) -> None:
-            answers = await offered(api, _SERIES, photos, RATE, seconds, chance)
+            answers = await offered(api, _SERIES, photos, found.rate, seconds, chance)
             found.answers[where].append(answers)
-            found.events[where].append([await heard.time(one.image) - one.due for one in answers])
+            found.events[where].append([await times.time(one.image) - one.due for one in answers])
 
         await cameras(ALONE)
         await _backfilled(plan, bench, model, found, lambda: cameras(BACKFILLED))
@@ -105,26 +95,12 @@ async def _backfilled(
             without = mean((without, await backfill.rate(seconds / 2)))
         found.values["without"].append(without)
         found.values["with"].append(with_live)
-        found.values["kept"].append(with_live / (without - RATE))
+        found.values["kept"].append(with_live / (without - found.rate))
         async with trickle(bench, photos, model, FLOOD * without, Lane.LIVE) as spec, _progress(bench, spec) as flood:
             await flood.begun()
             bulk, urgent = await asyncio.gather(backfill.rate(seconds), flood.rate(seconds))
         found.values["share"].append(bulk / (bulk + urgent))
         found.values["flooded"].append(bulk + urgent)
-
-
-async def _small(plan: Plan, bench: Bench, model: ModelInfo, found: _Found) -> None:
-    photos = load.uris(plan.images, plan.say)
-    small = load.write_manifest(plan.work / "small.jsonl", photos, SMALL)
-    enough = round(_SMALL_SECONDS * found.runs("without").value)
-    for name, images in (("beside one", enough), ("behind many", 100 * enough)):
-        before = load.write_manifest(plan.work / "before.jsonl", photos, images)
-        async with _progress(bench, await bench.submit(before, model)) as other:
-            await other.settled()
-            began = time.perf_counter()
-            await _completed(bench, await bench.submit(small, model))
-            found.values[name].append(time.perf_counter() - began)
-    found.values["behind / beside"].append(found.values["behind many"][-1] / found.values["beside one"][-1])
 
 
 class _Progress:
@@ -185,18 +161,6 @@ async def _progress(bench: Bench, spec: JobSpec) -> AsyncIterator[_Progress]:
         await bench.cancelled(spec)
 
 
-async def _completed(bench: Bench, spec: JobSpec) -> None:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for status in statuses.watch(bench.kafka, spec.job):
-                if status.state in ENDED:
-                    break
-    except TimeoutError:
-        raise BenchError(f"{spec.job} did not end within {_PATIENCE:.0f} s") from None
-    if status.state is not JobState.COMPLETED:
-        raise BenchError(f"the job ended as {status.state}: {status.message}")
-
-
 def _records(found: _Found) -> list[Record]:
     made = []
     for where in (ALONE, BACKFILLED):
@@ -206,7 +170,7 @@ def _records(found: _Found) -> list[Record]:
         for way, latencies in (("event", found.events[where]), ("answer", answers)):
             for part, name in ((0.5, "p50"), (0.99, "p99")):
                 runs = Runs(tuple(1000 * quantile(each, part) for each in latencies))
-                what = f"upload to {way}, {RATE:g}/s {where}, {name}"
+                what = f"upload to {way}, {found.rate:g}/s {where}, {name}"
                 made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
     for part, name, most in ((0.5, "p50", None), (0.99, "p99", SLOWER)):
         pairs = zip(found.events[BACKFILLED], found.events[ALONE], strict=True)
@@ -215,7 +179,7 @@ def _records(found: _Found) -> list[Record]:
     share = 1 - ConsumerSettings.model_fields["live_share"].get_default()
     made += [
         record("live", "backfill alone", found.runs("without"), "images/s"),
-        record("live", f"backfill with {RATE:g}/s live", found.runs("with"), "images/s"),
+        record("live", f"backfill with {found.rate:g}/s live", found.runs("with"), "images/s"),
         record("live", "backfill with live / alone, less their number", found.runs("kept"), "x", at_least=KEPT),
         record("live", f"both lanes, live offered at {FLOOD:g} x", found.runs("flooded"), "images/s"),
         record(
@@ -223,13 +187,6 @@ def _records(found: _Found) -> list[Record]:
             Runs(tuple(value / share for value in found.values["share"])), "x", at_least=WITHIN,
         ),
     ]  # fmt: skip
-    if found.values["behind / beside"]:
-        small = f"a job of {SMALL}"
-        made += [
-            record("live", f"{small} beside one other", found.runs("beside one"), "s"),
-            record("live", f"{small} behind a large number", found.runs("behind many"), "s"),
-            record("live", f"{small}, behind / beside", found.runs("behind / beside"), "x", at_most=BESIDE),
-        ]
     return made
 
 

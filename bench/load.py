@@ -1,8 +1,6 @@
 """The images that a benchmark works on: drawn scenes of a chosen size, or the user's own, named again and again."""
 
-import contextlib
 import itertools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +8,11 @@ from urllib.parse import unquote_to_bytes
 
 import click
 
-from model_repository.demonstration.scenes import write_scenes
-from producer.manifest import Notes
-from producer.sources import manifest_lines, open_sources
+from trapstream.core import json_codec
+from trapstream.jobs.manifest import Notes
+from trapstream.jobs.sources import manifest_lines, open_sources
 from trapstream.local.home import cache_folder
+from trapstream.scenes import scene
 
 _SEED = 40_000
 
@@ -45,7 +44,7 @@ def uris(images: Images, say: Callable[[str], None]) -> list[str]:
     folder = cache_folder() / "bench" / f"{width}x{height}-q{images.quality}-{images.count}"
     if not (folder / ".drawn").exists():
         say(f"drawing {images.count} scenes of {images.label}")
-        for _ in write_scenes(folder, images.count, seed=_SEED, size=images.size, quality=images.quality):
+        for _ in scene.write_scenes(folder, images.count, seed=_SEED, size=images.size, quality=images.quality):
             pass
         (folder / ".drawn").touch()
     return [path.as_uri() for path in sorted(folder.glob("*.jpg"))]
@@ -55,9 +54,10 @@ def write_manifest(path: Path, chosen: Iterable[str], count: int) -> Path:
     """A list of `count` references that names the URIs again and again. Returns its path."""
     each = list(chosen)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lines:
+    with path.open("wb") as lines:
         for seq in range(count):
-            lines.write(json.dumps({"file": f"site-{seq % 7}/{seq:08}.jpg", "uri": each[seq % len(each)]}) + "\n")
+            line = {"file": f"site-{seq % 7}/{seq:08}.jpg", "uri": each[seq % len(each)]}
+            lines.write(json_codec.encode(line) + b"\n")
     return path
 
 
@@ -83,8 +83,7 @@ def local(uri: str) -> Path:
 
 def parse_size(text: str) -> tuple[int, int]:
     """(width, height) from text such as 1280x960."""
-    with contextlib.suppress(ValueError):
-        width, height = (int(part) for part in text.lower().split("x"))
-        if min(width, height) >= 64:
-            return width, height
-    raise click.BadParameter(f"{text!r} is no size; give WIDTHxHEIGHT, such as 1280x960")
+    try:
+        return scene.parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no size; give WIDTHxHEIGHT, such as 1280x960") from error

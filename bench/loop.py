@@ -7,21 +7,22 @@ OpenCV and the runtimes all work without the GIL.
 
 import argparse
 import itertools
-import json
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.load import local
-from consumer import boxes
-from consumer.decode import Decoder, Encoded
 from model_repository.templates.cpu.model import Session, open_session
+from trapstream.core import json_codec
 from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
+from trapstream.images.decode import Decoder, Encoded
+from trapstream.images.letterbox import to_source
 from trapstream.models import bundles
 from trapstream.models.card import read_card
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
+from trapstream.results.entry import entry
 
 _BATCH = 8
 _MOST_PIXELS = 200_000_000
@@ -59,7 +60,8 @@ def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelIn
             continue
         answer = dict(zip(session.outputs, session.run(decoded.pixels[None]), strict=True))
         detections, count = answer["detections"], answer["count"]
-        boxes.entry(path.name, None, decoded.letterbox, detections[0][: int(count.reshape(-1)[0])], 0.005, model)
+        box, rows = decoded.letterbox, detections[0][: int(count.reshape(-1)[0])]
+        entry(path.name, None, (box.source_width, box.source_height), to_source(box, rows), 0.005, model)
     return len(paths)
 
 
@@ -110,7 +112,7 @@ def main() -> None:
     chosen = parser.parse_args()
     lines = chosen.uris.read_text().splitlines()
     paths = [local(line) for line in lines]
-    print(json.dumps(measure(paths, chosen.bundle, chosen.runtime, chosen.threads, chosen.seconds)))
+    print(json_codec.encode(measure(paths, chosen.bundle, chosen.runtime, chosen.threads, chosen.seconds)).decode())
 
 
 if __name__ == "__main__":

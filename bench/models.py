@@ -1,27 +1,18 @@
-"""The model that is measured: the demonstration model, one of the user's, or a detector's size in random weights."""
+"""The model that is measured: the demonstration model, or one of the user's."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import model_repository
-from bench.random_detector import yolov5
 from trapstream.core.messages import ModelInfo
-from trapstream.models import bundles, deployed, store
-from trapstream.models.card import Card, read_card
-from trapstream.models.complete import complete
+from trapstream.models import bundle_store as store
+from trapstream.models import bundles, deployed
+from trapstream.models.bundle_store import Bundle
+from trapstream.models.card import read_card
 from trapstream.models.deployed import Deployed, Deployment
-from trapstream.models.original import pack
-from trapstream.models.raw import RawModel
 from trapstream.models.runtime import RUNTIME, Runtime
-from trapstream.models.store import Bundle
-from trapstream.models.weights import write_graph
 
 _DEMONSTRATION = Path(model_repository.__path__[0]) / "demonstration"
-SIZED: tuple[Runtime, ...] = ("onnxruntime", "openvino-bfloat16")
-"""What a detector of a usual size is measured with."""
-_SEES_NOTHING = -1e4
-"""Random weights see 300 things or none. None is what most photographs hold."""
-_CLASSES = ("animal", "person", "vehicle")
 
 
 @dataclass(frozen=True)
@@ -61,21 +52,3 @@ def chosen(home: Path, label: str | None, runtime: Runtime | None) -> Model:
         return Model(demonstration().bundle, runtime or RUNTIME)
     bundle = store.find(home, label)
     return Model(bundle, runtime or deployed.read(home).how(bundle.card.name, bundle.card.version).runtime)
-
-
-def yolov5s(home: Path) -> Bundle:
-    """A YOLOv5s of three classes with random weights for images of 640, kept in the models of `home`."""
-    raw = RawModel(
-        graph=yolov5(width=0.5, shift=_SEES_NOTHING), family="yolov5", classes=_CLASSES, image_size=640, stride=32
-    )
-    card = Card(
-        name="yolov5s-random", version="1", family=raw.family, image_size=640, stride=32, sha256="",
-        classes={str(number): name for number, name in enumerate(_CLASSES, start=1)}, source="random weights",
-        precision="float32", licence="none", typical_detection_threshold=0.2, conservative_detection_threshold=0.1,
-    )  # fmt: skip
-
-    def write(draft: Path) -> None:
-        write_graph(draft / store.RAW, pack(raw))
-        write_graph(draft / store.GRAPH, complete(raw))
-
-    return store.keep(home, card, write)

@@ -1,12 +1,9 @@
-"""What the system itself costs: processor time an image, memory over time, and the way to the first result."""
+"""What the system itself costs: processor time an image, and memory over time."""
 
 import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-
-from aiokafka import TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from bench import load, stages
 from bench.load import Images
@@ -14,13 +11,11 @@ from bench.pipeline import Sized
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import Bench, Ran
-from trapstream.core import kafka, topics
 from trapstream.core import status as statuses
 from trapstream.core.messages import ModelInfo
 from trapstream.core.states import ENDED
 
 MICROSECONDS = 400
-FIRST_SECONDS = 1.0
 GROWTH = 1.05
 _SIZE = Images(size=(640, 480), count=8, quality=50)
 
@@ -56,7 +51,7 @@ def memory(plan: Plan, bench: Bench) -> list[Record]:
     """Each process's memory in the last tenth of a job's images against the first."""
     model, count = bench.load_model("free", 0.0), plan.pick(5_000, 100_000)
     uris = load.uris(Images(size=(128, 96), count=8), plan.say)
-    plan.tell(f"memory over {count:,} images", 1)
+    plan.progress(f"memory over {count:,} images", 1)
     bench.run(load.write_manifest(plan.work / "memory-warm.jsonl", uris, 1_000), model)
     manifest = load.write_manifest(plan.work / "memory.jsonl", uris, count)
     seen = asyncio.run(_memory(bench, manifest, model, count))
@@ -85,42 +80,3 @@ async def _memory(bench: Bench, manifest: Path, model: ModelInfo, count: int) ->
         if status.state in ENDED or status.counts.done >= count:
             return seen
     raise AssertionError("a topic does not end")
-
-
-def start(plan: Plan, bench: Bench) -> list[Record]:
-    """Seconds from a large job's first reference to its first result, by Kafka's times of both."""
-    model, count = bench.load_model("free", 0.0), plan.pick(100_000, 1_000_000)
-    uris = load.uris(Images(size=(128, 96), count=8), plan.say)
-    manifest = load.write_manifest(plan.work / "start.jsonl", uris, count)
-    runs = plan.repeat(f"start of {count:,}", lambda: asyncio.run(_first(bench, manifest, model)), most=plan.pick(1, 3))
-    return [record("start", f"first result of {count:,}", runs, "s", at_most=FIRST_SECONDS)]
-
-
-async def _first(bench: Bench, manifest: Path, model: ModelInfo) -> float:
-    names = {
-        topics.BULK.name: topics.BULK.partitions,
-        topics.DETECTIONS.name: topics.DETECTIONS.partitions,
-    }
-    parts = [TopicPartition(name, number) for name, count in names.items() for number in range(count)]
-    consumer = kafka.Consumer(bootstrap_servers=bench.kafka, fetch_max_wait_ms=50)
-    await consumer.start()
-    try:
-        consumer.assign(parts)
-        await consumer.seek_to_end(*parts)
-        spec = await bench.submit(manifest, model)
-        first: dict[str, float] = {}
-        async with asyncio.timeout(120):
-            while topics.DETECTIONS.name not in first:
-                for part, records in (await consumer.getmany(timeout_ms=100)).items():
-                    _earliest(first, part.topic, records)
-        for part, records in (await consumer.getmany(timeout_ms=500)).items():
-            _earliest(first, part.topic, records)
-    finally:
-        await consumer.stop()
-    await bench.cancelled(spec)
-    return first[topics.DETECTIONS.name] - first[topics.BULK.name]
-
-
-def _earliest(first: dict[str, float], topic: str, records: list[ConsumerRecord]) -> None:
-    for one in records:
-        first[topic] = min(first.get(topic, float("inf")), one.timestamp / 1000)

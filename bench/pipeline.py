@@ -1,6 +1,5 @@
 """The whole pipeline, beside the loop that a user would otherwise write, run by turns."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from bench import load
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import DRAINING, FILLING, Bench, BenchError, Ran
+from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
 
 AGAINST_LOOP = 0.9
@@ -83,7 +83,7 @@ def _loop(plan: Plan, listed: Path, threads: int) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     if done.returncode:
         raise BenchError(f"the loop failed: {done.stderr.strip().splitlines()[-1:]}")
-    answer: dict[str, float] = json.loads(done.stdout)
+    answer: dict[str, float] = json_codec.decode(done.stdout)
     return answer
 
 
@@ -99,7 +99,7 @@ class Sized:
 
         self._job: Callable[[int], Ran] = job
         if count is None:
-            plan.tell(f"warm-up, {name}", 1)
+            plan.progress(f"warm-up, {name}", 1)
             count = FILLING + DRAINING + int(job(FILLING + DRAINING).rate * plan.seconds)
         self.count = count
         """Images of a job."""

@@ -11,7 +11,7 @@ from bench.models import Model, demonstration
 from bench.records import Runs, until_stable
 
 T = TypeVar("T")
-Tell = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 """Takes what is being measured, and the number of the run."""
 
 
@@ -27,7 +27,7 @@ class Plan:
     images: Images = field(default_factory=Images)
     model: Model = field(default_factory=demonstration)
     say: Callable[[str], None]
-    tell: Tell
+    progress: Progress
 
     @property
     def label(self) -> str:
@@ -56,7 +56,7 @@ class Plan:
         def once() -> float:
             nonlocal number
             number += 1
-            self.tell(what, number)
+            self.progress(what, number)
             return run()
 
         return until_stable(once, most or self.pick(3, 8))

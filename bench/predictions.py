@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from bench import load, slowing
+from bench import load
 from bench.load import Images
 from bench.plan import Plan
 from bench.records import Record
@@ -62,10 +65,40 @@ def cases(slow: str) -> list[_Case]:
     ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def slow_server(photo: str, seconds: float) -> Iterator[str]:
+    """A server of the file at the URI `photo` that takes `seconds` for each answer, however many at once it is asked
+    for. Yields a URL."""
+    data = load.local(photo).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # the name is the library's
+            time.sleep(seconds)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/photo.jpg"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def predictions(plan: Plan, bench: Bench) -> list[Record]:
     """For each case: the rate with one more, divided by what the verdict had said. `bench` has but a producer."""
     small = load.uris(_SMALL, plan.say)
-    with slowing.slow_server(small[0], 0.1) as slow:
+    with slow_server(small[0], 0.1) as slow:
         return [_come_true(plan, bench, case) for case in cases(slow)]
 
 
@@ -80,7 +113,7 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
     after = _sample(plan, bench, case, manifest, model, case.settings | case.more, 0.0)
     verdict = before.verdict
     named = verdict is not None and verdict.limits == case.stage
-    gain = (verdict.room if verdict.gain is None else verdict.gain) if verdict is not None and named else None
+    gain = (verdict.max_gain if verdict.gain is None else verdict.gain) if verdict is not None and named else None
     value = after.rate / before.rate / gain if gain is not None else 0.0
     return Record(
         bench="verdict",
@@ -97,9 +130,13 @@ def _come_true(plan: Plan, bench: Bench, case: _Case) -> Record:
 def _sample(
     plan: Plan, bench: Bench, case: _Case, manifest: Path, model: ModelInfo, settings: dict[str, str], sync: float
 ) -> Ran:
-    plan.tell(f"{case.stage}, {case.how}", 1 if (settings, sync) == (case.settings, case.sync) else 2)
+    plan.progress(f"{case.stage}, {case.how}", 1 if (settings, sync) == (case.settings, case.sync) else 2)
     with _services(bench, settings, sync) as seen:
-        return asyncio.run(slowing.sampled(seen, manifest, model, plan.seconds))
+        return asyncio.run(_sampled(seen, manifest, model, plan.seconds))
+
+
+async def _sampled(bench: Bench, manifest: Path, model: ModelInfo, seconds: float) -> Ran:
+    return await bench.sample(await bench.submit(manifest, model), seconds)
 
 
 @contextlib.contextmanager
@@ -108,7 +145,7 @@ def _services(bench: Bench, settings: dict[str, str], sync: float) -> Iterator[B
     all_of_them = {"TRAPSTREAM_ALLOW_PRIVATE_NETWORKS": "true", "TRAPSTREAM_STATUS_SECONDS": "0.1"} | settings
     disk = ("bench.slow_disk", str(sync))
     with (
-        service(bench, "aggregator", settings=all_of_them, module=disk if sync else ()) as told,
-        service(told, "consumer", settings=all_of_them) as seen,
+        service(bench, "aggregator", settings=all_of_them, module=disk if sync else ()) as folding,
+        service(folding, "consumer", settings=all_of_them) as seen,
     ):
         yield seen

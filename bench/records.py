@@ -1,6 +1,5 @@
 """What a benchmark found: one record a measure, one JSON line a record."""
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench import machine
+from trapstream.core import json_codec
 
 AGREE = 0.05
 """The last three runs are stable when they differ by no more than this share of their median."""
@@ -88,17 +88,16 @@ def record(
 
 
 class Book:
-    """Takes records as they come, writes each to a file at once, and shows them."""
+    """Takes records as they come, and writes each to a file at once."""
 
-    def __init__(self, path: Path | None, configuration: dict[str, object], show: Callable[[Record], None]) -> None:
+    def __init__(self, path: Path | None, configuration: dict[str, object]) -> None:
         self.records: list[Record] = []
         self.machine = machine.describe()
-        self._path, self._configuration, self._show = path, configuration, show
+        self._path, self._configuration = path, configuration
 
     def add(self, found: Record) -> None:
         """Keeps a record."""
         self.records.append(found)
-        self._show(found)
         if self._path is not None:
             line = asdict(found) | {
                 "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -106,5 +105,5 @@ class Book:
                 "machine": self.machine,
                 "configuration": self._configuration | found.configuration,
             }
-            with self._path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            with self._path.open("ab") as file:
+                file.write(json_codec.encode(line) + b"\n")

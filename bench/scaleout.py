@@ -28,18 +28,18 @@ def scaleout(plan: Plan, bench: Bench) -> list[Record]:
     found: list[Record] = []
     single, started = 0.0, 0
     with contextlib.ExitStack() as running:
-        told = running.enter_context(service(bench, "aggregator", settings={"TRAPSTREAM_STATUS_SECONDS": "0.1"}))
+        stack = running.enter_context(service(bench, "aggregator", settings={"TRAPSTREAM_STATUS_SECONDS": "0.1"}))
         for count in counts:
             for number in range(started, count):
-                running.enter_context(service(told, "consumer", number, _SETTINGS))
+                running.enter_context(service(stack, "consumer", number, _SETTINGS))
             started = count
             warm = load.write_manifest(plan.work / "warm.jsonl", uris, count * (_FILLING + _DRAINING))
-            told.run(warm, model, count * _FILLING, count * _DRAINING)  # those that came join the group meanwhile
+            stack.run(warm, model, count * _FILLING, count * _DRAINING)  # those that came join the group meanwhile
             images = count * (_FILLING + _DRAINING + int(plan.seconds / _SECONDS))
             manifest = load.write_manifest(plan.work / "scaleout.jsonl", uris, images)
 
             def once(manifest: Path = manifest, count: int = count) -> float:
-                return told.run(manifest, model, count * _FILLING, count * _DRAINING).rate
+                return stack.run(manifest, model, count * _FILLING, count * _DRAINING).rate
 
             runs = plan.repeat(f"{count} consumers", once, most=plan.pick(1, 4))
             single = single or runs.value

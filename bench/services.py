@@ -29,17 +29,7 @@ def service(
     member = f"{name}-{number}" if number else name
     port = ports.choose((member,), {})[member]
     log = bench.home / "logs" / f"bench-{member}.log"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_")} | {
-        "PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}",
-        "TRAPSTREAM_HOME": str(bench.home),
-        "TRAPSTREAM_KAFKA": bench.kafka,
-        "TRAPSTREAM_TRITON": bench.triton,
-        "TRAPSTREAM_SHM_PREFIX": f"{bench.stack.shm_prefix}bench",
-        "TRAPSTREAM_MEMBER": f"bench-{member}",
-        "TRAPSTREAM_HTTP_PORT": str(port),
-        "TRAPSTREAM_LOG_FORMAT": "json",
-        **(settings or {}),
-    }
+    environment = service_environment(bench, member, {"TRAPSTREAM_HTTP_PORT": str(port), **(settings or {})})
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *(module or (name,))], env=environment, stdout=output, stderr=output
@@ -54,6 +44,21 @@ def service(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def service_environment(bench: Bench, member: str, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a service beside `bench`: these settings, and the usual ones for the rest."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_")}
+    return others | {
+        "PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}",
+        "TRAPSTREAM_HOME": str(bench.home),
+        "TRAPSTREAM_KAFKA": bench.kafka,
+        "TRAPSTREAM_TRITON": bench.triton,
+        "TRAPSTREAM_SHM_PREFIX": f"{bench.stack.shm_prefix}bench",
+        "TRAPSTREAM_MEMBER": f"bench-{member}",
+        "TRAPSTREAM_LOG_FORMAT": "json",
+        **(settings or {}),
+    }
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

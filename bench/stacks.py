@@ -14,13 +14,13 @@ import tritonclient.grpc as triton
 
 from bench import timed
 from bench.models import Model
-from producer.submit import cancel, submit
 from trapstream.core import status as statuses
 from trapstream.core import verdict
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
+from trapstream.jobs.submit import cancel, submit
 from trapstream.local import control, loads, processes
 from trapstream.local.state import SERVICES, Stack
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import alone, analyzer, load
+from bench import load, triton_alone
 from bench.plan import Plan
 from bench.records import Record, Runs, record
 from bench.stacks import Bench
-from consumer.decode import Decoder, Encoded
 from consumer.fetch import Fetcher
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, ModelInfo
 from trapstream.core.settings import ConsumerSettings
+from trapstream.images.decode import Decoder, Encoded
 
 _BATCH = 8
 _MOST_PIXELS = 200_000_000
@@ -81,12 +81,12 @@ def decode(plan: Plan, model: ModelInfo | None = None) -> list[Record]:
 def detect(plan: Plan, bench: Bench) -> list[Record]:
     """Images a second of Triton alone, under a closed loop of images that are decoded already."""
     model = plan.model.info
-    pixels = alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
+    pixels = triton_alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
     in_flight = 2 * plan.cores
     late: list[tuple[float, float]] = []
 
     def work() -> float:
-        found = asyncio.run(alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds))
+        found = asyncio.run(triton_alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds))
         late.append(found.milliseconds)
         return found.rate
 
@@ -103,13 +103,13 @@ def detect(plan: Plan, bench: Bench) -> list[Record]:
 def agreement(plan: Plan, bench: Bench) -> list[Record]:
     """The same closed loop by our own generator and by perf_analyzer, by turns, and their ratio."""
     model, in_flight = plan.model.info, 2 * plan.cores
-    pixels = alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
+    pixels = triton_alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
     ours: list[float] = []
     theirs: list[float] = []
 
     def once() -> float:
-        ours.append(asyncio.run(alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds)).rate)
-        theirs.append(analyzer.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds, plan.work))
+        ours.append(asyncio.run(triton_alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds)).rate)
+        theirs.append(triton_alone.perf_analyzer(bench.triton, model, pixels, in_flight, plan.seconds, plan.work))
         return ours[-1] / theirs[-1]
 
     ratios = plan.repeat("our load and perf_analyzer's", once, plan.pick(1, 5))

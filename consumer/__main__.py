@@ -1,17 +1,32 @@
-"""python -m consumer: settings from the environment, then the service."""
+"""`python -m consumer`: the consumer from start to stop. Its Kafka client, its jobs, and the pipeline between them."""
 
+import asyncio
 import sys
 
-from consumer.service import run
-from trapstream.core import service
+from consumer.pipeline import Pipeline
+from trapstream.core import kafka, service
+from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
+from trapstream.core.service import Health
 from trapstream.core.settings import ConsumerSettings
 
 
-def main() -> int:
-    """Runs a consumer until it is told to stop. Returns its exit status."""
-    settings = ConsumerSettings()  # type: ignore[call-arg]  # read from the environment
-    return service.run("consumer", settings, lambda stop, health: run(settings, stop, health))
+async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
+    """Works until `stop` is set and the work in flight is done."""
+    await kafka.create_topics(settings.kafka)
+    producer = Outbox(settings.kafka)
+    await producer.start()
+    jobs = JobTable(settings.kafka)
+    try:
+        async with asyncio.TaskGroup() as tables:
+            following = tables.create_task(jobs.run())
+            await jobs.caught_up.wait()
+            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
+            following.cancel()
+    finally:
+        await producer.stop()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    own = ConsumerSettings()  # type: ignore[call-arg]  # from the environment
+    sys.exit(service.run("consumer", own, lambda stop, health: run(own, stop, health)))

@@ -1,6 +1,5 @@
 """What the address of an image names. Pure: nothing here asks the network or the disk."""
 
-import os
 from collections.abc import Sequence
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -39,15 +38,13 @@ def object_name(uri: str) -> tuple[str, str]:
     return bucket, unquote(key)
 
 
-def shown(uri: str) -> str:
-    """`uri` for a log: without user, password, query and fragment, which may hold secrets."""
+def host_of(uri: str) -> str | None:
+    """The server, or the bucket, behind `uri`, without user and password; None for a local file."""
     try:
         parts = urlsplit(uri)
+        if parts.scheme in {"", "file"} or not parts.hostname:
+            return None
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return f"{scheme(uri)}://..."
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def real_roots(roots: Sequence[os.PathLike[str]]) -> list[bytes]:
-    """The roots with their symbolic links resolved, once."""
-    return [os.fsencode(os.path.realpath(root)) for root in roots]
+        return None
+    return f"{parts.scheme}://{parts.hostname}{port}"

@@ -8,21 +8,24 @@ jobs go on.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
 
-import grpc
 import numpy as np
 import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from consumer.slabs import Slab
+from consumer.triton_errors import Meaning, meaning
 from consumer.work import Group
 from trapstream.core import log, retry
-from trapstream.core.entries import TRITON_VERSION, entry_name, lane_version
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
+from trapstream.core.triton_names import TRITON_VERSION, entry_name, lane_version
+from trapstream.images.letterbox import PAD_GREY
 
 INPUT = "images"
 OUTPUTS = ("detections", "count")
@@ -32,8 +35,6 @@ _ANSWER_SECONDS = 600.0
 """A request unanswered for so long is sent again: the server lost it. A large model on few cores takes minutes."""
 _LIVE_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
-_NOT_SERVED = ("unknown model", "not at ready state")
-"""What Triton says of a model that it does not have, or not at the moment. Its status codes do not tell it apart."""
 _PRIORITY = {Lane.LIVE: 1, Lane.BULK: 0}
 """Triton's: 1 goes first, 0 is the entry's own choice, the last. For entries in which both lanes share the instances.
 Strict, but shares say how many of each get there."""
@@ -41,8 +42,8 @@ _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
 
 
-class _Entry(NamedTuple):
-    """What an entry can."""
+class _Abilities(NamedTuple):
+    """Of a model, as Triton serves it."""
 
     reads_places: bool
     versions: frozenset[str]
@@ -55,13 +56,10 @@ Detections = NDArray[np.float32]
 class ModelAwayError(Exception):
     """The server is there, and the model is not: never loaded, loading just now, unloaded, or not well."""
 
-
-class ModelSickError(ModelAwayError):
-    """The model is loaded, and answers a blank image of `shape` (height, width, 3) with an error."""
-
-    def __init__(self, text: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, text: str, blank: tuple[int, int, int] | None = None) -> None:
+        """`blank`: height, width, 3 of a blank image that a loaded model answers with an error."""
         super().__init__(text)
-        self.shape = shape
+        self.blank = blank
 
 
 class RefusedError(Exception):
@@ -76,7 +74,7 @@ class Detector:
         self._server = server
         self._prefix = region_prefix
         self._regions: dict[str, int] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._abilities: dict[str, _Abilities] = {}
 
     async def __aenter__(self) -> "Detector":
         self._client = triton.InferenceServerClient(self._server)
@@ -88,7 +86,7 @@ class Detector:
         try:
             for name in list(self._regions):
                 await self._unregister(name)
-        except (InferenceServerException, Retryable) as problem:
+        except Retryable as problem:
             log.get_logger().info("regions left to the server", error=str(problem))
         await self._client.close()
 
@@ -104,7 +102,7 @@ class Detector:
             return [await self._ask_alone(group, number) for number in range(len(group.tasks))]
 
     async def _ask_alone(self, group: Group, number: int) -> Detections | Permanent:
-        ref, refusals, model = group.tasks[number].ref, 0, group.tasks[number].spec.model
+        ref, refusals, model = group.tasks[number].ref, 0, group.model
         while True:
             try:
                 return (await self._ask(group, number, 1))[0]
@@ -131,7 +129,7 @@ class Detector:
         try:
             ready = bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
         except InferenceServerException as error:
-            if isinstance(self._sort(error), ModelAwayError):
+            if isinstance(self._understand(error), ModelAwayError):
                 return False
             raise Retryable(str(error)) from error
         if ready and shape is not None:
@@ -145,10 +143,8 @@ class Detector:
         """Says by log and metric that the server is away, also while no request is: for ever, until cancelled."""
 
         async def ask() -> None:
-            try:
+            with _retryable():
                 live = await self._client.is_server_live(client_timeout=_LIVE_SECONDS)
-            except InferenceServerException as error:
-                raise Retryable(str(error)) from error
             if not live:
                 raise Retryable(f"{self._server} says that it is not live")
 
@@ -157,23 +153,23 @@ class Detector:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _probe(self, model: ModelInfo, shape: tuple[int, int, int]) -> None:
-        """Returns where the model answers for a blank image. ModelSickError where it answers with an error."""
-        blank = np.full((1, *shape), 114, np.uint8)
+        """Returns where the model answers for a blank image. ModelAwayError where it answers with an error."""
+        blank = np.full((1, *shape), PAD_GREY, np.uint8)
         try:
             await self._infer(model, _plain_input(blank), 1, Lane.BULK)
         except RefusedError as error:
-            raise ModelSickError(f"the model answers with errors: {error}", shape) from error
+            raise ModelAwayError(f"the model answers with errors: {error}", shape) from error
 
     async def _ask(self, group: Group, first: int, count: int) -> list[Detections]:
         shape = (count, *group.shape)
         offset = group.offset + first * group.image_bytes
         size = count * group.image_bytes
-        model, lane = group.tasks[0].spec.model, group.tasks[0].lane
+        model, lane = group.model, group.tasks[0].lane
 
         async def call() -> list[Detections]:
             if group.slab.name is None:
                 return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, lane)
-            if (await self._entry(model)).reads_places:
+            if (await self._ask_abilities(model)).reads_places:
                 return await self._infer(model, _places(group, first, count), count, lane)
             await self._register(group.slab)
             pixels = triton.InferInput(INPUT, list(shape), "UINT8")
@@ -183,9 +179,9 @@ class Detector:
         return await retry.until_back(call, "triton")
 
     async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, lane: Lane) -> list[Detections]:
-        version = lane_version(lane, (await self._entry(model)).versions)
+        version = lane_version(lane, (await self._ask_abilities(model)).versions)
         try:
-            answer = await self._client.infer(
+            reply = await self._client.infer(
                 entry_name(model.name, model.version),
                 [pixels],
                 model_version=version,
@@ -194,38 +190,37 @@ class Detector:
                 client_timeout=_ANSWER_SECONDS,
             )
         except InferenceServerException as error:
-            raise self._sort(error) from error
-        detections, counts = answer.as_numpy("detections"), answer.as_numpy("count").reshape(-1)
+            raise self._understand(error) from error
+        detections, counts = reply.as_numpy("detections"), reply.as_numpy("count").reshape(-1)
         if len(detections) != count or not np.isfinite(detections).all():
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
-    async def _entry(self, model: ModelInfo) -> _Entry:
+    async def _ask_abilities(self, model: ModelInfo) -> _Abilities:
         name = entry_name(model.name, model.version)
-        if name not in self._entries:
+        if name not in self._abilities:
             try:
-                told = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
+                metadata = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)
             except InferenceServerException as error:
-                found = self._sort(error)
+                found = self._understand(error)
                 raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
-            self._entries[name] = _Entry(any(tensor.name == PLACES for tensor in told.inputs), frozenset(told.versions))
-        return self._entries[name]
+            inputs = {tensor.name for tensor in metadata.inputs}
+            self._abilities[name] = _Abilities(reads_places=PLACES in inputs, versions=frozenset(metadata.versions))
+        return self._abilities[name]
 
-    def _sort(self, error: InferenceServerException) -> Exception:
-        text = str(error)
-        if "unexpected inference input" in text and any(entry.reads_places for entry in self._entries.values()):
-            self._entries.clear()  # the entry was made anew, by other means
+    def _understand(self, error: InferenceServerException) -> Exception:
+        """What to raise for it. What was known of the server, and is not so any more, is forgotten."""
+        text, found = str(error), meaning(str(error), error.status())
+        if found in {Meaning.REGION_UNKNOWN, Meaning.REGION_KNOWN}:
+            self._regions.clear()
             return Retryable(text)
-        if "shared memory region" in text:
-            self._regions.clear()  # the server was started anew and knows none of ours
+        if found is Meaning.OTHER_INPUT and any(one.reads_places for one in self._abilities.values()):
+            self._abilities.clear()
             return Retryable(text)
-        if any(words in text for words in _NOT_SERVED):
-            self._entries.clear()
+        if found is Meaning.NOT_SERVED:
+            self._abilities.clear()
             return ModelAwayError(text)
-        away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-        if any(str(code) in (error.status() or "") for code in away):
-            return Retryable(text)
-        return RefusedError(text)
+        return Retryable(text) if found is Meaning.AWAY else RefusedError(text)
 
     async def _register(self, slab: Slab) -> None:
         assert slab.name is not None
@@ -237,26 +232,31 @@ class Detector:
         try:
             await self._client.register_system_shared_memory(slab.name, f"/{slab.name}", slab.size)
         except InferenceServerException as error:
-            if "already" not in str(error):
+            if meaning(str(error), error.status()) is not Meaning.REGION_KNOWN:
                 raise Retryable(str(error)) from error
         self._regions[slab.name] = slab.size
 
     async def _unregister(self, name: str) -> None:
         self._regions.pop(name, None)
-        try:
+        with _retryable():
             await self._client.unregister_system_shared_memory(name)
-        except InferenceServerException as error:
-            raise Retryable(str(error)) from error
 
     async def _forget_old_regions(self) -> None:
         """The server keeps the mapping of a killed process's regions until it is told."""
-        try:
+        with _retryable():
             known = await self._client.get_system_shared_memory_status()
-        except InferenceServerException as error:
-            raise Retryable(str(error)) from error
         for name in known.regions:
             if name.startswith(f"{self._prefix}-"):
                 await self._unregister(name)
+
+
+@contextlib.contextmanager
+def _retryable() -> Iterator[None]:
+    """For what is asked again, whatever the server answers."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise Retryable(str(error)) from error
 
 
 def _places(group: Group, first: int, count: int) -> triton.InferInput:

@@ -1,20 +1,24 @@
-"""Emit: an answer becomes a message, and only then is its reference done."""
+"""Emit: what was found, or what failed, becomes a message, and only then is its reference done."""
 
 import asyncio
 import contextlib
 import functools
+from typing import Any
 
 import msgspec
 from aiokafka.errors import KafkaError
-from prometheus_client import Counter, Histogram
 
-from consumer.work import Answer
-from trapstream.core import faults, kafka, messages, metrics, retry, topics
-from trapstream.core.channel import Channel, Closed
-from trapstream.core.errors import Retryable
+from consumer.detect import Detections
+from consumer.work import Answer, Task
+from trapstream.core import faults, kafka, log, messages, metrics, retry, topics
+from trapstream.core.channel import Channel
+from trapstream.core.errors import Permanent, Retryable
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
+from trapstream.images import shot
+from trapstream.images.letterbox import Letterbox, to_source
+from trapstream.results.entry import entry, failure_entry
 
 _MOST = 512
 """Answers sent together."""
@@ -26,18 +30,39 @@ Records = list[tuple[bytes, bytes]]
 """Keys and values."""
 
 
+def answered(task: Task, letterbox: Letterbox, found: Detections | Permanent) -> Answer:
+    """The answer to what the detector said of an image: its boxes, or a failure where it refused or they are none."""
+    if isinstance(found, Permanent):
+        return failed(task, found)
+    ref, spec = task.ref, task.spec
+    size, rows = (letterbox.source_width, letterbox.source_height), to_source(letterbox, found)
+    try:
+        if task.shot is None:
+            outcome, value = entry(ref.file, ref.meta, size, rows, spec.threshold, spec.model)
+        else:
+            facts, taken = shot.meta(ref, task.shot), shot.taken(ref, task.shot)
+            outcome, value = entry(ref.file, facts, size, rows, spec.threshold, spec.model, taken)
+    except Permanent as error:
+        return failed(task, error)
+    return Answer(task, outcome, None, value)
+
+
+def failed(task: Task, error: Permanent) -> Answer:
+    """The answer of an image that cannot have another."""
+    log.get_logger().info("image failed", job=task.ref.job, file=task.ref.file, error=str(error))
+    value = failure_entry(task.ref.file, task.ref.meta, error.reason, error.detail)
+    return Answer(task, Outcome.FAILED, error.reason, value)
+
+
 async def emit(answers: Channel[Answer], producer: Outbox, meter: Meter) -> None:
-    """Sends answers until the channel is closed and empty.
+    """Sends answers until cancelled.
 
     The steps, and what a death after each of them costs:
     """
     sent = float("-inf")
     while True:
-        try:
-            # 1. Take what is ready. Death: no offset was committed, so the images are done again.
-            batch = await _take(answers, sent + _LINGER)
-        except Closed:
-            return
+        # 1. Take what is ready. Death: no offset was committed, so the images are done again.
+        batch = await _take(answers, sent + _LINGER)
         faults.reach("emit.1")
         # 2. Produce, keyed by job. Death: some results may be in the log and come again; the fold takes the first.
         # 3. Await every acknowledgement. Death: as after 2.
@@ -58,7 +83,7 @@ async def _take(answers: Channel[Answer], until: float) -> list[Answer]:
     """What is ready. Bulk answers wait for more until the loop's clock says `until`; a live one goes at once."""
     batch = await answers.receive_batch(_MOST)
     if asyncio.get_running_loop().time() < until:
-        with contextlib.suppress(TimeoutError, Closed):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 more = batch
                 while len(batch) < _MOST and all(answer.task.lane is Lane.BULK for answer in more):
@@ -105,26 +130,16 @@ def _message(answer: Answer) -> bytes:
 
 def _count(answer: Answer) -> None:
     lane, times = answer.task.lane, answer.task.times
-    _images(lane, answer.outcome).inc()
+    _labelled(metrics.IMAGES, lane, answer.outcome).inc()
     if answer.outcome is Outcome.FAILED and answer.reason is not None:
         metrics.FAILURES.labels(answer.reason).inc()
     times.end("emit")
     for stage, spent in times.spent.items():
-        _stage(lane, stage).observe(spent / 1000)
-    _answered(lane).observe(sum(times.spent.values()) / 1000)
+        _labelled(metrics.STAGE_SECONDS, lane, stage).observe(spent / 1000)
+    _labelled(metrics.ANSWER_SECONDS, lane).observe(sum(times.spent.values()) / 1000)
 
 
 @functools.cache
-def _images(lane: Lane, outcome: Outcome) -> Counter:
-    """Looked up once, as the others: `labels` costs more than counting does."""
-    return metrics.IMAGES.labels(lane, outcome)
-
-
-@functools.cache
-def _stage(lane: Lane, stage: str) -> Histogram:
-    return metrics.STAGE_SECONDS.labels(lane, stage)
-
-
-@functools.cache
-def _answered(lane: Lane) -> Histogram:
-    return metrics.ANSWER_SECONDS.labels(lane)
+def _labelled(metric: Any, *labels: str) -> Any:
+    """`metric.labels`, looked up once: it costs more than counting does."""
+    return metric.labels(*labels)

@@ -9,102 +9,61 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from consumer.addresses import real_roots, scheme, shown
-from consumer.attempts import Transient, attempt
-from consumer.file_fetch import read_file, read_files
-from consumer.hosts import Hosts, host_of
+import stamina
+
+from consumer.addresses import host_of, scheme
+from consumer.away import Hosts, Transient
+from consumer.file_fetch import read_file, read_files, real_roots
 from consumer.http_fetch import HttpFetcher
 from consumer.object_fetch import ObjectFetcher
 from trapstream.core import log
 from trapstream.core.errors import Permanent, Reason, TrapstreamError
 from trapstream.core.messages import Lane
+from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ConsumerSettings
-from trapstream.core.store import incoming_folder
 
-OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
-WEB_SCHEMES = frozenset({"http", "https"})
 _TOGETHER_SECONDS = 0.005
 """Files that are in the page cache take less than this, eight together."""
 _ANSWERS = frozenset({Reason.NOT_FOUND, Reason.NO_PERMISSION, Reason.HTTP_STATUS, Reason.TOO_LARGE, Reason.EMPTY_FILE})
 """What an image fails with at once because its host said so."""
 
 
-def is_file(uri: str) -> bool:
-    """Whether it is a local file's address."""
-    return scheme(uri) == "file"
-
-
-class Postponed(TrapstreamError):
-    """The host is away, or may be: no verdict on the image yet. `failure` is what it would be."""
-
-    def __init__(self, failure: Permanent) -> None:
-        self.failure = failure
-        super().__init__(str(failure))
-
-
 class Fetcher:
     """An async context manager for one event loop. `fetch` may be called many times at once."""
 
-    def __init__(self, settings: ConsumerSettings, hosts: Hosts | None = None) -> None:
-        """`hosts` is told how each host does; without it every failure is the image's own."""
+    def __init__(self, settings: ConsumerSettings) -> None:
         self._settings = settings
-        self._hosts = hosts
+        self.hosts = Hosts(settings.host_patience_seconds, settings.fetch_seconds)
+        """Which servers are away, as of what the fetches met."""
         self._roots = real_roots([*settings.roots, incoming_folder(settings.results)])
         self._objects = ObjectFetcher(settings.fetch_seconds, settings.max_bytes)
-        self._most = settings.fetches * len(Lane)  # neither lane waits for a place that the other's fetches have taken
+        self._most = settings.fetches * len(Lane)  # neither lane waits for what the other's fetches have taken
         self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="fetch")
-        self._web: HttpFetcher | None = None
 
     async def __aenter__(self) -> Self:
-        settings = self._settings
-        self._web = HttpFetcher(self._most, settings.max_bytes, settings.allow_private_networks)
+        self._web = HttpFetcher(self._most, self._settings.max_bytes, self._settings.allow_private_networks)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._web is not None:
-            await self._web.close()
+        await self._web.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, uri: str) -> bytes:
         """The bytes behind `uri`: file://, http(s)://, s3://, gs:// or az://. Never empty.
 
         Permanent for everything that goes wrong. Each attempt may take `fetch_seconds`; what may go away by itself is
-        tried `fetch_attempts` times. The failure's text depends on the fault alone and holds no secret. Postponed
-        where the fault may be the host's: no attempt is spent on one that is away.
+        tried `fetch_attempts` times. The failure's text depends on the fault alone and holds no secret. Transient
+        where the fault may be the host's, which answered nothing else meanwhile: no attempt is spent on one that is
+        away.
         """
-        began, last = time.monotonic(), None
-        host = host_of(uri) if self._hosts is not None else None
-
-        async def once() -> bytes:
-            nonlocal last
-            if last is not None and self._is_away(host):
-                raise Postponed(last)
-            try:
-                data = await self._once(uri)
-            except Transient as error:
-                last = error.failure
-                if self._tell_failed(host, uri, last, began):
-                    raise Postponed(last) from None
-                raise
-            except Permanent as error:
-                if error.reason in _ANSWERS:
-                    self._tell_answered(host)
-                raise
-            self._tell_answered(host)
-            return data
-
         try:
-            data = await attempt(once, self._settings.fetch_attempts)
-        except Transient as error:
-            if self._hosts is not None and host is not None and self._hosts.in_doubt(host, began):
-                raise Postponed(error.failure) from None
-            raise error.failure from None
+            data = await self._tried(uri)
         except TrapstreamError:
             raise
         except Exception as error:  # an image must not end the process, whatever a library raises
-            log.get_logger().error("fetch failed unexpectedly", uri=shown(uri), error=type(error).__name__)
+            log.get_logger().error("fetch failed unexpectedly", host=host_of(uri), error=type(error).__name__)
             raise Permanent(Reason.UNREACHABLE, type(error).__name__) from error
         if not data:
             raise Permanent(Reason.EMPTY_FILE)
@@ -123,18 +82,46 @@ class Fetcher:
         done = read.copy()  # a thread that is late may still add to it
         return [*done, *[None] * (len(uris) - len(done))]
 
-    def _is_away(self, host: str | None) -> bool:
-        return self._hosts is not None and host is not None and self._hosts.is_away(host)
+    async def _tried(self, uri: str) -> bytes:
+        """The bytes after a few attempts with back-off, as long as the host is not away."""
+        began, host = time.monotonic(), host_of(uri)
+        failure: Permanent | None = None
 
-    def _tell_answered(self, host: str | None) -> None:
-        if self._hosts is not None and host is not None:
-            self._hosts.answered(host, time.monotonic())
+        def is_away() -> bool:
+            return host is not None and self.hosts.is_away(host)
 
-    def _tell_failed(self, host: str | None, uri: str, failure: Permanent, began: float) -> bool:
-        """Whether the host is away now."""
-        if self._hosts is not None and host is not None:
-            self._hosts.failed(host, uri, failure, began, time.monotonic())
-        return self._is_away(host)
+        try:
+            async for trial in stamina.retry_context(
+                on=lambda error: isinstance(error, Transient) and not is_away(),
+                attempts=self._settings.fetch_attempts, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.2,
+            ):  # fmt: skip
+                with trial:
+                    if failure is not None and is_away():  # others found that out meanwhile
+                        raise Transient(failure.reason, failure.detail)
+                    try:
+                        return await (self._once(uri) if host is None else self._asked(host, uri, began))
+                    except Transient as error:
+                        failure = error.final()
+                        raise
+        except Transient as error:
+            if host is not None and (is_away() or self.hosts.in_doubt(host, began)):
+                raise
+            raise error.final() from None
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _asked(self, host: str, uri: str, began: float) -> bytes:
+        """One attempt, whose outcome says how the host does."""
+        try:
+            data = await self._once(uri)
+        except Transient as error:
+            self.hosts.failed(host, uri, error.final(), began, time.monotonic())
+            raise
+        except Permanent as error:
+            if error.reason in _ANSWERS:
+                self.hosts.answered(host, time.monotonic())
+            raise
+        self.hosts.answered(host, time.monotonic())
+        return data
 
     async def _once(self, uri: str) -> bytes:
         try:
@@ -151,8 +138,8 @@ class Fetcher:
         if kind == "file":
             work = functools.partial(read_file, uri, self._roots, self._settings.max_bytes)
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        if kind in OBJECT_SCHEMES:
+        if kind in {"s3", "gs", "az"}:
             return await self._objects.fetch(uri)
-        if kind in WEB_SCHEMES and self._web is not None:
+        if kind in {"http", "https"}:
             return await self._web.fetch(uri)
         raise Permanent(Reason.UNSUPPORTED_URI, f"{kind}://" if kind else "it has no scheme")

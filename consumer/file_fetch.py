@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from consumer.addresses import is_inside, local_path
-from consumer.attempts import Transient
+from consumer.away import Transient
 from trapstream.core.errors import Permanent, Reason
 
 _REASONS = {
@@ -28,6 +28,11 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+def real_roots(roots: Sequence[os.PathLike[str]]) -> list[bytes]:
+    """The roots with their symbolic links resolved, once."""
+    return [os.fsencode(os.path.realpath(root)) for root in roots]
 
 
 def read_file(uri: str, roots: Sequence[bytes], max_bytes: int) -> bytes:
@@ -62,10 +67,8 @@ def read_files(
     for uri in uris:
         try:
             read.append(read_file(uri, roots, max_bytes))
-        except Permanent as failure:
-            read.append(failure)
-        except Exception:  # whoever reads it by itself tries it again, or says what it is
-            read.append(None)
+        except Exception as error:  # whoever reads it by itself tries it again, or says what it is
+            read.append(error if isinstance(error, Permanent) and not isinstance(error, Transient) else None)
         if time.monotonic() > until:
             return
 
@@ -77,16 +80,16 @@ def _read(path: bytes, flags: int, max_bytes: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Permanent(Reason.NOT_A_FILE, next((name for is_it, name in _KINDS if is_it(status.st_mode)), ""))
-        _require_room(status.st_size, max_bytes)
+        _require_size(status.st_size, max_bytes)
         data = file.read(status.st_size + 1) or b""
         while part := file.read(1 << 20):  # a short read, or a file that grows
             data += part
-            _require_room(len(data), max_bytes)
+            _require_size(len(data), max_bytes)
     if not data:
         raise Permanent(Reason.EMPTY_FILE)
     return data
 
 
-def _require_room(size: int, max_bytes: int) -> None:
+def _require_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise Permanent(Reason.TOO_LARGE, f"the limit is {max_bytes} bytes")

@@ -5,7 +5,7 @@ import os
 import aiohttp
 from yarl import URL
 
-from consumer.attempts import Transient
+from consumer.away import Transient
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.outgoing import NotPublic, public_socket
 
@@ -41,10 +41,10 @@ class HttpFetcher:
         """
         url = _parse(uri)
         for _ in range(MOST_REDIRECTS + 1):
-            answer = await self._get(url)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            found = await self._get(url)
+            if isinstance(found, bytes):
+                return found
+            url = found
         raise Permanent(Reason.HTTP_STATUS, f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: URL) -> bytes | URL:
@@ -53,7 +53,8 @@ class HttpFetcher:
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status in _REDIRECTS and "Location" in response.headers:
                     return _checked(url.join(_parse(response.headers["Location"], relative=True)))
-                _require_success(response.status)
+                if not 200 <= response.status < 300 or response.status == 206:
+                    raise status_failure(response.status)
                 return await self._body(response)
         except aiohttp.ClientConnectorCertificateError:
             raise Permanent(Reason.UNREACHABLE, f"{_server(url)}: its certificate is not valid") from None
@@ -100,12 +101,11 @@ def _checked(url: URL) -> URL:
     return url
 
 
-def _require_success(status: int) -> None:
-    if 200 <= status < 300 and status != 206:
-        return
+def status_failure(status: int) -> Permanent:
+    """What an image fails with whose server answers with this status, which is no success."""
     if status >= 500 or status in _TRY_AGAIN:
-        raise Transient(Reason.HTTP_STATUS, f"HTTP {status}")
-    raise Permanent(_MEANINGS.get(status, Reason.HTTP_STATUS), f"HTTP {status}")
+        return Transient(Reason.HTTP_STATUS, f"HTTP {status}")
+    return Permanent(_MEANINGS.get(status, Reason.HTTP_STATUS), f"HTTP {status}")
 
 
 def _server(url: URL) -> str:

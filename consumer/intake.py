@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Collection
+from functools import partial
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -24,6 +24,50 @@ _POLL_MS = 200
 _COMMIT_SECONDS = 5.0
 
 
+class _Partition:
+    """What of one partition was taken, is done, and is committed, for as long as it is assigned."""
+
+    def __init__(self, progress: asyncio.Event) -> None:
+        """`progress` is set whenever an image is done, or begins or ends to wait."""
+        self._progress = progress
+        self.watermark = Watermark()
+        self.begin: int | None = None
+        """The offset of the first reference that was taken."""
+        self.held = 0
+        """References that wait for a host or a model."""
+        self.committed: tuple[int, str] | None = None
+        self.assigned = True
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work is left. What waits for a host or a model that is away may wait for long: it is left to
+        whoever reads it next."""
+        return self.assigned and self.watermark.open > self.held
+
+    def to_commit(self) -> tuple[int, str] | None:
+        """The watermark, and beside it how many references above it keep nobody busy; None where nothing moved."""
+        position = self.begin if self.watermark.position is None else self.watermark.position
+        if position is None:
+            return None
+        found = position, lag.aside_metadata(self.watermark.in_flight - self.watermark.open + self.held)
+        return None if found == self.committed else found
+
+    def done(self, offset: int) -> None:
+        """The reference has its acknowledged result, or needs none."""
+        self.watermark.done(offset)
+        self._progress.set()
+
+    def hold(self, change: int) -> None:
+        """One reference more waits, or one less."""
+        self.held += change
+        self._progress.set()
+
+    def leave(self) -> None:
+        """It is another process's now: what is not committed will be read again there."""
+        self.assigned = False
+        self._progress.set()
+
+
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
@@ -36,10 +80,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = kafka.group_consumer(
             settings.kafka, topics.lane_group(lane), settings.member, kafka.FETCH_WAIT_MS
         )
-        self._marks: dict[TopicPartition, Watermark] = {}
-        self._begins: dict[TopicPartition, int] = {}
-        self._committed: dict[TopicPartition, tuple[int, str]] = {}
-        self._held: Counter[TopicPartition] = Counter()
+        self._assigned: dict[TopicPartition, _Partition] = {}
         self._generation = 0
         self._progress = asyncio.Event()
 
@@ -66,80 +107,60 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def close(self) -> None:
         """Waits for what is in flight, commits, leaves."""
-        await self._drain(list(self._marks), self._drain_seconds)
+        await self._drain(list(self._assigned.values()))
         await self._consumer.stop()
 
     async def commit(self) -> None:
         """Commits the watermarks that moved. A rebalance in between is no error: the work is done again."""
         moved = {
-            part: place
-            for part in self._marks
-            if (place := self._place(part)) is not None and place != self._committed.get(part)
+            part: (partition, position)
+            for part, partition in self._assigned.items()
+            if (position := partition.to_commit()) is not None
         }
         metrics.IN_FLIGHT.labels(self.lane).set(self.in_flight)
         if not moved:
             return
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
-                await self._consumer.commit(moved)
+                await self._consumer.commit({part: position for part, (_, position) in moved.items()})
             faults.reach("emit.5")
-            self._committed.update(moved)
+            for partition, position in moved.values():
+                partition.committed = position
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.get_logger().warning("commit put off", lane=self.lane, error=repr(error))
-
-    def _place(self, part: TopicPartition) -> tuple[int, str] | None:
-        """What to commit: the watermark, and beside it how many references above it keep nobody busy."""
-        mark = self._marks[part]
-        position = mark.position if mark.position is not None else self._begins.get(part)
-        if position is None:
-            return None
-        return position, lag.aside_note(mark.in_flight - mark.open + self._held[part])
 
     @property
     def in_flight(self) -> int:
         """References taken and not yet below the watermark."""
-        return sum(mark.in_flight for mark in self._marks.values())
+        return sum(partition.watermark.in_flight for partition in self._assigned.values())
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Lets the revoked partitions' work end, under one deadline, and commits it."""
         self._generation += 1
         if revoked:
             log.get_logger().info("partitions revoked", lane=self.lane, count=len(revoked))
-        await self._drain(revoked, self._drain_seconds)
-        for part in revoked:
-            self._marks.pop(part, None)
-            self._begins.pop(part, None)
-            self._committed.pop(part, None)
-            self._held.pop(part, None)
+        leaving = [part for part in revoked if part in self._assigned]
+        await self._drain([self._assigned[part] for part in leaving])
+        for part in leaving:
+            self._assigned.pop(part).leave()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begins fresh watermarks; reading begins at the committed offsets."""
         self._generation += 1
-        self._marks = {part: Watermark() for part in assigned}
-        self._begins.clear()
-        self._committed.clear()
-        self._held.clear()
+        for partition in self._assigned.values():
+            partition.leave()
+        self._assigned = {part: _Partition(self._progress) for part in assigned}
         log.get_logger().info("partitions assigned", lane=self.lane, count=len(assigned))
 
     async def _take(self, part: TopicPartition, record: ConsumerRecord) -> None:
-        mark = self._marks.get(part)
-        if mark is None:
+        """Makes a task of a reference that is wanted; any other one is done at once."""
+        partition = self._assigned.get(part)
+        if partition is None:
             return
-        mark.fetched(record.offset)
-        self._begins.setdefault(part, record.offset)
-
-        def done() -> None:
-            mark.done(record.offset)
-            self._progress.set()
-
-        def wanted() -> bool:
-            return self._marks.get(part) is mark
-
-        def hold(change: int) -> None:
-            if wanted():
-                self._held[part] += change
-                self._progress.set()
-
+        partition.watermark.fetched(record.offset)
+        if partition.begin is None:
+            partition.begin = record.offset
+        done = partial(partition.done, record.offset)
         try:
             if len(record.value or b"") > topics.MAX_REF_BYTES:
                 raise BadMessage(f"too large: {len(record.value)} bytes, the most is {topics.MAX_REF_BYTES}")
@@ -156,17 +177,18 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         arrived = record.timestamp / 1000 if ref.arrived is msgspec.UNSET else ref.arrived
         times = Times({"wait": max(0.0, 1000 * (time.time() - arrived))})
-        task = Task(ref=ref, spec=spec, lane=self.lane, done=done, wanted=wanted, hold=hold, times=times)
+        task = Task(
+            ref=ref, spec=spec, lane=self.lane, times=times, done=done, hold=partition.hold,
+            wanted=lambda: partition.assigned,
+            cancelled=lambda: self._jobs.specs.get(ref.job, spec).cancelled,
+        )  # fmt: skip
         await self.channel.send(task)
 
-    async def _drain(self, parts: Collection[TopicPartition], seconds: float) -> None:
-        def busy(part: TopicPartition) -> bool:
-            # What waits for a host or a model that is away may wait for long: it is left to whoever reads it next.
-            return part in self._marks and self._marks[part].open > self._held[part]
-
+    async def _drain(self, partitions: Collection[_Partition]) -> None:
+        """Waits until none of them is busy, or its time is over, and commits."""
         try:
-            async with asyncio.timeout(seconds):
-                while any(map(busy, parts)):
+            async with asyncio.timeout(self._drain_seconds):
+                while any(partition.is_busy for partition in partitions):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:

@@ -17,9 +17,8 @@ class Shares:
     """The order of lanes under contention. A lane that was idle has next to nothing saved up."""
 
     def __init__(self, live: float, memory: int = 0) -> None:
-        """`live`: its share. `memory`: so many images may be owed to a lane that had none for a moment."""
-        if not 0 < live < 1:
-            raise ValueError("the live lane's share is between 0 and 1")
+        """`live`: its share, more than 0 and less than 1. `memory`: how many images may be owed to a lane that had none
+        for a moment."""
         self._stride = {Lane.LIVE: 1 / live, Lane.BULK: 1 / (1 - live)}
         self._memory = memory
         self._passed = dict.fromkeys(Lane, 0.0)
@@ -27,15 +26,13 @@ class Shares:
         """What the lane that was served last had passed before: a lane that comes back begins here."""
 
     def choose(self, ready: Collection[Lane]) -> Lane:
-        """The lane to serve, of those that have an image. ValueError if none has."""
-        if not ready:
-            raise ValueError("no lane has an image")
+        """The lane to serve, of those that have an image: at least one."""
         for lane in ready:
             self._passed[lane] = max(self._passed[lane], self._now - self._memory * self._stride[lane])
         return min(ready, key=lambda lane: (self._passed[lane], lane is Lane.BULK))
 
     def charge(self, lane: Lane, images: int) -> None:
-        """So many images of the lane that was chosen were served."""
+        """The lane that was chosen had `images` of its own served."""
         self._now = max(self._now, self._passed[lane])
         self._passed[lane] += images * self._stride[lane]
 

@@ -9,11 +9,11 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from consumer.addresses import object_name, scheme
-from consumer.attempts import Transient
+from consumer.away import Transient
+from consumer.http_fetch import status_failure
 from trapstream.core.errors import Permanent, Reason
 
 _MOST_STORES = 64
-_MEANINGS = {401: Reason.NO_PERMISSION, 403: Reason.NO_PERMISSION, 404: Reason.NOT_FOUND}
 _STATUS = re.compile(r"status code: (\d{3})")
 
 
@@ -32,10 +32,10 @@ class ObjectFetcher:
         """
         bucket, key = object_name(uri)
         try:
-            answer = await obstore.get_async(self._store(f"{scheme(uri)}://{bucket}"), key)
-            if answer.meta["size"] > self._max_bytes:
+            reply = await obstore.get_async(self._store(f"{scheme(uri)}://{bucket}"), key)
+            if reply.meta["size"] > self._max_bytes:
                 raise Permanent(Reason.TOO_LARGE, f"the limit is {self._max_bytes} bytes")
-            return bytes(await answer.bytes_async())
+            return bytes(await reply.bytes_async())
         except (FileNotFoundError, exceptions.NotFoundError):
             raise Permanent(Reason.NOT_FOUND) from None
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
@@ -62,12 +62,9 @@ class ObjectFetcher:
         return self._stores[root]
 
 
-def _meaning(text: str) -> Permanent | Transient:
+def _meaning(text: str) -> Permanent:
     """The store's own text is not shown: it quotes addresses, and changes between its versions."""
     found = _STATUS.search(text)
     if found is None:
         return Transient(Reason.UNREACHABLE, "the object store gave no answer; are its credentials and region set?")
-    status = int(found[1])
-    if status < 500 and status not in {408, 429}:
-        return Permanent(_MEANINGS.get(status, Reason.HTTP_STATUS), f"HTTP {status}")
-    return Transient(Reason.HTTP_STATUS, f"HTTP {status}")
+    return status_failure(int(found[1]))

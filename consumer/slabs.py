@@ -1,18 +1,21 @@
 """Slabs: where decoded pixels lie until the detector has answered.
 
 A slab is a piece of system shared memory that Triton maps too, so pixels are written once and never sent. There is a
-fixed number of them, and a batch is decoded once one is free: that is the backpressure from the detector. Where the
-server is on another machine a slab is plain memory of the same shape.
+fixed number of them, and a batch is decoded once one is free: that is the backpressure from the detector. It is free
+again once the last request that reads it is answered. Where the server is on another machine a slab is plain memory of
+the same shape.
 """
 
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trapstream.core.messages import Lane
+from trapstream.core.meters import Meter
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the kernel's own name for it, not a temporary folder
 
@@ -29,8 +32,8 @@ class Slab:
         """The region's name in /dev/shm; None for plain memory."""
         self.size = 0
         """Bytes."""
-        self.users = 0
-        """Groups not yet answered."""
+        self.readers = 0
+        """Requests that are not answered yet."""
 
     def hold(self, size: int) -> None:
         """Makes room for `size` bytes. What was inside may be lost. OSError if the memory is not to be had."""
@@ -70,8 +73,8 @@ class Slab:
 class SlabPool:
     """A fixed number of slabs for each lane, handed out and given back: neither lane waits for the other's."""
 
-    def __init__(self, count: int, prefix: str | None) -> None:
-        """`prefix` begins the regions' names; None keeps them in plain memory."""
+    def __init__(self, count: int, prefix: str | None, freed: Callable[[], None] = lambda: None) -> None:
+        """`prefix` begins the regions' names; None keeps them in plain memory. `freed` hears of each that is free."""
         if prefix is not None:
             sweep(prefix)
         self._free: dict[Lane, list[Slab]] = {
@@ -82,6 +85,9 @@ class SlabPool:
             for lane in Lane
         }
         self._all = [slab for slabs in self._free.values() for slab in slabs]
+        self._freed = freed
+        self.meter = Meter(count)
+        """The slabs in use, and the images that lay in them."""
 
     def has(self, lane: Lane) -> bool:
         """Whether a slab of the lane is free."""
@@ -89,11 +95,22 @@ class SlabPool:
 
     def take(self, lane: Lane) -> Slab:
         """A free slab of the lane. IndexError if there is none."""
-        return self._free[lane].pop()
+        slab = self._free[lane].pop()
+        self.meter.work.begin()
+        return slab
+
+    def share(self, slab: Slab, requests: int) -> None:
+        """So many requests are going to read it, each of which is released; with none it is free at once."""
+        slab.readers = requests + 1
+        self.release(slab)
 
     def release(self, slab: Slab) -> None:
-        """Gives a slab back."""
-        self._free[slab.lane].append(slab)
+        """One request less reads it; after the last one it is free."""
+        slab.readers -= 1
+        if slab.readers == 0:
+            self.meter.work.end()
+            self._free[slab.lane].append(slab)
+            self._freed()
 
     def close(self) -> None:
         """Gives all memory back."""

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from consumer.boxes import Letterbox
-from consumer.shot import Shot
 from consumer.slabs import Slab
 from trapstream.core.errors import Reason
-from trapstream.core.messages import ImageRef, JobSpec, Lane, Outcome
+from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo, Outcome
+from trapstream.images.letterbox import Letterbox
+from trapstream.images.shot import Shot
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Times:
         self.since = now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Task:
     """One reference on its way through the stages."""
 
@@ -41,11 +41,20 @@ class Task:
     """Marks the reference's offset; called once its result is acknowledged, or once it is not wanted."""
     wanted: Callable[[], bool] = lambda: True
     """False once the reference is another process's: it will be read again there."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether its job was cancelled since it was taken: then nobody waits for its answer."""
     hold: Callable[[int], None] = lambda _: None
     """Told 1 when the task begins to wait for its host or its model, -1 when it goes on: no drain waits for it."""
     times: Times = field(default_factory=Times)
-    shots: list[Shot] = field(default_factory=list)
-    """Of a live image that is decoded: the one shot that it is."""
+    shot: Shot | None = None
+    """Of a live image that is decoded: what its EXIF data says of it."""
+
+    def drop_if_cancelled(self) -> bool:
+        """Ends the task if its job was cancelled. Whether it did."""
+        cancelled = self.cancelled()
+        if cancelled:
+            self.done()
+        return cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +78,9 @@ class Group:
     letterboxes: tuple[Letterbox, ...]
 
     @property
-    def model(self) -> str:
-        """name@version."""
-        return self.tasks[0].spec.model.label
+    def model(self) -> ModelInfo:
+        """Of all its images."""
+        return self.tasks[0].spec.model
 
     def parts(self, most: int) -> "list[Group]":
         """The same images in groups of at most `most`, as even as may be."""

@@ -1,1 +1,1 @@
-"""The notifier: tells who listens of each result, as streams of events and as webhooks."""
+"""The notifier: sends each result to clients and receivers, as streams of events and as webhooks."""

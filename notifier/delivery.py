@@ -4,119 +4,115 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
-from notifier import backoff, results, signature
-from notifier.cooling import Times
+from notifier import event_format, webhook_rules
+from notifier.event_format import Result
 from notifier.hub import Hub
-from notifier.listening import Listening
-from notifier.places import Place, Places
+from notifier.job_filter import CameraTimes, JobFilter
+from notifier.job_sequence import Start
+from notifier.job_stream import JobStream
 from notifier.posting import Poster
-from notifier.reader import Reader
-from notifier.results import Record, Result
+from notifier.webhook_cursors import Cursor, WebhookCursors
 from trapstream.core import faults, log, metrics, retry
-from trapstream.core.errors import BadMessage
+from trapstream.core.event_filter import BadFilter, check_categories, log_address
 from trapstream.core.messages import JobSpec, Webhook
 from trapstream.core.settings import NotifierSettings
-from trapstream.core.wishes import check_categories, place_of
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 30.0
-_NOTE_SECONDS = 10.0
-"""Between two notes of how far the log is read while it has nothing to tell."""
+_SAVE_SECONDS = 10.0
+"""Between two saved cursors while no result passes the filter."""
 
 
 class Delivery:
-    """Made for each webhook; `run` returns once all is told, or when the process stops."""
+    """Made for each webhook; `run` returns once the job has ended and all is sent, or when the process stops."""
 
     def __init__(
         self,
         settings: NotifierSettings,
         hub: Hub,
-        places: Places,
-        post: Poster,
+        cursors: WebhookCursors,
+        poster: Poster,
         key: bytes,
         spec: JobSpec,
         webhook: Webhook,
     ) -> None:
-        """BadWish for a category that the job's model does not have."""
-        self._settings, self._hub, self._places, self._poster, self._key = settings, hub, places, post, key
-        self._spec, self._url = spec, webhook.url
-        check_categories(webhook.wish, spec.model.classes)
-        self._listening = Listening(webhook.wish, spec.model)
-        self._log = log.get_logger().bind(job=spec.job, to=place_of(webhook.url))
+        """`key`: to sign with."""
+        self._settings, self._hub, self._cursors, self._poster, self._key = settings, hub, cursors, poster, key
+        self._spec, self._url, self._event_filter = spec, webhook.url, webhook.event_filter
+        self._filter = JobFilter(webhook.event_filter, spec.model)
+        self._log = log.get_logger().bind(job=spec.job, to=log_address(webhook.url))
         self._failures = 0
         """In a row, of whichever events."""
+        self._saved_offset, self._saved_at = 0, 0.0
 
     async def run(self) -> None:
         """To the job's end. A disk or a Kafka that is away is waited for."""
-        place = await _stored(lambda: self._places.get(self._spec.job, self._url))
-        if place is None:
-            # What is older than that would be given up.
-            since = max(self._spec.created, time.time() - self._settings.webhook_age_seconds)
-            place = Place(await self._hub.past.since(self._spec.job, since), await self._rang_before())
-        if place.done:
+        job, news = self._spec.job, asyncio.Event()
+        try:
+            check_categories(self._event_filter, self._spec.model.classes)
+        except BadFilter as error:
+            self._log.error("webhook unusable", error=str(error))
             return
-        self._listening.cooling.rang = dict(place.rang)
+        cursor = await _stored(lambda: self._cursors.get(job, self._url))
+        if cursor is None:
+            # Older events would be given up.
+            since = max(self._spec.created, time.time() - self._settings.webhook_age_seconds)
+            cursor = Cursor(await self._hub.past.offset_at(job, since), await self._sent_in_job_before())
+        if cursor.done:
+            return
+        self._filter.cooldown.last_sent = dict(cursor.last_sent)
+        self._saved_offset, self._saved_at = cursor.offset, time.monotonic()
+        stream = JobStream(self._hub, self._spec, self._filter, Start(cursor.offset, 0))
         metrics.WEBHOOKS.inc()
         try:
-            async with self._hub.reader(self._spec.job, place.offset) as reader:
-                await self._follow(reader, place.offset)
+            await stream.open(news)
+            try:
+                with self._hub.waking(news):
+                    await self._follow(stream, news)
+            finally:
+                stream.close()
         finally:
             metrics.WEBHOOKS.dec()
 
-    async def _rang_before(self) -> Times:
-        """What rang at this address in the job of the series before this one."""
-        before = self._hub.before(self._spec)
-        place = await _stored(lambda: self._places.get(before, self._url)) if before is not None else None
-        return {} if place is None else place.rang
+    async def _sent_in_job_before(self) -> CameraTimes:
+        """When each camera was last sent to this address in the job of the series before this one."""
+        before = self._hub.series.before(self._spec)
+        cursor = await _stored(lambda: self._cursors.get(before, self._url)) if before is not None else None
+        return {} if cursor is None else cursor.last_sent
 
-    async def _follow(self, reader: Reader, noted: int) -> None:
-        when = time.monotonic()
+    async def _follow(self, stream: JobStream, news: asyncio.Event) -> None:
         while not self._hub.stopping.is_set():
-            end = await self._hub.end(self._spec.job)
-            if end is not None and reader.place >= end:
-                await self._note(reader.place, done=True)
+            news.clear()
+            results = await stream.read()
+            if (why := stream.take_gap()) is not None:
+                self._log.error("results may be missing for a webhook", why=why)
+            for result in results:
+                # Killed in step 1 or after it: the event is sent again, with the same id. After step 2: nothing is.
+                # 1. The event, until it is taken or given up.
+                if not await self._deliver(result):
+                    return
+                faults.reach("deliver.1")
+                # 2. The cursor after it.
+                await self._save(result.offset + 1)
+                faults.reach("deliver.2")
+            if stream.over:
+                await self._save(stream.offset, done=True)
                 self._log.info("webhook is told all")
                 return
-            for record in await reader.some(_LOOK_SECONDS):
-                if end is not None and record.offset >= end:
-                    continue  # of a job that was stopped before: it does not count
-                if not await self._tell(record):
-                    return
-                noted, when = record.offset, time.monotonic()
-            if reader.gap is not None:
-                self._log.error("results may be missing for a webhook", why=reader.gap)
-                reader.gap = None
-            if reader.place > noted and time.monotonic() >= when + _NOTE_SECONDS:
-                await self._note(reader.place)
-                noted, when = reader.place, time.monotonic()
+            if stream.offset > self._saved_offset and time.monotonic() >= self._saved_at + _SAVE_SECONDS:
+                await self._save(stream.offset)
+            if stream.idle:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_SAVE_SECONDS):
+                        await news.wait()
 
-    async def _tell(self, record: Record) -> bool:
-        """One result, in steps that a kill may part; False where the process stops before it is told."""
-        try:
-            result = results.read(record)
-        except BadMessage:
-            return True
-        before = dict(self._listening.cooling.rang)
-        if not self._listening.hears(result):
-            return True
-        # 1. The event, until it is taken or given up. Killed in it or after it: it is sent again, with the same id.
-        if not await self._until_taken(result):
-            self._listening.cooling.rang = before
-            return False
-        faults.reach("deliver.1")
-        # 2. The place after it. Killed after it: nothing is repeated.
-        await self._note(result.offset + 1)
-        faults.reach("deliver.2")
-        return True
-
-    async def _until_taken(self, result: Result) -> bool:
-        body, attempts = results.shown(result), 0
+    async def _deliver(self, result: Result) -> bool:
+        """Sends an event until it is taken or given up; False where the process stops before that."""
+        event_id, body, attempts = result.data.id, event_format.json_line(result.data), 0
         while not self._hub.stopping.is_set():
-            signed = signature.headers(self._key, result.id, int(time.time()), body)
+            signed = webhook_rules.headers(self._key, event_id, int(time.time()), body)
             error = await self._poster.post(self._url, signed, body)
             if error is None:
                 if self._failures:
@@ -127,25 +123,27 @@ class Delivery:
             attempts += 1
             self._failures += 1
             metrics.WEBHOOK_FAILURES.inc()
-            age = time.time() - result.time
-            if backoff.gives_up(attempts, age, self._settings.webhook_attempts, self._settings.webhook_age_seconds):
+            age = time.time() - result.data.time
+            most_attempts, most_age = self._settings.webhook_attempts, self._settings.webhook_age_seconds
+            if webhook_rules.gives_up(attempts, age, most_attempts, most_age):
                 metrics.WEBHOOK_GIVEN_UP.inc()
-                self._log.error("webhook gives an event up", image=result.id, attempts=attempts, error=error)
+                self._log.error("webhook gives an event up", image=event_id, attempts=attempts, error=error)
                 return True
-            wait = backoff.wait(self._failures)
-            self._log.warning("webhook failed", image=result.id, attempts=attempts, error=error, again_in=wait)
+            delay = webhook_rules.retry_delay(self._failures)
+            self._log.warning("webhook failed", image=event_id, attempts=attempts, error=error, again_in=delay)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(delay):
                     await self._hub.stopping.wait()
         return False
 
-    async def _note(self, offset: int, done: bool = False) -> None:
-        place = Place(offset, self._listening.cooling.rang, done)
-        await _stored(partial(self._places.put, self._spec.job, self._url, place))
+    async def _save(self, offset: int, done: bool = False) -> None:
+        cursor = Cursor(offset, self._filter.cooldown.last_sent, done)
+        await _stored(lambda: self._cursors.put(self._spec.job, self._url, cursor))
+        self._saved_offset, self._saved_at = offset, time.monotonic()
 
 
 async def _stored(call: Callable[[], T]) -> T:
-    """The answer of the file, which takes less than a millisecond: no disk is synced."""
+    """What `call` returns. It takes less than a millisecond: the file is not synced. A full disk is waited for."""
 
     async def once() -> T:
         return call()

@@ -1,28 +1,24 @@
 """One attempt at a webhook: a POST that follows no redirect, reaches no private address, and ends in time."""
 
-import asyncio
 from collections.abc import Mapping
 
 import aiohttp
 
 from trapstream.core.outgoing import NotPublic, public_socket
 
-_MOST_ANSWER = 64 * 1024
-"""Bytes of an answer that are read, so that its connection can be used again."""
-_ANSWER_SECONDS = 1.0
 _PER_HOST = 8
-"""Connections to one receiver: one that hangs holds up nobody but its own webhooks."""
+"""Connections to one receiver: one that hangs holds up its own webhooks only."""
 
 
 class Poster:
     """Sends to any receiver, for one event loop."""
 
-    def __init__(self, seconds: float, allow_private_networks: bool) -> None:
-        """`seconds`: for one attempt."""
+    def __init__(self, seconds: float, allow_private: bool) -> None:
+        """`seconds`: for one attempt. `allow_private`: whether it reaches private addresses too."""
         self._seconds = seconds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, limit_per_host=_PER_HOST, socket_factory=None if allow_private_networks else public_socket
+                limit=0, limit_per_host=_PER_HOST, socket_factory=None if allow_private else public_socket
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=seconds),
@@ -37,30 +33,16 @@ class Poster:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
         """None once the receiver has taken it (2xx), else what went wrong, in a few words without the address."""
         try:
-            async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as answer:
-                status = answer.status
-                await _drop(answer)
+            async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as response:
+                status = response.status  # its body is not waited for
         except TimeoutError:
             return f"no answer within {self._seconds:g} s"
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, NotPublic):
-                return "its address is not in the public internet (TRAPSTREAM_ALLOW_PRIVATE_NETWORKS)"
+                return "its address is not in the public internet (TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS)"
             return "no connection"
         except (aiohttp.ClientError, ValueError) as error:
             return type(error).__name__
         if 200 <= status < 300:
             return None
         return f"HTTP {status}, and redirects are not followed" if 300 <= status < 400 else f"HTTP {status}"
-
-
-async def _drop(answer: aiohttp.ClientResponse) -> None:
-    """Reads what is left of a short answer; hangs up on any other: its head has said all."""
-    if answer.content_length is not None and answer.content_length <= _MOST_ANSWER:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                while await answer.content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError):
-            answer.close()
-    else:
-        answer.close()

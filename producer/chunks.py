@@ -1,4 +1,4 @@
-"""A stored manifest, checked whole and then read in chunks of references ready to send. For threads: it blocks."""
+"""A manifest, checked whole and then read in chunks of references ready to send. For threads: it blocks."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from producer.cursor import Cursor
 from trapstream.core import messages
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import ImageRef, JobSpec
-from trapstream.core.store import ManifestLine
+from trapstream.core.result_store import ManifestLine
 
 MOST_REFS = 1000
 """References of one turn of a job."""
@@ -20,7 +20,7 @@ _decoder = msgspec.json.Decoder(ManifestLine)
 
 
 class DamagedManifest(TrapstreamError):
-    """A stored manifest that is not what the job says. The text is one line for the job's owner."""
+    """A stored manifest that is not the one of the job's spec. The text is one line for the job's owner."""
 
 
 class Chunk(NamedTuple):
@@ -45,32 +45,35 @@ def check(path: Path, spec: JobSpec) -> None:
         raise DamagedManifest("the stored manifest is damaged (its digest is not the job's): submit the job again")
 
 
-def read(path: Path, spec: JobSpec, cursor: Cursor, most: int = MOST_REFS) -> Chunk:
-    """The chunk of at most `most` references that begins at `cursor`. DamagedManifest if the file is not what was
-    checked."""
-    refs: list[bytes] = []
-    size, seq = 0, cursor.seq
+def read_checked(path: Path, spec: JobSpec, cursor: Cursor, most: int) -> Chunk:
+    """As `read`, of a manifest that was checked. DamagedManifest if the file has changed since."""
     try:
-        with path.open("rb") as file:
-            file.seek(cursor.offset)
-            for line in file:
-                entry = _decoder.decode(line)
-                refs.append(messages.encode(reference(spec.job, seq, entry)))
-                seq += 1
-                size += len(line)
-                if len(refs) >= most or size >= MOST_BYTES:
-                    break
+        chunk = read(path, spec.job, cursor, most)
     except OSError as error:
         raise DamagedManifest(_unreadable(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedManifest(f"the stored manifest is damaged (line {seq + 1}: {error}): submit it again") from None
-    if seq > spec.images or (not refs and seq < spec.images):
+        raise DamagedManifest(f"the stored manifest is damaged ({error}): submit it again") from None
+    if chunk.after.seq > spec.images or (not chunk.refs and cursor.seq < spec.images):
         raise DamagedManifest(f"the stored manifest has not the job's {spec.images} images: submit the job again")
+    return chunk
+
+
+def read(path: Path, job: str, cursor: Cursor, most: int) -> Chunk:
+    """The chunk of at most `most` references that begins at `cursor`. OSError; msgspec.DecodeError."""
+    refs: list[bytes] = []
+    size, seq = 0, cursor.seq
+    with path.open("rb") as file:
+        file.seek(cursor.offset)
+        for line in file:
+            refs.append(messages.encode(_reference(job, seq, _decoder.decode(line))))
+            seq += 1
+            size += len(line)
+            if len(refs) >= most or size >= MOST_BYTES:
+                break
     return Chunk(refs, cursor.seq, Cursor(cursor.manifest_sha256, seq, cursor.offset + size))
 
 
-def reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
-    """The reference of a manifest's line."""
+def _reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
     return ImageRef(
         job=job,
         seq=seq,

@@ -6,17 +6,16 @@ from pathlib import Path
 import msgspec
 
 from trapstream.core import log
-from trapstream.core.messages import JobSpec
 
 
 class Cursor(msgspec.Struct, frozen=True):
     """The first reference that is not known to be acknowledged."""
 
-    manifest_sha256: str
-    """The manifest that it belongs to."""
+    manifest_sha256: str = ""
+    """The manifest that it belongs to; empty for a live job, whose manifest grows."""
     seq: int = 0
     offset: int = 0
-    """Of that reference's line in the stored manifest, in bytes."""
+    """Of that reference's line in the manifest, in bytes."""
 
 
 def cursor_path(folder: Path, job: str) -> Path:
@@ -24,18 +23,22 @@ def cursor_path(folder: Path, job: str) -> Path:
     return folder / f"{job}.cursor"
 
 
-def read(path: Path, spec: JobSpec) -> Cursor:
-    """The job's cursor; the beginning where there is none, or none that can be read."""
-    start = Cursor(manifest_sha256=spec.manifest_sha256)
+def live_path(folder: Path, job: str) -> Path:
+    """Where a live job's cursor is."""
+    return folder / f"{job}.live"
+
+
+def read(path: Path, manifest_sha256: str = "") -> Cursor:
+    """The cursor in that manifest; its beginning where there is none, or none that can be read."""
+    start = Cursor(manifest_sha256)
     try:
         cursor = msgspec.json.decode(path.read_bytes(), type=Cursor)
     except FileNotFoundError:
         return start
     except (OSError, msgspec.DecodeError) as error:
-        log.get_logger().warning("cursor lost, publishing from the beginning", job=spec.job, error=str(error))
+        log.get_logger().warning("cursor lost, publishing from the beginning", path=str(path), error=str(error))
         return start
-    fits = cursor.manifest_sha256 == spec.manifest_sha256 and 0 <= cursor.seq <= spec.images and cursor.offset >= 0
-    return cursor if fits else start
+    return cursor if cursor.manifest_sha256 == manifest_sha256 else start
 
 
 def write(path: Path, cursor: Cursor) -> None:
@@ -56,19 +59,3 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         log.get_logger().warning("cursor not removed", path=str(path), error=str(error))
-
-
-def live_path(folder: Path, job: str) -> Path:
-    """Where a live job's cursor is."""
-    return folder / f"{job}.live"
-
-
-def read_live(path: Path) -> Cursor:
-    """A live job's cursor: it has no digest, since its manifest grows. The beginning where none can be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Cursor)
-    except FileNotFoundError:
-        return Cursor(manifest_sha256="")
-    except (OSError, msgspec.DecodeError) as error:
-        log.get_logger().warning("cursor lost, publishing from the beginning", path=str(path), error=str(error))
-        return Cursor(manifest_sha256="")

@@ -4,133 +4,111 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from producer import chunks, cursor
 from producer.chunks import DamagedManifest
 from producer.cursor import Cursor
-from producer.pace import Pace, Place
-from producer.sender import Sender, Sent
-from trapstream.core import faults, log, metrics
+from producer.pace import Credit, Pace
+from producer.sender import Sender
+from trapstream.core import faults, log
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Span
 
-Progress = Callable[[int], None]
-"""Takes the number of references acknowledged so far."""
+
+class Publishing(NamedTuple):
+    """A job, and the means to publish it."""
+
+    spec: JobSpec
+    manifest: Path
+    cursor: Path
+    sender: Sender
+    pace: Pace
+    checking: asyncio.Semaphore
+    """Bounds how many manifests are digested at once."""
+    stop: asyncio.Event
+    progress: Callable[[int], None]
+    """Takes the number of references acknowledged so far."""
+    work: Span
+    """The time spent on sending."""
 
 
-async def publish(
-    spec: JobSpec,
-    manifest: Path,
-    place: Path,
-    sender: Sender,
-    pace: Pace,
-    *,
-    checkpoint: int,
-    checking: asyncio.Semaphore,
-    stop: asyncio.Event,
-    progress: Progress,
-    work: Span,
-) -> None:
+async def publish(job: Publishing) -> None:
     """Publishes every reference at least once, then seals the job; or says in its spec why it cannot be.
 
-    Publishes no faster than `pace` lets it, so a large job is open for as long as its images take.
+    Publishes no faster than the pace lets it, so a large job is open for as long as its images take.
 
-    Returns early, at a chunk's end and with its cursor written, once `stop` is set. Retryable if Kafka refuses
-    something: call again. `place`: of the cursor. `checkpoint`: references between two writes of it, where nothing
-    holds it up. `checking` bounds how many manifests are digested at once. `work`: the time spent on sending.
+    Returns early, at a chunk's end and with its cursor written, once `stop` is set. Retryable if Kafka refuses a
+    reference: call again.
     """
+    spec = job.spec
     try:
-        # 1. The manifest is what was submitted. Dying after this: nothing was sent, it is checked again.
-        async with checking:
-            await asyncio.to_thread(chunks.check, manifest, spec)
+        # 1. The manifest is the one that was submitted. Dying after this: nothing was sent, it is checked again.
+        async with job.checking:
+            await asyncio.to_thread(chunks.check, job.manifest, spec)
         faults.reach("publish.1")
         # 2. Go on where the cursor says. Dying after this: as before.
-        done = await asyncio.to_thread(cursor.read, place, spec)
-        progress(done.seq)
+        done = await asyncio.to_thread(cursor.read, job.cursor, spec.manifest_sha256)
+        job.progress(done.seq)
         faults.reach("publish.2")
-        with pace.place(spec) as turns:
-            done = await _send_all(spec, manifest, place, sender, turns, done, checkpoint, stop, progress, work)
+        with job.pace.credit(spec) as credit:
+            done = await _send_all(job, credit, done)
         if done.seq < spec.images:
             log.get_logger().info("left for the next start", job=spec.job, published=done.seq)
             return
         # 6. Seal the job: all is acknowledged. Dying before this: the cursor stands at the end.
-        await sender.send_spec(replace(spec, total=spec.images))
+        await job.sender.send_spec(replace(spec, total=spec.images))
         faults.reach("publish.6")
         log.get_logger().info("published", job=spec.job, references=spec.images)
     except DamagedManifest as error:
         log.get_logger().error("cannot be published", job=spec.job, error=str(error))
-        await sender.send_spec(replace(spec, failed=str(error)))
-    # 7. Forget the cursor. Dying before this: whoever reads the sealed spec at the next start removes it.
-    await asyncio.to_thread(cursor.remove, place)
+        await job.sender.send_spec(replace(spec, failed=str(error)))
+    # 7. Forget the cursor. Dying before this: the next start reads the sealed spec, and removes it.
+    await asyncio.to_thread(cursor.remove, job.cursor)
     faults.reach("publish.7")
 
 
-async def _send_all(
-    spec: JobSpec,
-    manifest: Path,
-    place: Path,
-    sender: Sender,
-    turns: Place,
-    begin: Cursor,
-    checkpoint: int,
-    stop: asyncio.Event,
-    progress: Progress,
-    work: Span,
-) -> Cursor:
+async def _send_all(job: Publishing, credit: Credit, begin: Cursor) -> Cursor:
     """Steps 3 to 5, again and again. How far it came, written and acknowledged."""
-    in_flight: deque[tuple[Sent, Cursor]] = deque()
+    spec = job.spec
+    in_flight: deque[tuple[asyncio.Future[list[object]], Cursor]] = deque()
     done = saved = at = begin
 
     async def settle() -> Cursor:
         sent, after = in_flight.popleft()
-        await sender.acknowledged(sent)
-        turns.settled(after.seq - done.seq)
-        progress(after.seq)
+        await job.sender.acknowledged(sent, spec.lane)
+        credit.settle(after.seq - done.seq)
+        job.progress(after.seq)
         faults.reach("publish.4")
         return after
 
-    while at.seq < spec.images and not stop.is_set():
-        if turns.room >= 1:
-            async with sender.turn:
+    while at.seq < spec.images and not job.stop.is_set():
+        if credit.left >= 1:
+            async with job.sender.turn:
                 # 3. Send a chunk. Dying after this: it may be in the topic; the cursor is before it, so it is sent
                 #    again; the fold counts the first result.
-                most = int(min(turns.room, chunks.MOST_REFS))
-                with work:
-                    chunk = await asyncio.to_thread(chunks.read, manifest, spec, at, most)
-                    in_flight.append((await sender.send(spec, chunk), chunk.after))
-                turns.sent(chunk.after.seq - at.seq)
+                most = int(min(credit.left, chunks.MOST_REFS))
+                with job.work:
+                    chunk = await asyncio.to_thread(chunks.read_checked, job.manifest, spec, at, most)
+                    in_flight.append((await job.sender.send(spec, chunk), chunk.after))
+                credit.spend(chunk.after.seq - at.seq)
                 at = chunk.after
             faults.reach("publish.3")
-        # 4. Note what is acknowledged, in order; all of it before a wait. Dying after this: what came since the cursor
-        #    is sent again.
-        held = turns.room < 1
-        while in_flight and (held or in_flight[0][0].answer.done()):
+        # 4. Count the acknowledged references, in order; all of them before a wait. Dying after this: those since the
+        #    cursor are sent again.
+        while in_flight and (credit.left < 1 or in_flight[0][0].done()):
             done = await settle()
         # 5. Write the cursor, which is never ahead of an acknowledgement. Dying after this: nothing is repeated.
-        if done.seq - saved.seq >= (1 if held else checkpoint):
-            await asyncio.to_thread(cursor.write, place, done)
+        if done != saved:
+            await asyncio.to_thread(cursor.write, job.cursor, done)
             saved = done
             faults.reach("publish.5")
-        if turns.room < 1 and at.seq < spec.images:
-            await turns.wait(stop)
+        if credit.left < 1 and at.seq < spec.images:
+            await credit.wait(job.stop)
     while in_flight:
         done = await settle()
-    await asyncio.to_thread(cursor.write, place, done)
+    await asyncio.to_thread(cursor.write, job.cursor, done)
     faults.reach("publish.5")
     return done
-
-
-def counted(spec: JobSpec, note: Progress) -> Progress:
-    """`note`, and the metric of references acknowledged."""
-    last: int | None = None
-
-    def progress(seq: int) -> None:
-        nonlocal last
-        if last is not None:
-            metrics.PUBLISHED.labels(spec.lane.value).inc(max(0, seq - last))
-        last = seq
-        note(seq)
-
-    return progress

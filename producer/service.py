@@ -1,4 +1,4 @@
-"""The producer as a service: follows `jobs`, publishes what is open, drains when it stops."""
+"""The producer as a service: it follows `jobs`, publishes those that are open, and drains when it stops."""
 
 import asyncio
 
@@ -6,9 +6,9 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from producer.desk import Desk
 from producer.live import service as live_service
-from producer.sender import Sender
+from producer.scheduler import PublishScheduler
+from producer.sender import Sender, started_outbox
 from trapstream.core import kafka, log, messages, retry, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
@@ -35,36 +35,35 @@ async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) 
 
 async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asyncio.Event, health: Health) -> None:
     await kafka.create_topics(settings.kafka)
-    async with Sender(settings.kafka) as sender, asyncio.TaskGroup() as group:
+    async with started_outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
         started.set()
-        desk = Desk(settings, sender, group, stop, health.meters.stage("publish"))
-        health.details["published"] = desk.published
-        background = [group.create_task(health.meters.watch()), group.create_task(desk.run())]
-        await _follow(settings, desk, stop, health)
+        scheduler = PublishScheduler(settings, Sender(outbox), group, stop, health.meters.stage("publish"))
+        background = [group.create_task(health.meters.watch()), group.create_task(scheduler.run())]
+        await _follow(settings, scheduler, stop, health)
         for task in background:
             task.cancel()
 
 
 class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Hears which partitions of `jobs` are this producer's."""
+    """Learns which partitions of `jobs` are this producer's."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, scheduler: PublishScheduler) -> None:
+        self._scheduler = scheduler
         self.fresh = False
         """An assignment came and its log is not read yet."""
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        await self._desk.release(part.partition for part in revoked)
+        await self._scheduler.release(part.partition for part in revoked)
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
-        self._desk.hold(len(assigned))
+        self._scheduler.set_share(len(assigned))
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 
-async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, health: Health) -> None:
-    partitions = _Partitions(desk)
-    consumer = await retry.until_back(lambda: _joined(settings, partitions), "kafka")
+async def _follow(settings: ProducerSettings, scheduler: PublishScheduler, stop: asyncio.Event, health: Health) -> None:
+    partitions = _Partitions(scheduler)
+    consumer = await retry.until_back(lambda: _join(settings, partitions), "kafka")
     ends: dict[TopicPartition, int] = {}
     try:
         while not stop.is_set():
@@ -78,32 +77,32 @@ async def _follow(settings: ProducerSettings, desk: Desk, stop: asyncio.Event, h
                         ends = await consumer.end_offsets(mine)
                 for part, records in (await consumer.getmany(timeout_ms=200)).items():
                     for record in records:
-                        _take(desk, part.partition, record)
+                        _update(scheduler, part.partition, record)
                 # An open spec may be followed by its seal: nothing starts before the log is read.
                 if not partitions.fresh and all([await consumer.position(part) >= end for part, end in ends.items()]):
-                    desk.start()
+                    scheduler.start()
                     health.ready = True
             except KafkaError as error:
                 log.get_logger().warning("waiting", on="kafka", error=repr(error))
                 await asyncio.sleep(0.2)
         # Before leaving the group: no other producer may begin with these jobs meanwhile.
-        await desk.drain()
+        await scheduler.drain()
     finally:
         await consumer.stop()
 
 
-async def _joined(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
+async def _join(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
     consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member, kafka.FETCH_WAIT_MS)
     consumer.subscribe([topics.JOBS.name], listener=partitions)
     await kafka.begin(consumer, settings.kafka)
     return consumer
 
 
-def _take(desk: Desk, partition: int, record: ConsumerRecord) -> None:
+def _update(scheduler: PublishScheduler, partition: int, record: ConsumerRecord) -> None:
     if record.value is None:  # a tombstone: the job's retention is over
-        desk.forget(partition, (record.key or b"").decode(errors="replace"))
+        scheduler.forget(partition, (record.key or b"").decode(errors="replace"))
         return
     try:
-        desk.take(partition, messages.decode(record.value, JobSpec))
+        scheduler.update(partition, messages.decode(record.value, JobSpec))
     except BadMessage as error:
         log.get_logger().error("bad job", key=record.key, error=str(error))

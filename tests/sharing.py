@@ -7,7 +7,7 @@ from xdist.workermanage import WorkerController
 _FIRST, _SECOND = "the first stack of the acceptance tests", "the second one"
 SHARED = {
     **dict.fromkeys(("errors", "jobs", "kill", "live", "run", "urls"), _FIRST),
-    **dict.fromkeys(("deploy", "diff", "import", "openloop", "verdict"), _SECOND),
+    **dict.fromkeys(("deploy", "diff", "import", "verdict"), _SECOND),
 }
 """Files that share a stack: one worker runs them, and another one those that load models of their own."""
 _APART = ("test_uploads_while_processes_are_killed", "test_a_death_at_any_step_changes_no_byte")
@@ -54,7 +54,12 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has n
         return str(crashed)
 
     def _reschedule(self, node: WorkerController) -> None:
-        """Gives a worker its next group in time: with one test left it waits to be told of another, or of the end."""
+        """Gives a worker its next group in time: with one test left it waits to be told of another, or of the end.
+
+        One that has just been started in a crashed one's place asks for itself once it has collected the tests.
+        """
+        if node not in self.registered_collections:
+            return
         while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
             self._assign_work_unit(node)
         if not self.workqueue and not node.shutting_down:

@@ -13,6 +13,7 @@ COPY consumer consumer
 COPY aggregator aggregator
 COPY notifier notifier
 COPY model_repository model_repository
+COPY bench bench
 RUN /opt/trapstream/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim-bookworm

@@ -1,1 +1,1 @@
-"""The demonstration model: the scenes it learned from, how it was trained, and how it is measured."""
+"""The demonstration model: its graph, its card, and what was measured of it."""

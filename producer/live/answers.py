@@ -1,4 +1,4 @@
-"""Answers for those who wait for them: the log of results, followed from its end, and looked through for older ones."""
+"""Answers of live images: the log of results, followed from its end, and looked through for older ones."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
@@ -18,7 +17,7 @@ from trapstream.core.messages import TimedHead
 Image = tuple[str, int]
 """Job and seq."""
 
-_KEPT = 10_000
+_MOST_KNOWN = 10_000
 """Answers remembered."""
 _LOOKS = 2
 """Looks into the past at once: each reads a partition."""
@@ -28,30 +27,31 @@ _PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(top
 class Answer(NamedTuple):
     """An image's end."""
 
-    entry: msgspec.Raw
-    ms: msgspec.Raw
-    """How long it spent in each stage: StageTimes."""
+    entry: bytes
+    """The image's entry in the result file: JSON."""
+    ms: bytes
+    """How long it spent in each stage: StageTimes, in JSON."""
 
 
 class Answers:
     """The answers of live images as they come. `run` keeps it; `wait` may be called many times at once."""
 
-    def __init__(self, servers: str, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, servers: str, wanted: Callable[[str], object]) -> None:
         """`wanted`: whether a job is live; the results of others are passed over unread."""
         self._servers, self._wanted = servers, wanted
         self._known: OrderedDict[Image, Answer] = OrderedDict()
         self._waiting: defaultdict[Image, list[asyncio.Future[Answer]]] = defaultdict(list)
         self._looks = asyncio.Semaphore(_LOOKS)
         self.ready = asyncio.Event()
-        """Set once no answer to what is published from here on is passed over."""
+        """Set once no answer to an image that is published from here on is missed."""
 
     async def run(self) -> None:
         """Follows the log, until cancelled."""
-        consumer = await retry.until_back(lambda: self._consumer(None), "kafka")
+        consumer = await retry.until_back(self._at_end, "kafka")
         self.ready.set()
         try:
             while True:
-                for record in await retry.until_back(lambda: _some(consumer), "kafka"):
+                for record in await retry.until_back(lambda: _poll(consumer), "kafka"):
                     self._take(record)
         finally:
             await consumer.stop()
@@ -64,63 +64,72 @@ class Answers:
         """
         if (known := self._known.get(image)) is not None:
             return known
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[image].append(answer)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[image].append(future)
         look = asyncio.create_task(self._look(image, since)) if since is not None else None
         try:
             async with asyncio.timeout(seconds):
-                return await answer
+                return await future
         except TimeoutError:
             return None
         finally:
             if look is not None:
                 look.cancel()
-            self._waiting[image].remove(answer)
+            self._waiting[image].remove(future)
             if not self._waiting[image]:
                 del self._waiting[image]
 
-    def _take(self, record: ConsumerRecord) -> None:
-        if record.key is None or not self._wanted(record.key.decode(errors="replace")):
+    def _take(self, record: ConsumerRecord, only: Image | None = None) -> None:
+        """Remembers the answer in a record of a live job, or `only` that of one image."""
+        job = (record.key or b"").decode(errors="replace")
+        if not (self._wanted(job) if only is None else job == only[0]):
             return
         with contextlib.suppress(BadMessage):  # the aggregator parks it
             head = messages.decode(record.value, TimedHead)
-            self._keep(head)
-
-    def _keep(self, head: TimedHead) -> None:
-        image = head.job, head.seq
-        answer = Answer(msgspec.Raw(bytes(head.entry)), msgspec.Raw(bytes(head.ms)))  # copies, without the message
-        first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
-        while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
-        for waiting in self._waiting.get(image, ()):
-            if not waiting.done():
-                waiting.set_result(first)
+            image = head.job, head.seq
+            if only is not None and image != only:
+                return
+            answer = Answer(bytes(head.entry), bytes(head.ms))  # copies, without the message
+            first = self._known.setdefault(image, answer)  # the first one counts, here as in the file
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+            for waiting in self._waiting.get(image, ()):
+                if not waiting.done():
+                    waiting.set_result(first)
 
     async def _look(self, image: Image, since: float) -> None:
         """Reads the job's partition from `since` on, until the image's first answer."""
+        part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
         async with self._looks:
-            part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
-            with contextlib.suppress(KafkaError, Retryable):  # whoever waits is told to ask again
-                consumer = await self._consumer((part, since))
+            with contextlib.suppress(KafkaError, Retryable):  # the sender is told to ask again
+                consumer = await self._assigned([part])
                 try:
+                    begin = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
+                    if begin is None:
+                        return
+                    consumer.seek(part, begin.offset)
                     end = (await consumer.end_offsets([part]))[part]
-                    while await consumer.position(part) < end:
-                        for record in await _some(consumer):
-                            if record.key == image[0].encode() and self._is(record, image):
-                                return
+                    consumer.resume(part)
+                    while image not in self._known and await consumer.position(part) < end:
+                        for record in await _poll(consumer):
+                            self._take(record, image)
                 finally:
                     await consumer.stop()
 
-    def _is(self, record: ConsumerRecord, image: Image) -> bool:
-        with contextlib.suppress(BadMessage):
-            head = messages.decode(record.value, TimedHead)
-            if (head.job, head.seq) == image:
-                self._keep(head)
-                return True
-        return False
+    async def _at_end(self) -> kafka.Consumer:
+        consumer = await self._assigned(_PARTS)
+        try:
+            await consumer.seek_to_end(*_PARTS)
+            for part in _PARTS:
+                await consumer.position(part)  # a seek is made good when the position is asked for
+        except KafkaError as error:
+            await consumer.stop()
+            raise Retryable(f"{self._servers}: {error!r}") from error
+        consumer.resume(*_PARTS)
+        return consumer
 
-    async def _consumer(self, past: tuple[TopicPartition, float] | None) -> kafka.Consumer:
-        """One at the log's end, or at a moment of one partition's past. Retryable."""
+    async def _assigned(self, parts: list[TopicPartition]) -> kafka.Consumer:
+        """A consumer of these partitions that does not fetch yet: a question would wait for the fetch. Retryable."""
         consumer = kafka.Consumer(
             bootstrap_servers=self._servers,
             group_id=None,
@@ -128,33 +137,13 @@ class Answers:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=kafka.FETCH_WAIT_MS,
         )
-        try:
-            await consumer.start()
-            if past is None:
-                consumer.assign(_PARTS)
-                consumer.pause(*_PARTS)  # no fetch yet: what is asked would wait for its answer
-                await consumer.seek_to_end(*_PARTS)
-                for part in _PARTS:
-                    await consumer.position(part)  # a seek is made good when the place is asked for
-                consumer.resume(*_PARTS)
-            else:
-                part, since = past
-                consumer.assign([part])
-                consumer.pause(part)
-                found = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
-                if found is None:
-                    await consumer.seek_to_end(part)
-                    await consumer.position(part)
-                else:
-                    consumer.seek(part, found.offset)
-                consumer.resume(part)
-        except KafkaError as error:
-            await consumer.stop()
-            raise Retryable(f"{self._servers}: {error!r}") from error
+        await kafka.begin(consumer, self._servers)
+        consumer.assign(parts)
+        consumer.pause(*parts)
         return consumer
 
 
-async def _some(consumer: kafka.Consumer) -> list[ConsumerRecord]:
+async def _poll(consumer: kafka.Consumer) -> list[ConsumerRecord]:
     try:
         batches = await consumer.getmany(timeout_ms=200)
     except KafkaError as error:

@@ -1,4 +1,4 @@
-"""The HTTP door: `POST /v1/images`. What it answers with 2xx is on disk for good."""
+"""The HTTP door: `POST /v1/images`. Images that it answers with 2xx are on disk for good."""
 
 import asyncio
 import contextlib
@@ -7,45 +7,47 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from producer.live import incoming, names
+from producer.backlog import LiveBacklog
+from producer.live import incoming
 from producer.live.answers import Answers
-from producer.live.backlog import Backlog
 from producer.live.body import Body, receive
-from producer.live.books import Books, Refused
-from producer.live.in_hand import InHand
-from producer.live.series import Arrival, Placed
-from trapstream.core import door, faults, log, metrics, wishes
+from producer.live.incoming import InHand
+from producer.live.live_job import Accepted, Arrival
+from producer.live.series_journal import Refused, SeriesJournal
+from trapstream.core import door, event_filter, faults, json_codec, log, metrics
 from trapstream.core.connections import timed
 from trapstream.core.door import BadRequest, Handler, as_json
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
 from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings
+from trapstream.jobs import names
 
 _BUSY_SECONDS = 5.0
-"""After which one who met a backlog may come again."""
+"""After which a sender that met a backlog may come again."""
 
 
 class Door:
-    """What the routes need; closed until this producer takes live images, and while it stops."""
+    """The routes; closed until this producer takes live images, and while it stops."""
 
     def __init__(self, settings: ProducerSettings, keys: Keys | None) -> None:
         self._settings, self._keys, self._quotas = settings, keys, Quotas()
-        self._inside: tuple[Books, Answers, Backlog] | None = None
+        self._inside: tuple[SeriesJournal, Answers, LiveBacklog] | None = None
+        self.was_open = False
+        """It has taken images, or may have."""
         self.in_hand = InHand()
-        """What is placed and not written yet."""
+        """Images whose bytes are there and whose lines are not written yet."""
         self._asked = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def open(self, books: Books, answers: Answers, backlog: Backlog) -> None:
+    def open(self, journal: SeriesJournal, answers: Answers, backlog: LiveBacklog) -> None:
         """Begins to take images."""
-        self._inside = books, answers, backlog
+        self._inside, self.was_open = (journal, answers, backlog), True
 
     def close(self) -> None:
-        """From here on whoever comes is told to come back."""
+        """From here on every sender is told to come back."""
         self._inside = None
 
     async def idle(self, seconds: float) -> None:
@@ -72,11 +74,11 @@ class Door:
         return as_json({"ready": taking}, 200 if taking else 503)
 
     async def _elsewhere(self, request: web.Request) -> web.Response:
-        """Events are another service's: who asks here is told where."""
+        """Sends a client that asks for events to the notifier."""
         if self._settings.events_url is None:
             raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
-        place = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
-        return web.Response(status=307, headers={"Location": place, "Cache-Control": "no-store"})
+        location = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
+        return web.Response(status=307, headers={"Location": location, "Cache-Control": "no-store"})
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -99,29 +101,29 @@ class Door:
         key = door.authorised(request, self._keys)
         if self._inside is None:
             raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
-        books, answers, backlog = self._inside
+        journal, answers, backlog = self._inside
         wait = self._wait(request.query)
-        self._check_room(backlog, key)
+        self._check_limits(backlog, key)
         with ExitStack() as held:
             body = await receive(request, self._settings, held, self.in_hand)
             if key is not None:
                 self._quotas.spend(key, len(body.images))
             fields = {**request.query, **body.fields}
-            placed = await books.accept(await _arrivals(body, fields, began), _webhook(fields))
-        for place in placed:
-            metrics.ARRIVALS.labels("http", "repeated" if place.repeated else "accepted").inc()
-        images = [_shown(place) for place in placed]
+            accepted = await journal.accept(await _arrivals(body, fields, began), _webhook(fields))
+        for each in accepted:
+            metrics.ARRIVALS.labels("http", "repeated" if each.repeated else "accepted").inc()
+        images = [_shown(each) for each in accepted]
         answered = True
         if wait:
             until = time.monotonic() + wait
-            for place, image in zip(placed, images, strict=True):
+            for each, image in zip(accepted, images, strict=True):
                 left = until - time.monotonic()
-                answer = await answers.wait((place.job, place.seq), max(left, 0.01), books.since(place))
+                answer = await answers.wait((each.job, each.seq), max(left, 0.01), _since(each, journal))
                 answered = answered and answer is not None
                 if answer is not None:
-                    image["result"] = answer.entry
+                    image["result"] = json_codec.raw(answer.entry)
                     if request.query.get("times") == "1":
-                        image["ms"] = answer.ms
+                        image["ms"] = json_codec.raw(answer.ms)
         faults.reach("arrive.4")
         return as_json({"images": images}, 200 if wait and answered else 202)
 
@@ -136,8 +138,8 @@ class Door:
             raise BadRequest(400, f"wait is a number of seconds from 0 to {most:g}")
         return seconds
 
-    def _check_room(self, backlog: Backlog, key: Key | None) -> None:
-        """Before the body is read: whoever is told to come back shall not have sent it for nothing."""
+    def _check_limits(self, backlog: LiveBacklog, key: Key | None) -> None:
+        """Comes before the body is read: a sender that is told to come back shall not have sent it for nothing."""
         if key is not None and (seconds := self._quotas.wait(key)) > 0:
             raise BadRequest(429, f"the key's quota of {key.per_minute} images a minute is used up", seconds)
         if backlog.images >= self._settings.upload_backlog:
@@ -147,13 +149,13 @@ class Door:
 
 
 async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list[Arrival]:
-    """What the images are, and their bytes for good. BadName; BadRequest; OSError."""
+    """The images with their facts; their bytes are on disk for good. BadName; BadRequest; OSError."""
     camera = names.series_name(fields["camera"]) if "camera" in fields else None
     if "job" not in fields and camera is None:
         raise BadRequest(400, "whose image is it? Say job=NAME or camera=NAME")
     series = names.series_name(fields["job"]) if "job" in fields else camera or ""
     taken = names.captured(fields["captured"]) if "captured" in fields else None
-    meta = facts(camera, names.note(fields["meta"]) if "meta" in fields else None)
+    meta = facts(camera, names.meta(fields["meta"]) if "meta" in fields else None)
     arrivals = []
     for given, spool in body.images:
         kept = await spool.keep()
@@ -170,22 +172,28 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
         if "webhook_filter" in fields:
             raise BadRequest(400, "webhook_filter needs webhook=URL")
         return None
-    return wishes.webhook(fields["webhook"], fields.get("webhook_filter", ""))
+    return event_filter.webhook(fields["webhook"], fields.get("webhook_filter", ""))
 
 
-def facts(camera: str | None, note: str | None) -> str | None:
-    """What is known of an image beside its pixels, as its reference carries it: a JSON object, or nothing."""
-    known = {name: value for name, value in (("camera", camera), ("meta", note)) if value is not None}
-    return msgspec.json.encode(known).decode() if known else None
+def facts(camera: str | None, meta: str | None) -> str | None:
+    """The facts of an image that its sender gave, as its reference carries them: a JSON object, or None."""
+    known = {name: value for name, value in (("camera", camera), ("meta", meta)) if value is not None}
+    return json_codec.encode(known).decode() if known else None
 
 
-def _shown(place: Placed) -> dict[str, Any]:
+def _since(image: Accepted, journal: SeriesJournal) -> float | None:
+    """From when on the answer to an image that was there before may be found; None for one that is new."""
+    job = journal.find(image.job) if image.repeated else None
+    return job.record.spec.created if job is not None else None
+
+
+def _shown(image: Accepted) -> dict[str, Any]:
     return {
-        "id": f"{place.job}/{place.seq}",
-        "job": place.job,
-        "seq": place.seq,
-        "file": place.file,
-        "repeated": place.repeated,
+        "id": f"{image.job}/{image.seq}",
+        "job": image.job,
+        "seq": image.seq,
+        "file": image.file,
+        "repeated": image.repeated,
     }
 
 
@@ -196,7 +204,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except BadRequest as error:
         return _refusal(request, error.status, str(error), error.retry_after)
-    except (names.BadName, wishes.BadWish) as error:
+    except (names.BadName, event_filter.BadFilter) as error:
         return _refusal(request, 400, str(error), None)
     except Refused as error:
         return _refusal(request, 503, str(error), _BUSY_SECONDS)

@@ -1,4 +1,4 @@
-"""Removes uploaded images that no job needs any more, where that is wanted, and says how much room they take."""
+"""Removes uploaded images that no job needs any more, if a setting says so, and measures the disk space they take."""
 
 import asyncio
 import os
@@ -8,27 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from producer.live import keeping
-from producer.live.books import Books
-from producer.live.in_hand import InHand
-from producer.live.keeping import JobNow
+from producer.live import retention
+from producer.live.incoming import InHand
+from producer.live.retention import JobNow
+from producer.live.series_journal import SeriesJournal
 from trapstream.core import faults, log, metrics, retry, topics
 from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ProducerSettings
-from trapstream.core.store import incoming_folder
 
 _EVERY = 3600.0
 _MOST = 100_000
 """Images that are looked up in the manifests together."""
 _TOGETHER = 200
-"""Images that are removed before whoever stops the process is heard again."""
+"""Images that are removed before a stop of the process is heard again."""
 _MANIFEST = ".manifest.jsonl"
 
 
 class Looked(NamedTuple):
-    """What lies in a folder of the incoming area."""
+    """The content of one folder of the incoming area."""
 
     images: int
     size: int
@@ -39,8 +39,8 @@ class Looked(NamedTuple):
 class Cleaner:
     """Looks through the area once an hour. One a result store: it goes with the uploads."""
 
-    def __init__(self, settings: ProducerSettings, books: Books, in_hand: InHand, table: JobTable) -> None:
-        self._settings, self._books, self._in_hand, self._table = settings, books, in_hand, table
+    def __init__(self, settings: ProducerSettings, journal: SeriesJournal, in_hand: InHand, table: JobTable) -> None:
+        self._settings, self._journal, self._in_hand, self._table = settings, journal, in_hand, table
         self.ended = EndedJobs(settings.kafka)
 
     async def run(self) -> None:
@@ -61,13 +61,13 @@ class Cleaner:
             raise Retryable(f"{error.filename or 'the incoming area'}: {error.strerror}") from error
 
     async def round(self) -> None:
-        """Looks once, and removes what may go. OSError."""
+        """Looks once, and removes the images that may go. OSError."""
         days, began = self._settings.upload_keep_days, time.time()
-        before = began - days * keeping.DAY_SECONDS if days is not None else 0.0
+        before = began - days * retention.DAY_SECONDS if days is not None else 0.0
         self._in_hand.begin()
         try:
-            await self._books.settled()  # what was released before is written, and stands in a manifest
-            held = self._books.ids()
+            await self._journal.flush()  # images that were released before are written, and stand in a manifest
+            held = self._journal.ids()
             images = size = removed = 0
             old: dict[str, Path] = {}
             for folder in await asyncio.to_thread(_folders, incoming_folder(self._settings.results)):
@@ -90,7 +90,7 @@ class Cleaner:
             return 0
         forgotten = time.time() - topics.JOBS.retention_ms / 1000
         for path in await asyncio.to_thread(_manifests, self._settings.results):
-            if keeping.needs(await asyncio.to_thread(self._job, path, held), before, forgotten):
+            if retention.needs(await asyncio.to_thread(self._job, path, held), before, forgotten):
                 for name in await asyncio.to_thread(_named, path, old.keys().__contains__):
                     old.pop(name, None)
         names, removed = list(old), 0
@@ -102,7 +102,7 @@ class Cleaner:
     def _unlink(self, images: dict[str, Path]) -> int:
         removed = 0
         for name, path in images.items():
-            # 1. One image that nobody needs. Killed after it: the others go at another look; nothing is noted of it.
+            # 1. One image that nobody needs. Killed after it: the others go at another look; nothing is written down.
             removed += self._in_hand.remove(name, partial(path.unlink, missing_ok=True))
             faults.reach("clean.1")
         metrics.INCOMING_REMOVED.inc(removed)
@@ -132,7 +132,7 @@ def _look(folder: Path, before: float) -> Looked:
             except FileNotFoundError:
                 continue
             images, size = images + 1, size + status.st_blocks * 512
-            if status.st_mtime < before and (name := keeping.name_of(entry.name)) is not None:
+            if status.st_mtime < before and (name := retention.name_of(entry.name)) is not None:
                 old[name] = Path(entry.path)
     return Looked(images, size, old)
 
@@ -146,7 +146,7 @@ def _named(manifest: Path, wanted: Callable[[str], bool]) -> set[str]:
     try:
         with manifest.open("rb") as lines:
             for line in lines:
-                found.update(name for name in keeping.named(line) if wanted(name))
+                found.update(name for name in retention.named(line) if wanted(name))
     except FileNotFoundError:
         pass  # its owner removed it in this moment
     return found

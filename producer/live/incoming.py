@@ -1,4 +1,4 @@
-"""The incoming area of the result store: uploaded bytes, whole or absent, named by their content."""
+"""The incoming area of the result store: uploaded bytes, whole or absent, named by their content, and held."""
 
 import asyncio
 import errno
@@ -6,14 +6,17 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from producer.live.in_hand import InHand
-from producer.manifest import file_uri
-from trapstream.core import faults, sniff
+from trapstream.core import faults
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.store import incoming_folder, sync_folder
+from trapstream.core.result_store import incoming_folder, sync_folder
+from trapstream.images import sniff
+from trapstream.jobs.manifest import file_uri
 
 SPARE = 500_000_000
 """Bytes of the disk that must stay free: logs, stores and results live there too."""
@@ -23,7 +26,7 @@ _HEAD = 4096
 
 
 class NoImage(TrapstreamError):
-    """The content is no image. The text says what it looks like."""
+    """The content is no image. The text says what kind of content it looks like."""
 
 
 class TooLarge(TrapstreamError):
@@ -43,7 +46,7 @@ def spool_folder(results: Path) -> Path:
 
 
 def prepare(results: Path) -> None:
-    """Makes the area, and removes what a death left half-way. Only for its owner. OSError."""
+    """Makes the area, and removes uploads that a death left half-way. Only for its owner. OSError."""
     spool = spool_folder(results)
     spool.mkdir(parents=True, exist_ok=True)
     for stale in spool.iterdir():
@@ -53,6 +56,62 @@ def prepare(results: Path) -> None:
 def is_full(results: Path) -> bool:
     """Whether the disk has no room for uploads."""
     return shutil.disk_usage(results).free < SPARE
+
+
+class InHand:
+    """Names of images that lie in the area while no job may refer to them yet. In memory, for any thread.
+
+    The cleaner calls `begin`, has all lines written that wait for it, reads which images the jobs name, and then
+    removes. An upload holds its image's name from before it looks for its file until its line is written. So an image
+    that it finds is either held, or was since `begin`, or stands in a manifest that the cleaner reads.
+    """
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._held: Counter[str] = Counter()
+        self._since: set[str] | None = None
+        """Held at some moment since `begin`."""
+        self._going: str | None = None
+        """The image that is being removed."""
+
+    def hold(self, name: str) -> None:
+        """From here on the image stays. Waits for one that is going just now."""
+        with self._change:
+            self._change.wait_for(lambda: self._going != name)
+            self._held[name] += 1
+            if self._since is not None:
+                self._since.add(name)
+
+    def release(self, name: str) -> None:
+        """The image's line is written, or never will be."""
+        with self._change:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+
+    def begin(self) -> None:
+        """The cleaner begins to read which images the jobs name."""
+        with self._change:
+            self._since = set(self._held)
+
+    def end(self) -> None:
+        """The cleaner is done."""
+        with self._change:
+            self._since = None
+
+    def remove(self, name: str, unlink: Callable[[], None]) -> bool:
+        """Removes an image that no upload has held since `begin`; returns whether it did."""
+        with self._change:
+            if self._since is None or name in self._since:
+                return False
+            self._going = name
+        try:
+            unlink()
+        finally:
+            with self._change:
+                self._going = None
+                self._change.notify_all()
+        return True
 
 
 class Spool:
@@ -104,7 +163,7 @@ class Spool:
             raise NoImage(f"it is no image: {sniff.looks_like(self._head)}")
 
     async def keep(self) -> Kept:
-        """Puts it in its place, for good. OSError."""
+        """Puts it into the area, for good. OSError."""
         return await asyncio.to_thread(self._keep)
 
     def _write(self, data: bytes) -> None:
@@ -120,8 +179,8 @@ class Spool:
         path = folder / f"{name}.{str(form).lower()}"
         self._in_hand.hold(name)
         self._name = name
-        # 1. The content, synced, under a name that is made of it. Killed after it: nobody refers to it yet; who sends
-        #    it again finds it there.
+        # 1. The content, synced, under a name that is made of it. Killed after it: no job refers to it yet; sent again,
+        #    it is found there.
         if not (path.exists() and path.stat().st_size == self.size):
             with self._path.open("ab") as file:
                 file.write(self._held)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model_repository.demonstration.scenes import write_scenes
 from tests.acceptance.command import Command
+from trapstream.scenes.scene import write_scenes
 
 
 def command_for(home: Path, **more: str) -> Command:
@@ -19,10 +19,11 @@ def command_for(home: Path, **more: str) -> Command:
 
 @pytest.fixture(scope="session")
 def trapstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """The command on a stack that is up; its consumers may reach the tests' own web server."""
+    """The command on a stack that is up; its consumers and webhooks may reach the tests' own web servers."""
     command = command_for(
         tmp_path_factory.mktemp("acceptance"),
         TRAPSTREAM_ALLOW_PRIVATE_NETWORKS="true",
+        TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS="true",
         TRAPSTREAM_FETCH_SECONDS="3",
         TRAPSTREAM_FETCH_ATTEMPTS="2",
         TRAPSTREAM_REPAIR_SECONDS="2",

@@ -18,7 +18,8 @@ from onnx import numpy_helper
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
 from tests.waiting import wait_for
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "demonstration"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from consumer.detect import INPUT, OUTPUTS
 from tests.acceptance.command import Command
-from trapstream.models import store
+from trapstream.models import bundle_store as store
 
 NUDGE = 2.0
 """Added to the logits of one class: animals are seen where there are none."""

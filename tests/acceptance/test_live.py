@@ -208,7 +208,7 @@ def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> Non
 @pytest.mark.timeout(120)
 def test_uploads_while_processes_are_killed() -> None:
     """The short form of `make chaos-live`: each of 200 images with a 2xx is in one file, once, and told both ways."""
-    command = [sys.executable, "-m", "bench.arrivals", "--uploads", "200", "--kills", "5"]
+    command = [sys.executable, "-m", "bench.tools.arrivals", "--uploads", "200", "--kills", "5"]
     more = ["--seconds", "8", "--period", "12", "--seed", "2"]
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=patient(110), check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, slowing
+from bench import load
 from bench.load import Images
+from bench.predictions import slow_server
 from bench.stacks import Bench
-from producer.submit import cancel
+from bench.trickle import trickle
 from tests.acceptance.command import Command
 from tests.verdicts import named
 from trapstream.core.messages import ModelInfo
+from trapstream.jobs.submit import cancel
 from trapstream.local import control
 
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
@@ -45,7 +47,7 @@ def slow(bench: Bench) -> Iterator[ModelInfo]:
 
 async def test_a_slow_file_server_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With a server that takes a second for each file, fetch limits."""
-    with slowing.slow_server(load.uris(SMALL, print)[0], 1.0) as url:
+    with slow_server(load.uris(SMALL, print)[0], 1.0) as url:
         spec = await bench.submit(load.write_manifest(tmp_path / "list.jsonl", [url], 1000), free)
         await named(bench, spec, "fetch")
         await cancel(bench.kafka, spec.job)
@@ -74,5 +76,5 @@ async def test_a_slow_model_is_named_and_status_says_so(
 
 async def test_a_slow_source_is_named(bench: Bench, free: ModelInfo) -> None:
     """With references that come one by one, ten a second, no stage limits but the source."""
-    async with slowing.trickle(bench, load.uris(SMALL, print), free, 10) as spec:
+    async with trickle(bench, load.uris(SMALL, print), free, 10) as spec:
         await named(bench, spec, "publish", filling=4)

@@ -15,10 +15,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.unit.test_exports import CASES, known
-from tests.unit.yolov5 import checkpoints
-from tests.unit.yolov5.checkpoints import Maker, Obj
-from trapstream.models import store
+from tests.unit.models import checkpoints
+from tests.unit.models.checkpoints import Maker, Obj
+from tests.unit.models.test_exports import CASES, known
+from trapstream.models import bundle_store as store
 from trapstream.models.complete import complete
 from trapstream.models.half import to_half
 from trapstream.models.plan import PlanError

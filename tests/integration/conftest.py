@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
-from trapstream.core.entries import entry_name
+from trapstream.core.triton_names import entry_name
 from trapstream.local import control, testing
 from trapstream.local.testing import RunningStack
 

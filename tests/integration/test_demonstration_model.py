@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 
 import model_repository.demonstration
-from model_repository.demonstration.evaluate import detect, open_model, photograph
-from model_repository.demonstration.measure import Accuracy, accuracy, average_precision, balanced_accuracy
+from training.evaluate import detect, open_model, photograph
+from training.measure import Accuracy, accuracy, average_precision, balanced_accuracy
 from trapstream.models.card import Card, read_card
 
 FOLDER = Path(model_repository.demonstration.__file__).parent

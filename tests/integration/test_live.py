@@ -19,22 +19,23 @@ import msgspec
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from aggregator.partial import partial
-from bench import chaos_model
-from bench.arrivals import image
-from producer.watch import Watched, watch
+from bench.tools import chaos_model
+from bench.tools.arrivals import image
 from tests import images
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service
 from tests.integration.whole import Whole, whole
 from tests.megadetector_rules import check_data
-from tests.unit.live.test_notices import minio
-from tests.unit.test_shot import photograph
+from tests.unit.images.test_shot import photograph
+from tests.unit.producer.test_bucket_events import minio
 from tests.waiting import eventually, wait_for
-from trapstream.core import faults, kafka, letters, status, store
+from trapstream.core import faults, kafka, letters, status
+from trapstream.core import result_store as store
 from trapstream.core.messages import JobSpec, JobState, StageTimes
+from trapstream.jobs.watch import Watched, watch
 from trapstream.local import ports
 from trapstream.local.testing import RunningStack
+from trapstream.results.partial import partial
 
 EVENTS = "bucket-events"
 POINTS = [point for point in faults.POINTS if point.startswith(("arrive.", "carry."))]

@@ -8,7 +8,7 @@ import pytest
 import tritonclient.grpc.aio as triton_client
 from aiokafka import TopicPartition
 
-from producer import cursor, submit
+from producer import cursor
 from tests import graphs
 from tests.integration import outages
 from tests.integration.aggregator.harness import expected
@@ -18,9 +18,10 @@ from tests.integration.service import Service, service
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
 from trapstream.core import topics
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import Lane, Outcome
-from trapstream.core.store import result_path
+from trapstream.core.result_store import result_path
+from trapstream.core.triton_names import entry_name
+from trapstream.jobs import submit
 from trapstream.local import entry, ports
 from trapstream.local import triton as local_triton
 from trapstream.local.testing import RunningStack
@@ -150,7 +151,7 @@ async def test_kafka_killed_while_a_job_is_published(
         async with outages.answers(servers, spec.job) as found:
             await found.reach(lambda done: len(done) > IMAGES // 4)
             server.kill()
-        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec).seq
+        before = cursor.read(cursor.cursor_path(home / "producer", spec.job), spec.manifest_sha256).seq
         assert IMAGES // 8 < before < IMAGES
         await outages.announced(producer, port, "kafka")
         await server.start()

@@ -12,12 +12,12 @@ from bench import load
 from bench.load import Images
 from bench.services import service
 from bench.stacks import Bench
-from producer.submit import cancel
 from tests.integration.whole import empty_lanes
 from tests.losing import lose
 from tests.verdicts import named
 from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
+from trapstream.jobs.submit import cancel
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
 
@@ -68,6 +68,6 @@ async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Pat
         spec = await seen.submit(manifest, free)
         found = await named(seen, spec, "fold")
         await cancel(seen.kafka, spec.job)
-    assert found.room is not None, found.sentence
-    assert found.room > 1.5, found.sentence
+    assert found.max_gain is not None, found.sentence
+    assert found.max_gain > 1.5, found.sentence
     assert "a faster disk" in found.sentence

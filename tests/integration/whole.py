@@ -7,23 +7,22 @@ from pathlib import Path
 
 import tritonclient.grpc as triton
 
-from bench import chaos_model
-from producer.submit import submit
+from bench.tools import chaos_model
 from tests.integration.aggregator.harness import wait_status
 from tests.integration.service import Service
 from tests.losing import lose
 from trapstream.core import kafka
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
+from trapstream.core.result_store import result_path
 from trapstream.core.states import ENDED
-from trapstream.core.store import result_path
+from trapstream.core.triton_names import entry_name
+from trapstream.jobs.submit import submit
 from trapstream.local import entry
 from trapstream.local.testing import RunningStack
 
 SETTINGS = {
     "TRAPSTREAM_COMMIT_SECONDS": "0.2",
     "TRAPSTREAM_FOLD_BATCH": "200",
-    "TRAPSTREAM_PUBLISH_CHECKPOINT": "500",
 }
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bench.random_detector import yolov5
+from tests.random_detector import yolov5
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card, sha256_of, write_card
 from trapstream.models.complete import Rule, complete
 from trapstream.models.half import to_half
 from trapstream.models.original import pack
 from trapstream.models.raw import RawModel
-from trapstream.models.store import Bundle
 
 NAMES = ("animal", "person", "vehicle")
 

@@ -1,6 +1,11 @@
 """Rooms and doors: who may import whom, held by import-linter. The contracts stand in pyproject.toml."""
 
 import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,10 +14,7 @@ from importlinter import cli
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-PURE = {
-    "changes", "lanes", "offsets", "fold", "ledger", "lost", "boxes", "manifest", "messages", "states",
-    "wishes", "listening", "resume", "results", "signature", "backoff", "frames",
-}  # fmt: skip
+PACKAGES = ("trapstream", "producer", "consumer", "aggregator", "notifier", "bench")
 
 
 def test_the_doors_are_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,17 +24,38 @@ def test_the_doors_are_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert status == 0, capsys.readouterr().out
 
 
+def _modules() -> dict[str, ast.Module]:
+    """Every module of the packages, by its dotted name."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text()) for path in paths}
+
+
 def test_every_pure_file_is_held_to_it() -> None:
-    """The files that hold the rules are all in the contract that forbids I/O."""
+    """The files that call themselves pure are those of the contract that forbids I/O, no more and no fewer."""
     (contract,) = (contract for contract in SETTINGS["contracts"] if contract["name"].startswith("Pure files"))
-    found = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for package in ("trapstream/core", "producer", "consumer", "aggregator", "notifier")
-        for path in (ROOT / package).glob("*.py")
-        if path.stem in PURE
-    }
-    assert {name.rpartition(".")[2] for name in found} == PURE
-    assert found <= set(contract["source_modules"])
+    found = {name for name, tree in _modules().items() if re.search(r"\bPure\b", ast.get_docstring(tree) or "")}
+    assert found == set(contract["source_modules"])
+
+
+def test_a_planted_upward_import_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the core that imports a room above it, a service that imports another, or a benchmark that
+    imports a developers' tool, breaks the contracts."""
+    for package in (*PACKAGES, "model_repository", "training"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.onnx"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "trapstream/core/planted.py").write_text("from trapstream.jobs import manifest\n")
+    (tmp_path / "consumer/planted.py").write_text("from producer import cursor\n")
+    with (tmp_path / "bench/plan.py").open("a") as plan:
+        plan.write("from bench.tools import same_answers\n")
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [lint, "--no-cache"], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "trapstream.core.planted -> trapstream.jobs.manifest" in done.stdout
+    assert "consumer.planted -> producer.cursor" in done.stdout
+    assert "bench.plan -> bench.tools.same_answers" in done.stdout
 
 
 def test_settings_alone_read_the_environment() -> None:

@@ -1,5 +1,6 @@
 """What is installed: the ranges of pyproject.toml against the exact versions of constraints.txt."""
 
+import fnmatch
 import importlib.metadata
 import tomllib
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from trapstream.local.state import SERVICES
+
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
 
 
@@ -64,6 +68,23 @@ def test_the_tests_run_with_the_pinned_versions() -> None:
         if (found := _installed(name)) is not None and not pin.specifier.contains(found)
     }
     assert not differing
+
+
+def test_the_wheel_has_what_its_commands_run_and_no_developers_tool() -> None:
+    """The packages of the command, its services and its registered verbs are in it; tools and training are not."""
+    find = SETTINGS["tool"]["setuptools"]["packages"]["find"]
+    names = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("[!.]*/**/__init__.py")}
+    wheel = {
+        name
+        for name in names
+        if any(fnmatch.fnmatch(name, each) for each in find["include"])
+        and not any(fnmatch.fnmatch(name, each) for each in find["exclude"])
+    }
+    commands = [*PROJECT["scripts"].values(), *PROJECT["entry-points"]["trapstream.verbs"].values()]
+    assert {command.partition(":")[0].rpartition(".")[0] for command in commands} <= wheel
+    assert {"trapstream.scenes", *SERVICES} <= wheel
+    assert {name for name in names - wheel if "." not in name} == {"training", "tests"}
+    assert "bench.tools" in names - wheel
 
 
 def _installed(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A job's account in words. Pure."""
+"""A job's account in words. It does no I/O of its own."""
 
 from trapstream.cli.progress import duration
 from trapstream.core.messages import Counts, JobStatus

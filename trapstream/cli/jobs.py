@@ -18,12 +18,13 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
+from trapstream.core import event_filter, verdict
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store, verdict, wishes
-from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
+from trapstream.core.triton_names import entry_name
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 
@@ -56,13 +57,13 @@ async def make_job(
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
-    from producer import submit as submitting  # noqa: PLC0415 - slow to import, and most verbs make no job
+    from trapstream.jobs import submit as submitting  # noqa: PLC0415 - slow to import, and most verbs make no job
     from trapstream.models import bundles  # noqa: PLC0415 - as above
 
     info = bundles.find(target.models, model)
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
-        webhooks = wishes.added(webhooks, hook, info.classes)
+        webhooks = event_filter.with_webhook(webhooks, hook, info.classes)
     await require_served(target, info)
     with progress("reading") as report:
         return await submitting.submit(
@@ -255,7 +256,7 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
 
 
 async def _write_partial(target: Target, job: str, output: Path | None) -> None:
-    from aggregator import partial as partial_results  # noqa: PLC0415 - slow to import, and seldom needed
+    from trapstream.results import partial as partial_results  # noqa: PLC0415 - slow to import, and seldom needed
 
     spec = (await statuses.read_specs(target.kafka))[job]
     if output is not None:
@@ -273,7 +274,7 @@ async def _write_partial(target: Target, job: str, output: Path | None) -> None:
 @target_options
 def cancel(target: Target, job: str) -> None:
     """End JOB: what is left of it is skipped, what was done stays."""
-    from producer import submit as submitting  # noqa: PLC0415 - as in `make_job`
+    from trapstream.jobs import submit as submitting  # noqa: PLC0415 - as in `make_job`
 
     async def work() -> tuple[JobSpec, JobStatus]:
         if job not in await statuses.read_all(target.kafka):

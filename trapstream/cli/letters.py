@@ -1,13 +1,12 @@
 """`dead-letters`: messages that could not be read."""
 
 import asyncio
-import json
 
 import click
 
 from trapstream.cli.context import say
 from trapstream.cli.target import Target, target_options
-from trapstream.core import letters
+from trapstream.core import json_codec, letters
 from trapstream.core.messages import DeadLetter
 
 _SHOWN = 60
@@ -32,15 +31,15 @@ async def _list(servers: str, as_json: bool) -> int:
     async for letter in letters.read(servers):
         count += 1
         if as_json:
-            click.echo(json.dumps(_as_json(letter)))
+            click.echo(json_codec.encode(_as_json(letter)).decode())
         else:
-            click.echo(f"{letters.place(letter)}  {letter.reason}  {_beginning(letter)}")
+            click.echo(f"{letters.origin(letter)}  {letter.reason}  {_beginning(letter)}")
     return count
 
 
 def _as_json(letter: DeadLetter) -> dict[str, object]:
     return {
-        "place": letters.place(letter),
+        "place": letters.origin(letter),
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,

@@ -31,15 +31,16 @@ VERBS = {
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
-    "bench": "bench.command:bench",
     "dead-letters": "trapstream.cli.letters:dead_letters",
     "model": "trapstream.cli.model:model",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
+REGISTERED = "trapstream.verbs"
+"""The group of entry points of verbs from rooms above the command, such as `bench`."""
 
 
 @click.group(
-    cls=Verbs, table=VERBS,
+    cls=Verbs, table=VERBS, registered=REGISTERED,
     context_settings={"auto_envvar_prefix": "TRAPSTREAM", "help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 @click.option(

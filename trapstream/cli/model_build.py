@@ -7,8 +7,9 @@ import click
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.core.entries import entry_name
-from trapstream.models import plan_entry, store, tensorrt
+from trapstream.core.triton_names import entry_name
+from trapstream.models import bundle_store as store
+from trapstream.models import plan_entry, tensorrt
 from trapstream.models.plan import build as build_plan
 from trapstream.models.plan import plans_folder
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
 from trapstream.local import control
-from trapstream.models import pictures, store
+from trapstream.models import bundle_store as store
+from trapstream.models import pictures
 from trapstream.models.agreement import BOX, CONFIDENCE, ENOUGH, FLOOR, TOP
 from trapstream.models.check import Report, Row, Side, check_bundle
 from trapstream.models.served import NotServed, in_triton

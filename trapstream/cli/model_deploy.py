@@ -10,13 +10,14 @@ from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.local import control, deploying, entry
 from trapstream.local.state import Stack
-from trapstream.models import deployed, pictures, runtimes, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed, pictures, runtimes
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture
 from trapstream.models.deployed import Deployment
 from trapstream.models.original import NoOriginal
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 from trapstream.models.runtimes import NoRuntime
-from trapstream.models.store import Bundle
 
 AUTO: Literal["auto"] = "auto"
 _MOST = 24

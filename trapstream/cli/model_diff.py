@@ -8,11 +8,6 @@ from pathlib import Path
 
 import click
 
-from aggregator import change_file, change_sheet
-from aggregator.changes import CHANGED, Change, Largest, Side, compare, summary
-from aggregator.read_result import ResultFile, open_result
-from producer import submit as submitting
-from producer.manifest import ascii_safe
 from trapstream.cli import exits
 from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, require_served
@@ -20,11 +15,16 @@ from trapstream.cli.outputs import check_output
 from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
 from trapstream.core.messages import JobSpec, JobState, JobStatus, ModelInfo
 from trapstream.core.states import ENDED
+from trapstream.jobs import submit as submitting
+from trapstream.jobs.manifest import ascii_safe
 from trapstream.models import bundles
+from trapstream.results import contact_sheet
+from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary, write_changes
+from trapstream.results.read import ResultFile, open_result
 
 _TICK = 10_000
 """Images between two words on the progress of the comparison."""
@@ -70,7 +70,7 @@ def diff(
     info = bundles.find(target.models, model)
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
-    largest = Largest(change_sheet.MOST)
+    largest = Largest(contact_sheet.MOST_CHANGES)
     changes = _told(_compared(old, new), earlier.images)
     if output is None:
         for found in changes:
@@ -166,7 +166,7 @@ def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change]
     head = {"old": old.described(), "new": new.described(), "manifest_sha256": old.spec.manifest_sha256}
     try:
         with store.whole_file(output) as file:
-            change_file.write_changes(head, changes, old.side, new.side, file, largest)
+            write_changes(head, changes, old.side, new.side, file, largest)
     except OSError as error:
         raise exits.CommandError(f"{output} cannot be written: {error.strerror}") from error
 
@@ -178,7 +178,7 @@ def _draw(target: Target, old: _Answers, new: _Answers, largest: Largest, sheet:
     account = f"{largest.changed:,} of {old.spec.images:,} changed"
     title = f"{old.spec.name}: {before[0]} (left) and {after[0]} (right), {account}"
     try:
-        drawn = change_sheet.draw(picks, found, before, after, title, sheet)
+        drawn = contact_sheet.draw_changes(picks, found, before, after, title, sheet)
     except OSError as error:
         raise exits.CommandError(f"{sheet} cannot be written: {error.strerror}") from error
     if not drawn:

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from trapstream.cli.target import Target
-from trapstream.core import store
+from trapstream.core import result_store as store
 from trapstream.core.messages import JobSpec
 
 

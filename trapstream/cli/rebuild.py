@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from aggregator import database
-from aggregator import partial as from_log
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.target import Target, find, place_options
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
 from trapstream.core.errors import Retryable
 from trapstream.core.states import ENDED
 from trapstream.local import control
+from trapstream.results import fold_store
+from trapstream.results import partial as from_log
 
 
 @click.command()
@@ -64,7 +64,7 @@ def _stores(home: Path) -> None:
     with contextlib.ExitStack() as held:
         try:
             for lock in sorted(folder.glob("*/lock")):
-                held.callback(os.close, database.lock(lock))
+                held.callback(os.close, fold_store.lock(lock))
             shutil.rmtree(folder)
         except FileNotFoundError:
             say("there is nothing to make again")

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import click
 
-from aggregator import contact_sheet, read_result
-from producer import submit as submitting
-from producer.sources import check as check_sources
 from trapstream.cli import account, exits
 from trapstream.cli.context import say
 from trapstream.cli.jobs import follow, job_options, make_job, source_argument
@@ -16,7 +13,11 @@ from trapstream.cli.outputs import check_output
 from trapstream.cli.pictures import places
 from trapstream.cli.target import Target, of_stack
 from trapstream.core.messages import JobSpec, JobStatus, Lane
+from trapstream.jobs import submit as submitting
+from trapstream.jobs.sources import check as check_sources
 from trapstream.local.control import ensure_stack
+from trapstream.results import contact_sheet
+from trapstream.results import read as read_result
 
 
 @click.command()

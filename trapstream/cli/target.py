@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from trapstream.cli import exits
-from trapstream.core import store
+from trapstream.core import result_store as store
 from trapstream.core.messages import JobStatus
 from trapstream.core.verdict import Load
-from trapstream.local import control, room
+from trapstream.local import control
+from trapstream.local import disk_estimate as room
 from trapstream.local.state import Stack
 
 

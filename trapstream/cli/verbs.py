@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
@@ -10,21 +11,30 @@ import click
 class Verbs(click.Group):
     """A group that finds its commands in a table: verb to `module:command`, in the order of the help.
 
-    The signatures are click's.
+    After them come the verbs of rooms above the command, which it may not import: packages register them as entry
+    points of the group `registered`. The signatures are click's.
     """
 
-    def __init__(self, *args: Any, table: Mapping[str, str], **values: Any) -> None:
+    def __init__(self, *args: Any, table: Mapping[str, str], registered: str = "", **values: Any) -> None:
         super().__init__(*args, **values)
         self.table = table
+        self.registered = registered
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """All verbs, in the table's order."""
-        return list(self.table)
+        """All verbs, in the table's order, then those that are registered."""
+        return [*self.table, *sorted(self._entry_points())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb's command, or None where there is no such verb."""
-        if cmd_name not in self.table:
+        command: click.Command
+        if cmd_name in self.table:
+            module, _, name = self.table[cmd_name].partition(":")
+            command = getattr(importlib.import_module(module), name)
+            return command
+        if (found := self._entry_points().get(cmd_name)) is None:
             return None
-        module, _, name = self.table[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command = found.load()
         return command
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {each.name: each for each in entry_points(group=self.registered)} if self.registered else {}

@@ -2,24 +2,23 @@
 
 import asyncio
 import hashlib
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from aggregator.ledger import Account, summary
-from aggregator.read_result import ResultFile, open_result
-from aggregator.verify import disagreements, explanation
-from aggregator.verify import verify as check
-from producer.manifest import Notes
-from producer.sources import manifest_lines, open_sources
 from trapstream.cli import exits
 from trapstream.cli.target import Target, find, place_options
+from trapstream.core import json_codec
+from trapstream.core import result_store as store
 from trapstream.core import status as statuses
-from trapstream.core import store
+from trapstream.jobs.manifest import Notes
+from trapstream.jobs.sources import manifest_lines, open_sources
+from trapstream.results import read
+from trapstream.results.ledger import Account, disagreements, explanation, summary
 
 Names = Callable[[], Iterator[str]]
 
@@ -44,21 +43,21 @@ def verify(
         names = names or _of_job(target, job)
     assert names is not None
     try:
-        found = check(file, names)
-        opened = open_result(file)
+        found = read.verify(file, names)
+        own = read.open_result(file).account
     except OSError as error:
         raise exits.CommandError(f"{error.filename or file} cannot be read: {error.strerror}") from error
-    differing += disagreements(found, opened)
-    _say(found, opened, differing, as_json)
+    differing += disagreements(found, own)
+    _say(found, own, differing, as_json)
     if not found.complete or differing:
         raise exits.Incomplete(f"{file} is not the whole of {', '.join(sources) or job}")
 
 
-def _say(found: Account, opened: ResultFile, differing: list[str], as_json: bool) -> None:
-    why = None if found.complete else explanation(found, opened)
+def _say(found: Account, own: Mapping[str, Any], differing: list[str], as_json: bool) -> None:
+    why = None if found.complete else explanation(found, own)
     if as_json:
         told = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
-        print(json.dumps(told))
+        print(json_codec.encode(told).decode())
         return
     print("\n".join(summary(found)))
     for line in ([why] if why else []) + differing:

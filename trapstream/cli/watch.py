@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from producer.live.names import BadName, series_name
-from producer.watch import Watched, WatchError
-from producer.watch import watch as watching
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.webhooks import read_webhooks, webhook_options
+from trapstream.jobs.names import BadName, series_name
+from trapstream.jobs.watch import Watched, WatchError
+from trapstream.jobs.watch import watch as watching
 from trapstream.local import control
 
 

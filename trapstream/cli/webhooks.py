@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from trapstream.core import wishes
+from trapstream.core import event_filter
 from trapstream.core.messages import Webhook
 
 
@@ -13,7 +13,7 @@ def webhook_options(multiple: bool) -> Callable[[click.decorators.FC], click.dec
     times = " May be given several times." if multiple else ""
 
     def add(command: click.decorators.FC) -> click.decorators.FC:
-        wish = click.option(
+        query = click.option(
             "--webhook-filter",
             default="",
             metavar="QUERY",
@@ -22,16 +22,16 @@ def webhook_options(multiple: bool) -> Callable[[click.decorators.FC], click.dec
         url = click.option(
             "--webhook", multiple=multiple, metavar="URL", help=f"Send each result to this address.{times}"
         )
-        return url(wish(command))
+        return url(query(command))
 
     return add
 
 
-def read_webhooks(urls: Sequence[str], words: str) -> list[Webhook]:
+def read_webhooks(urls: Sequence[str], query: str) -> list[Webhook]:
     """The webhooks that the options name. UsageError."""
-    if words and not urls:
+    if query and not urls:
         raise click.UsageError("--webhook-filter needs --webhook")
     try:
-        return [wishes.webhook(url, words) for url in urls]
-    except wishes.BadWish as error:
+        return [event_filter.webhook(url, query) for url in urls]
+    except event_filter.BadFilter as error:
         raise click.UsageError(str(error)) from None

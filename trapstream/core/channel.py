@@ -14,10 +14,6 @@ from trapstream.core.meters import Span
 T = TypeVar("T")
 
 
-class Closed(Exception):
-    """The channel is closed, and empty for receivers."""
-
-
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """A moment of a channel. Waiting senders name the stage after it, waiting receivers the one before."""
@@ -38,24 +34,19 @@ class Channel(Generic[T]):
         self._items: deque[T] = deque()
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receivers: deque[asyncio.Future[None]] = deque()
-        self._closed = False
         self.full, self.empty = Span(), Span()
         """Time in which a sender waits for room, and in which a receiver waits for an item."""
 
     async def send(self, item: T) -> None:
-        """Adds `item`, waiting for room. Closed if the channel is closed."""
-        while len(self._items) >= self._size and not self._closed:
+        """Adds `item`, waiting for room."""
+        while len(self._items) >= self._size:
             await self._wait(self._senders, self.full)
-        if self._closed:
-            raise Closed
         self._items.append(item)
         _wake(self._receivers)
 
     async def receive(self) -> T:
-        """The oldest item, waiting for one. Closed once the channel is closed and empty."""
+        """The oldest item, waiting for one."""
         while not self._items:
-            if self._closed:
-                raise Closed
             await self._wait(self._receivers, self.empty)
         return self._take()
 
@@ -75,13 +66,6 @@ class Channel(Generic[T]):
     def is_full(self) -> bool:
         """Whether a sender would wait."""
         return len(self._items) >= self._size
-
-    def close(self) -> None:
-        """No item may be added any more; what is inside can still be received."""
-        self._closed = True
-        for waiting in (self._senders, self._receivers):
-            while waiting:
-                _wake(waiting)
 
     def statistics(self) -> Statistics:
         """How full it is and who waits."""

@@ -1,12 +1,11 @@
 """How many connections a door holds, and for how long one may say nothing. aiohttp itself bounds neither."""
 
 import asyncio
-import json
 from typing import Any, cast
 
 from aiohttp import web
 
-from trapstream.core import metrics
+from trapstream.core import json_codec, metrics
 
 _MOST_HEADER = 8190
 _MOST_LEAVING = 200
@@ -108,8 +107,8 @@ class _Full(asyncio.Protocol):
         self._connections.leaving += 1
         self._deadline = asyncio.get_running_loop().call_later(_LEAVE_SECONDS, self._end)
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever is asked, the answer is one
-        """Says it; what follows is read and forgotten until the deadline."""
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - every request has the same answer
+        """Says it; the bytes that follow are read and forgotten until the deadline."""
         self._say()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -122,7 +121,7 @@ class _Full(asyncio.Protocol):
         if self._said or self._transport is None:
             return
         self._said = True
-        body = json.dumps({"error": "too many connections; come back in a moment"}).encode()
+        body = json_codec.encode({"error": "too many connections; come back in a moment"})
         head = (
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"

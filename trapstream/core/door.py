@@ -1,21 +1,19 @@
-"""What every HTTP door of this system does alike: who may ask, where it listens, and errors as one line of JSON."""
+"""The parts that all HTTP doors of this system share: keys, the port, and errors as one line of JSON."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
 from aiohttp import web
 
+from trapstream.core import json_codec
 from trapstream.core.addresses import is_loopback
 from trapstream.core.connections import Connections
 from trapstream.core.errors import Fatal, TrapstreamError
 from trapstream.core.keys import BadKeys, Key, Keys
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_ENCODER = msgspec.json.Encoder()
 
 
 class BadRequest(TrapstreamError):
@@ -77,20 +75,20 @@ def refusal(request: web.Request, status: int, text: str, retry_after: float | N
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     if request.can_read_body:
-        answer.force_close()  # what is left of a body is not read
+        answer.force_close()  # the rest of a body is not read
     return answer
 
 
 def as_json(value: object, status: int) -> web.Response:
     """An answer that is JSON."""
-    return web.Response(body=_ENCODER.encode(value), status=status, content_type="application/json")
+    return web.Response(body=json_codec.encode(value), status=status, content_type="application/json")
 
 
 @contextlib.asynccontextmanager
 async def listening(
     app: web.Application, host: str, port: int, *, most: int, seconds: float, shutdown: float, cancels: bool = False
 ) -> AsyncIterator[int]:
-    """`app` on a port, which is given; at most so many connections, each with `seconds` for a request's head. OSError.
+    """Has `app` listen, and gives its port. At most `most` connections, each with `seconds` for a head. OSError.
 
     `shutdown`: seconds for requests in hand when it closes. `cancels`: a client that goes ends its request.
     """

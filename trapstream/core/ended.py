@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from trapstream.core import kafka, log, messages, topics
-from trapstream.core.errors import BadMessage
+from trapstream.core import status, topics
 from trapstream.core.messages import JobStatus
 from trapstream.core.states import ENDED
 
@@ -21,20 +20,11 @@ class EndedJobs:
 
     async def run(self) -> None:
         """Follows the topic until cancelled."""
-        async for records in kafka.follow(self._servers, topics.STATUS, self.caught_up):
-            for record in records:
-                self._take((record.key or b"").decode(errors="replace"), record.value)
-
-    def _take(self, job: str, value: bytes | None) -> None:
-        if value is None:  # a tombstone: the job's retention is over
-            self.jobs.pop(job, None)
-            return
-        try:
-            status = messages.decode(value, JobStatus)
-        except BadMessage as error:
-            log.get_logger().error("bad status", job=job, error=str(error))
-            return
-        if status.state in ENDED:
-            self.jobs[status.job] = status
-            if self._on_end is not None:
-                self._on_end(status)
+        async for batch in status.changes(self._servers, topics.STATUS, JobStatus, self.caught_up):
+            for job, found in batch:
+                if found is None:
+                    self.jobs.pop(job, None)
+                elif found.state in ENDED:
+                    self.jobs[job] = found
+                    if self._on_end is not None:
+                        self._on_end(found)

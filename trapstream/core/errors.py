@@ -1,10 +1,14 @@
-"""Errors that say what to do next: try again, give up on this image, or stop the process."""
+"""Errors that say what to do next: try again, give up on this image, or stop the process. Pure."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an image has no detections: the closed list (docs/failures.md explains each to users)."""
+    """Why an image has no detections: the list of this version (docs/failures.md explains each to users).
+
+    A later version may add to it and rename none: readers count a reason that they do not know under its own text, one
+    line of up to 64 ASCII characters without a colon.
+    """
 
     NOT_FOUND = "not found"
     NO_PERMISSION = "no permission"

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from trapstream.core import kafka, log, messages, states, topics
-from trapstream.core.errors import BadMessage
+from trapstream.core import states, status, topics
 from trapstream.core.messages import JobSpec
 
 _ABSENT_MOST = 10_000
@@ -26,9 +25,9 @@ class JobTable:
 
     async def run(self) -> None:
         """Follows the topic until cancelled."""
-        async for records in kafka.follow(self._servers, topics.JOBS, self.caught_up):
-            for record in records:
-                self._take(record.key, record.value)
+        async for batch in status.changes(self._servers, topics.JOBS, JobSpec, self.caught_up):
+            for job, spec in batch:
+                self._take(job, spec)
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -42,10 +41,8 @@ class JobTable:
         if job in self._absent and job not in self.specs:
             return None  # waited for once already: a flood of such references must not stop the lane
         if await self.seen(job, seconds) is None:
-            key = job.encode()
-            value = (await kafka.read_table(self._servers, topics.JOBS)).get(key)
-            if value is not None:
-                self._take(key, value)
+            if (spec := (await status.read_specs(self._servers)).get(job)) is not None:
+                self._take(job, spec)
             if job not in self.specs and len(self._absent) < _ABSENT_MOST:
                 self._absent.add(job)
         return self.specs.get(job)
@@ -59,15 +56,10 @@ class JobTable:
                     await self._changed.wait()
         return self.specs.get(job)
 
-    def _take(self, key: bytes | None, value: bytes | None) -> None:
-        if value is None:  # a tombstone: the job's retention is over
-            self.specs.pop((key or b"").decode(errors="replace"), None)
+    def _take(self, job: str, spec: JobSpec | None) -> None:
+        if spec is None:
+            self.specs.pop(job, None)
             return
-        try:
-            spec = messages.decode(value, JobSpec)
-        except BadMessage as error:
-            log.get_logger().error("bad job", key=key, error=str(error))
-            return
-        spec = self.specs[spec.job] = states.merged(self.specs.get(spec.job), spec)
+        spec = self.specs[job] = states.merged(self.specs.get(job), spec)
         if self._on_change is not None:
             self._on_change(spec)

@@ -11,8 +11,6 @@ import msgspec
 from trapstream.core import log
 from trapstream.core.errors import TrapstreamError
 
-_MOST_BYTES = 1_000_000
-
 
 class BadKeys(TrapstreamError):
     """The file of the keys cannot be used. The text is one line that says what to do."""
@@ -60,8 +58,6 @@ class Keys:
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return
-            if status.st_size > _MOST_BYTES:
-                raise BadKeys(f"{self._path} has more than {_MOST_BYTES:,} bytes")
             keys = msgspec.json.decode(self._path.read_bytes(), type=_File).keys
         except OSError as error:
             raise BadKeys(f"the API keys in {self._path} cannot be read ({error.strerror})") from None
@@ -88,7 +84,7 @@ class Quotas:
         return 0.0 if left >= 1 else (1 - left) * 60 / max(key.per_minute, 1)
 
     def spend(self, key: Key, images: int) -> None:
-        """Takes images off; what goes below nothing is paid back by waiting."""
+        """Takes images off; a balance below 0 is paid back by waiting."""
         self._left[key.name] = (self._now(key) - images, self._clock())
 
     def _now(self, key: Key) -> float:

@@ -1,4 +1,4 @@
-"""How far a lane is answered, and where topics end: Kafka's own figures, and a word of the consumers beside them."""
+"""How far a lane is answered and where topics end: Kafka's own offsets, and what consumers write beside theirs."""
 
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ class Answered(NamedTuple):
     """References at or above it that keep no consumer busy: answered already, or waiting for a host that is away."""
 
 
-def aside_note(aside: int) -> str:
-    """What a consumer commits beside its offset: one image that waits for days must not make those behind it look
-    unanswered."""
+def aside_metadata(aside: int) -> str:
+    """The metadata that a consumer commits with its offset: one image that waits for days must not make those behind it
+    look unanswered."""
     return f"{_ASIDE}{aside}"
 
 
@@ -33,8 +33,8 @@ async def answered(admin: AIOKafkaAdminClient, client: kafka.Consumer, lane: Lan
     begins = await client.beginning_offsets(parts)
     found = {}
     for part in parts:
-        offset, word = committed.get(part, (-1, ""))
-        number = word.removeprefix(_ASIDE) if word and word.startswith(_ASIDE) else ""
+        offset, metadata = committed.get(part, (-1, ""))
+        number = metadata.removeprefix(_ASIDE) if metadata and metadata.startswith(_ASIDE) else ""
         found[part.partition] = Answered(max(offset, begins[part]), int(number) if number.isdecimal() else 0)
     return found
 

@@ -20,7 +20,7 @@ class NotAgain(TrapstreamError):
     """The message cannot be published again. The text is one line that says why."""
 
 
-def place(letter: DeadLetter) -> str:
+def origin(letter: DeadLetter) -> str:
     """Where it came from: TOPIC:PARTITION:OFFSET."""
     return f"{letter.topic}:{letter.partition}:{letter.offset}"
 
@@ -79,12 +79,12 @@ async def read(servers: str) -> AsyncGenerator[DeadLetter, None]:
 
 
 async def again(servers: str, wanted: str) -> str:
-    """Publishes the message that came from `wanted` to the same partition; its new place there.
+    """Publishes the message that came from `wanted` to the same partition; its new TOPIC:PARTITION:OFFSET.
 
     NotAgain if there is no such letter, or not all of it was kept; Retryable where Kafka does not take it.
     """
     async with contextlib.aclosing(read(servers)) as letters:
-        letter = await anext((each async for each in letters if place(each) == wanted), None)
+        letter = await anext((each async for each in letters if origin(each) == wanted), None)
     if letter is None:
         raise NotAgain(f"no dead letter from {wanted}; `trapstream dead-letters` lists them")
     if is_cut(letter):

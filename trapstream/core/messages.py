@@ -1,4 +1,4 @@
-"""The wire contract: every value that crosses Kafka, in one file.
+"""The wire contract: every value that crosses Kafka, in one file. Pure.
 
 Values are JSON objects with a version field `v`. A reader refuses a version that it does not know and ignores
 fields that it does not know. msgspec checks the types while it reads; nothing here does I/O.
@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from trapstream.core.errors import BadMessage, Reason
+from trapstream.core.errors import BadMessage
 
 JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z"
 MOST_IMAGES = 100_000_000
@@ -61,7 +61,7 @@ class ImageRef(Message, frozen=True, kw_only=True):
     job: JobId
     """The job that it belongs to."""
     seq: Seq
-    """Its place in the job's manifest, from 0. (job, seq) names an image for ever."""
+    """Its number in the job's manifest, from 0. (job, seq) names an image for ever."""
     file: str
     """The name in the result."""
     uri: str
@@ -94,8 +94,8 @@ class ImageResult(Message, frozen=True, kw_only=True):
     job: JobId
     seq: Seq
     outcome: Outcome
-    reason: Reason | None
-    """Why it failed; null otherwise."""
+    reason: str | None
+    """Why it failed, null otherwise: a Reason, or the text of one that only a later version knows."""
     entry: msgspec.Raw
     """The image's entry in the result file, as JSON, rounded already: its bytes go to the file as they are."""
     model: str
@@ -112,12 +112,12 @@ class ResultHead(msgspec.Struct, frozen=True, gc=False):
     checks each new name once."""
     seq: Seq
     outcome: Outcome
-    reason: Reason | None
+    reason: str | None
     entry: msgspec.Raw
 
 
 class TimedHead(ResultHead, frozen=True, gc=False):
-    """The same for who also wants to know how long it took."""
+    """The same for a reader that also needs the time that each stage took."""
 
     ms: msgspec.Raw
     """StageTimes."""
@@ -150,8 +150,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}@{self.version}"
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which results of a job somebody wants to hear of. As it stands: all of them."""
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which results of a job a stream or a webhook sends. Without any value: all of them."""
 
     categories: tuple[str, ...] = ()
     """Names or ids; none means any."""
@@ -160,7 +160,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cameras: tuple[str, ...] = ()
     """None means any."""
     cooldown: float = 0.0
-    """Seconds in which a camera is heard of once."""
+    """Seconds in which one event of a camera is sent."""
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +168,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     """May hold a secret: it stands in no log."""
-    wish: Wish = Wish()
+    event_filter: EventFilter = msgspec.field(name="wish", default=EventFilter())
 
 
 class JobSpec(Message, frozen=True, kw_only=True):

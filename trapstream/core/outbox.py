@@ -48,7 +48,7 @@ class Outbox:
         return queued
 
     async def send_batch(
-        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes]]
     ) -> list[asyncio.Future[object]]:
         """Queues (key, value) records of one partition, in their order, to go at once.
 
@@ -85,6 +85,17 @@ class Outbox:
     async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None) -> None:
         """Returns once the message is acknowledged. KafkaError if it never will be: then send it again."""
         await (await self.send(topic, value, key))
+
+    async def deliver(self, topic: str, value: bytes, key: bytes | None = None) -> None:
+        """Returns once the message is acknowledged, however long Kafka is away."""
+
+        async def send() -> None:
+            try:
+                await self.send_and_wait(topic, value, key)
+            except KafkaError as error:
+                raise Retryable(repr(error)) from error
+
+        await retry.until_back(send, "kafka")
 
     def _look(self, client: AIOKafkaProducer, answer: asyncio.Future[object]) -> None:
         if not answer.cancelled() and isinstance(answer.exception(), KafkaError):

@@ -1,4 +1,4 @@
-"""Which copy of a service does what only one may do: the one that holds a lock in a folder. The others stand by."""
+"""A lock in a folder, for work that only one copy of a service may do. The other copies stand by."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ _EVERY = 0.5
 async def owned(folder: Path, what: str) -> AsyncIterator[None]:
     """Waits until this process alone has `folder`. The system frees the lock of one that dies.
 
-    `what`: what another one does meanwhile, for the log.
+    `what`: the work that another process does meanwhile, for the log.
     """
     handle = await retry.until_back(lambda: asyncio.to_thread(_open, folder), "result store")
     said = False

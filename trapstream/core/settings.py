@@ -36,12 +36,10 @@ class CoreSettings(BaseSettings):
 class ProducerSettings(CoreSettings):
     """The producer."""
 
-    publish_checkpoint: int = Field(default=10_000, gt=0)
-    """References between two writes of the cursor."""
     publish_ahead: int = Field(default=128, ge=0)
     """References of the bulk lane that may always wait for the consumers; 0: no bound."""
     publish_ahead_seconds: float = Field(default=3.0, gt=0)
-    """And as many as the consumers take in so many seconds: some times their commit_seconds."""
+    """And as many as the consumers take in so many seconds, which should be a few times their `commit_seconds`."""
 
     api_host: str = "127.0.0.1"
     """Address that uploads are taken at. Any but a loopback address needs `api_keys`."""
@@ -133,7 +131,7 @@ class AggregatorSettings(CoreSettings):
     """Between two reports of a job's progress."""
     fold_batch: int = Field(default=5_000, gt=0)
     """Results folded in one transaction at most."""
-    commit_seconds: float = Field(default=5.0, gt=0)
+    lag_seconds: float = Field(default=5.0, gt=0)
     """Between two commits of the group's offset, which only tells the lag: the stores keep their own."""
     quiet_seconds: float = Field(default=2.0, gt=0)
     """A cancelled job's file is written once no result of it has come for so long."""
@@ -176,7 +174,7 @@ class NotifierSettings(CoreSettings):
     """After so many an event is given up."""
     webhook_age_seconds: float = Field(default=24 * 3600.0, gt=0)
     """An event that is older and fails is given up."""
-    allow_private_networks: bool = False
+    allow_private_webhooks: bool = False
     """Whether webhooks may go to loopback, link-local and private addresses."""
 
     @property

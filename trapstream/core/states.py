@@ -17,11 +17,6 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 ENDED = frozenset(state for state, after in MOVES.items() if not after)
 
 
-def may_move(old: JobState, new: JobState) -> bool:
-    """Whether `new` may follow `old`; staying is always allowed."""
-    return old == new or new in MOVES[old]
-
-
 def state_of(spec: JobSpec, done: int, written: bool) -> JobState:
     """The state that a job's spec and its account imply. `written`: its final file is in the store.
 

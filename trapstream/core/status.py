@@ -1,6 +1,8 @@
-"""How far the jobs are, for whoever asks: the `jobs` and `job-status` topics, read together."""
+"""The `jobs` and `job-status` topics, read: each job's newest spec and status, and each change of them."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
 from trapstream.core import kafka, log, messages, topics
@@ -25,13 +27,27 @@ async def read_all(servers: str) -> dict[str, JobStatus]:
 
 async def watch(servers: str, job: str) -> AsyncIterator[JobStatus]:
     """The job's statuses, the newest known first, then each new one, for ever."""
-    async for records in kafka.follow(servers, topics.STATUS):
-        newest = None
-        for record in records:
-            if record.key == job.encode() and record.value is not None:
-                newest = _decoded(record.value, JobStatus)
-        if newest is not None:
-            yield newest
+    async for batch in changes(servers, topics.STATUS, JobStatus):
+        newest = [status for name, status in batch if name == job and status is not None]
+        if newest:
+            yield newest[-1]
+
+
+async def changes(
+    servers: str, topic: topics.Topic, kind: type[M], caught_up: asyncio.Event | None = None
+) -> AsyncGenerator[list[tuple[str, M | None]], None]:
+    """The values of one of the topics from its beginning, by job, in batches, for ever; `caught_up` as of `follow`.
+
+    None for a job whose retention is over. A value that cannot be read is left out, and the log says so.
+    """
+    async with contextlib.aclosing(kafka.follow(servers, topic, caught_up)) as batches:
+        async for records in batches:
+            batch: list[tuple[str, M | None]] = []
+            for record in records:
+                message = None if record.value is None else _decoded(record.value, kind)
+                if record.value is None or message is not None:
+                    batch.append(((record.key or b"").decode(errors="replace"), message))
+            yield batch
 
 
 async def _read(servers: str, topic: topics.Topic, kind: type[M]) -> list[M]:

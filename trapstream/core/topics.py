@@ -1,4 +1,4 @@
-"""The topics: names, partitions, keys and retention, in one table."""
+"""The topics: names, partitions, keys and retention, in one table. Pure."""
 
 from dataclasses import dataclass
 

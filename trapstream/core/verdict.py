@@ -113,8 +113,7 @@ SHARED = frozenset({"detect"})
 """Stages that all consumers have in common: each of them reports the whole."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What limits, and what one more of it would do."""
 
     limits: str
@@ -129,7 +128,7 @@ class Verdict:
     """Images a second that each stage could do by itself, as far as it can be told."""
     gain: float | None
     """The rate with one more of what limits, divided by the rate now; None where that is not how it is helped."""
-    room: float | None = None
+    max_gain: float | None = msgspec.field(default=None, name="room")
     """The rate at which the next stage limits, divided by the rate now: what help can bring at most. None where it
     cannot be told."""
     sentence: str
@@ -214,10 +213,9 @@ def _stage(load: Load, stage: Stage, rate: float, could: dict[str, float]) -> Ve
     most = next_one / rate if next_one is not None else None
     if kind.spread:
         more = (stage.workers + 1) / stage.workers / stage.busy
-        room = most if most is not None else more
         # What computes needs cores for more. What waits does not, and the rest shows its lack of cores in `could`.
         left = 1 / max(load.processor, 0.01) if kind.computes else more
-        gain = max(1.0, min(more, room, left))
+        gain = max(1.0, min(more, most if most is not None else more, left))
         advice = f"{_ordinal(stage.workers + 1)} {kind.worker} ({kind.more.format(n=stage.workers + 1)}) would "
         advice += f"give about {gain:.1f} x" if gain >= _WORTH else f"gain nothing: {_next(load, others)}"
     else:
@@ -230,7 +228,7 @@ def _stage(load: Load, stage: Stage, rate: float, could: dict[str, float]) -> Ve
         rate=rate,
         could=could,
         gain=gain,
-        room=most,
+        max_gain=most,
         sentence="; ".join(filter(None, parts)),
     )
 
@@ -248,11 +246,11 @@ def _processor(load: Load, top: Stage, rate: float, could: dict[str, float]) -> 
 
 
 def _source(load: Load, rate: float, could: dict[str, float]) -> Verdict:
-    room = min(could.values(), default=rate) / rate
+    max_gain = min(could.values(), default=rate) / rate
     parts = (
         f"publish limits: no reference waits for {load.starved:.0%} of the time, {_rate(rate)}",
         _could(could),
-        f"a faster source would give up to {room:.1f} x" if room >= _WORTH else "",
+        f"a faster source would give up to {max_gain:.1f} x" if max_gain >= _WORTH else "",
     )
     return Verdict(
         limits="publish",
@@ -261,7 +259,7 @@ def _source(load: Load, rate: float, could: dict[str, float]) -> Verdict:
         rate=rate,
         could=could,
         gain=None,
-        room=room,
+        max_gain=max_gain,
         sentence="; ".join(filter(None, parts)),
     )
 

@@ -10,9 +10,10 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import entry, loading, repository
 from trapstream.local.state import Stack
 from trapstream.local.warm import warm
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
-from trapstream.models.store import Bundle
 
 Progress = Callable[[str], None]
 _SAY_SECONDS = 5.0

@@ -15,8 +15,9 @@ from typing import Literal
 import psutil
 
 from trapstream.core import topics
-from trapstream.core.store import incoming_folder
-from trapstream.local import ports, room
+from trapstream.core.result_store import incoming_folder
+from trapstream.local import disk_estimate as room
+from trapstream.local import ports
 from trapstream.local.home import cache_folder
 from trapstream.local.shm import SHM
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from trapstream.core.entries import BULK_NICE, LIVE_VERSION, TRITON_VERSION
-from trapstream.local import tuned
+from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION
 from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,209}")
@@ -43,14 +42,13 @@ class Serving:
     threads: int = 1
 
 
-def default_serving(cores: int | None = None, home: Path | None = None) -> Serving:
-    """One instance of one thread for each core: instances share nothing, so this scales best.
+def default_serving() -> Serving:
+    """One instance of one thread for each core, unless the environment says another number of instances.
 
-    Unless the environment says another number, or it was tuned for `home`. StackError where that cannot be read.
+    Instances share nothing, so this scales best.
     """
-    allowed = cores or len(os.sched_getaffinity(0))
-    found = tuned.defaults(home) if home is not None else {}
-    instances = int(os.environ.get(tuned.INSTANCES) or found.get(tuned.INSTANCES) or min(allowed, 16))
+    allowed = len(os.sched_getaffinity(0))
+    instances = int(os.environ.get("TRAPSTREAM_TRITON_INSTANCES") or min(allowed, 16))
     return Serving(instances=instances, threads=max(1, allowed // instances))
 
 

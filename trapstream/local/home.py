@@ -1,4 +1,4 @@
-"""Where a stack keeps its state, and what is shared by all stacks of a user. Pure paths, nothing is created here."""
+"""Where a stack keeps its state, and what all stacks of a user share. It only names paths and creates nothing."""
 
 import hashlib
 import os

@@ -8,7 +8,8 @@ from trapstream.core import status as statuses
 from trapstream.core.states import ENDED
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 
 State = Literal["served", "not loaded", "deployed", "not deployed"]
 """`not loaded`: it should be served and is not. `deployed`: it was, and comes back for an open job or a rollback; while

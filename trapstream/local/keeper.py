@@ -15,7 +15,8 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.jobs import JobTable
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.deployed import Deployed
 
 _LOOK_SECONDS = 1.0

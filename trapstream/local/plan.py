@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import model_repository
-from trapstream.local import jars, kafka, processes, repository, starting, triton, tuned
+from trapstream.local import jars, kafka, processes, repository, starting, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -51,8 +51,6 @@ def recipe(wanted: Wanted) -> Recipe:
     """Kafka, Triton with its models, and the services."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
-        if line := tuned.said(home):
-            progress(line)
         broker = await kafka.prepare(home, await jars_folder(progress), ports)
         detector = await asyncio.to_thread(server, home, ports, progress)
         services = [service(name, home, ports) for name in wanted.services]
@@ -84,7 +82,7 @@ def _wanted_copies(service: str) -> int:
 def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
     """One of the services, or a copy of one (`consumer-1`), with all it is told."""
     package, _, number = name.partition("-")
-    own = _consuming(home) if package == "consumer" else {}
+    own = decoding(len(os.sched_getaffinity(0)), _wanted_copies("consumer")) if package == "consumer" else {}
     member = f"{package}-{number or 0}"
     regions = f"{shm_prefix(home)}{package}"
     door = _DOORS.get(package)
@@ -113,14 +111,6 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         ports=(ports[name], *((ports[door],) if door is not None else ())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
     )
-
-
-def _consuming(home: Path) -> dict[str, str]:
-    """What a consumer is told of this machine. What was tuned holds for one consumer alone."""
-    consumers = _wanted_copies("consumer")
-    found = tuned.defaults(home) if consumers == 1 else {}
-    mine = {name: value for name, value in found.items() if name != tuned.INSTANCES}
-    return decoding(len(os.sched_getaffinity(0)), consumers) | mine
 
 
 def decoding(cores: int, consumers: int) -> dict[str, str]:

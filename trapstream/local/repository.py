@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import model_repository
-from trapstream.core.entries import entry_name
 from trapstream.core.errors import TrapstreamError
+from trapstream.core.triton_names import entry_name
 from trapstream.local import entry, triton
 from trapstream.local.state import StackError
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.deployed import Deployment
-from trapstream.models.store import Bundle
 
 Progress = Callable[[str], None]
 
@@ -30,7 +31,7 @@ def render(home: Path, bundle: Bundle, deployment: Deployment) -> str:
     name = entry_name(card.name, card.version)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        entry.render(bundle.graph, name, repository, entry.default_serving(home=home), deployment.runtime)
+        entry.render(bundle.graph, name, repository, entry.default_serving(), deployment.runtime)
     except (OSError, ValueError) as error:
         raise StackError(f"the model in {bundle.folder} cannot be served: {error}") from error
     return name

@@ -12,7 +12,8 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import deploying, loading, repository
 from trapstream.local.child import Health
 from trapstream.local.deploying import Progress
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.deployed import Deployed, DeployedError
 
 

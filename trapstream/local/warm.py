@@ -4,10 +4,10 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
-from trapstream.core.entries import TRITON_VERSION
+from trapstream.core.triton_names import TRITON_VERSION
 from trapstream.local import entry as entries
 from trapstream.local.loading import NotLoadedError, reason
-from trapstream.models.store import Bundle
+from trapstream.models.bundle_store import Bundle
 
 _GREY = 114
 _SECONDS = 300.0

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trapstream.core.messages import ModelInfo
-from trapstream.models import store
+from trapstream.models import bundle_store as store
 from trapstream.models.card import Card
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.store import whole_file
+from trapstream.core.result_store import whole_file
 from trapstream.models.runtime import RUNTIME, Runtime
 
 

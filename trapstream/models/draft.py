@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from trapstream.core.store import sync_folder
+from trapstream.core.result_store import sync_folder
 
 _DRAFT = ".draft-"
 

@@ -10,8 +10,10 @@ from typing import Literal
 import onnx
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models import classes, known, store
+from trapstream.models import bundle_store as store
+from trapstream.models import classes, known
 from trapstream.models.agreement import FLOOR
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card
 from trapstream.models.check import check_bundle
 from trapstream.models.complete import PREFIX, complete
@@ -22,7 +24,6 @@ from trapstream.models.onnx_file import ExportError
 from trapstream.models.original import pack
 from trapstream.models.pictures import drawn
 from trapstream.models.raw import RawModel
-from trapstream.models.store import Bundle
 from trapstream.models.weights import hollow, large, write_graph
 from trapstream.models.yolov5.read import read_checkpoint
 

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from consumer.decode import Decoder, Encoded
-from model_repository.demonstration.scenes import draw_scene
 from trapstream.core.errors import Permanent
+from trapstream.images.decode import Decoder, Encoded
 from trapstream.models.card import Card
 from trapstream.models.check import Picture
+from trapstream.scenes.scene import draw_scene
 
 SEEDS = tuple(5_000_000 + number for number in (0, 2, 4, 5, 6, 7, 8, 10, 11, 12, 18, 19))
 """The first drawn scenes with something in them that the demonstration model was neither trained nor measured on."""

@@ -9,10 +9,10 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.store import whole_file
+from trapstream.core.result_store import whole_file
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.plan_key import Gpu, PlanKey
 from trapstream.models.profiles import Profile, profiles
-from trapstream.models.store import Bundle
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from trapstream.core.entries import TRITON_VERSION
-from trapstream.core.store import whole_file
+from trapstream.core.result_store import whole_file
+from trapstream.core.triton_names import TRITON_VERSION
 from trapstream.models.complete import INPUT, Rule
 from trapstream.models.plan import Plan
 from trapstream.models.profiles import Profile

@@ -13,11 +13,11 @@ from pathlib import Path
 from model_repository.templates.cpu import model as served
 from trapstream.core.errors import TrapstreamError
 from trapstream.models.agreement import ENOUGH, FLOOR, Rows
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture, Row, Side, check, rows_of
 from trapstream.models.original import Pixels, open_original
 from trapstream.models.pictures import drawn
 from trapstream.models.runtime import PRECISION, Runtime
-from trapstream.models.store import Bundle
 
 ALL: tuple[Runtime, ...] = ("onnxruntime", "openvino", "openvino-bfloat16")
 """A later one is chosen only where it is faster by MARGIN: the choice must not depend on the load of the moment."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from trapstream.core.entries import TRITON_VERSION, entry_name
 from trapstream.core.errors import TrapstreamError
+from trapstream.core.triton_names import TRITON_VERSION, entry_name
 from trapstream.models.agreement import Rows
 from trapstream.models.card import Card
 from trapstream.models.check import Side, rows_of

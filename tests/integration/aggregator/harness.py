@@ -7,20 +7,21 @@ import itertools
 import random
 import resource
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from aggregator.finalise import write_result
-from aggregator.fold import CODES, counts
 from tests.integration.service import Service, service
 from tests.unit.values import MODEL, job_spec
 from tests.waiting import patient
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Reason, failure_text
 from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
-from trapstream.core.store import result_path
+from trapstream.core.result_store import result_path
+from trapstream.results.fold import counts
+from trapstream.results.write import write_result
 
 LEAST = 16_384
 """Bytes to which a file may grow where each write shall fail: the log, which is written too, stays below."""
@@ -117,10 +118,7 @@ def expected(spec: JobSpec, log: Sequence[ImageResult]) -> bytes:
     first: dict[int, ImageResult] = {}
     for answer in log:
         first.setdefault(answer.seq, answer)
-    tally: dict[int, int] = {}
-    for answer in first.values():
-        code = CODES[answer.outcome, answer.reason]
-        tally[code] = tally.get(code, 0) + 1
+    tally = Counter(answer.reason or answer.outcome for answer in first.values())
     out = io.BytesIO()
     write_result(spec, counts(tally), [bytes(first[seq].entry) for seq in sorted(first)], out)
     return out.getvalue()

@@ -5,16 +5,17 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from aggregator.partial import partial
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
 from tests.waiting import wait_for
 from trapstream.core import kafka, letters, messages, status, topics
-from trapstream.core.messages import JobState
-from trapstream.core.store import result_path
+from trapstream.core.messages import JobState, Outcome
+from trapstream.core.result_store import result_path
 from trapstream.local.testing import RunningStack
+from trapstream.results.partial import partial
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,30 @@ async def test_dead_letter(stack: RunningStack, member: str, home: Path) -> None
     assert got == harness.expected(spec, log)
     parked = [letters.content(letter) async for letter in letters.read(stack.kafka)]
     assert all(value in parked for value in bad)
+
+
+async def test_a_reason_of_a_later_version(stack: RunningStack, member: str, home: Path) -> None:
+    """A consumer that was upgraded first gives a reason that no reader knows: it counts, also in a store made again."""
+    spec = harness.sealed(member, 60)
+    log = harness.results(member, 60)
+    entry = b'{"file":"a.jpg","failure":"image access failure: from the future: at noon","detections":null}'
+    later = {"outcome": Outcome.FAILED, "reason": "from the future", "entry": msgspec.Raw(entry)}
+    log[10:20] = [msgspec.structs.replace(each, **later) for each in log[10:20]]
+    path = result_path(home / "results", member)
+    with harness.aggregator(home, stack.kafka) as process:
+        await harness.send_spec(stack.kafka, spec)
+        await harness.send_results(stack.kafka, log)
+        before = await harness.wait_file(home, stack.kafka, member)
+        final = (await status.read_all(stack.kafka))[member]
+        assert process.stop() == 0
+        shutil.rmtree(home / "aggregator")
+        path.unlink()
+        process.start()
+        wait_for("the file", path.exists)
+    assert path.read_bytes() == before == harness.expected(spec, log)
+    assert final.counts.failed["from the future"] == 10
+    parked = [letter.reason async for letter in letters.read(stack.kafka) if member.encode() in letters.content(letter)]
+    assert parked == []
 
 
 async def test_results_folder_mended(stack: RunningStack, member: str, home: Path) -> None:

@@ -9,7 +9,7 @@ from tests.acceptance.command import Command
 from tests.integration.aggregator import harness
 from trapstream.core import kafka
 from trapstream.core.messages import JobState
-from trapstream.core.store import result_path
+from trapstream.core.result_store import result_path
 from trapstream.local.testing import RunningStack
 
 

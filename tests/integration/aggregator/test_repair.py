@@ -9,17 +9,17 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from aggregator.read_result import open_result
-from aggregator.verify import disagreements, verify
 from tests.integration.aggregator import harness
 from tests.losing import lanes, lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.errors import Reason
-from trapstream.core.failures import failure_entry
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
-from trapstream.core.store import ManifestLine, manifest_path, result_path
+from trapstream.core.result_store import ManifestLine, manifest_path, result_path
 from trapstream.local.testing import RunningStack
+from trapstream.results.entry import failure_entry
+from trapstream.results.ledger import disagreements
+from trapstream.results.read import open_result, verify
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def account_of(home: Path, job: str) -> dict[str, int]:
     lines = manifest_path(home / "results", job).read_text().splitlines()
     found = verify(path, lambda: (json.loads(line)["file"] for line in lines))
     assert found.complete
-    assert disagreements(found, open_result(path)) == []
+    assert disagreements(found, open_result(path).account) == []
     return found.failed
 
 

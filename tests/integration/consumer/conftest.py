@@ -6,7 +6,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from tests import graphs
-from trapstream.core.entries import entry_name
+from trapstream.core.triton_names import entry_name
 from trapstream.local import entry
 from trapstream.local.testing import RunningStack
 

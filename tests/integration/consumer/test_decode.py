@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
-from consumer.boxes import Letterbox, fixed_letterbox, letterbox, stretched
-from consumer.dali_decode import LetterboxPipeline
-from consumer.decode import Decoded, Decoder, Encoded
-from consumer.header import read_header
 from tests import images
 from trapstream.core.errors import Permanent, Reason
+from trapstream.images.dali_decode import LetterboxPipeline
+from trapstream.images.decode import Decoded, Decoder, Encoded
+from trapstream.images.header import read_header
+from trapstream.images.letterbox import Letterbox, fixed_letterbox, letterbox, stretched
 
 MOST_PIXELS = 50_000_000
 NETWORKS = [(640, 32), (1280, 64)]

@@ -12,15 +12,15 @@ import psutil
 import pytest
 import tritonclient.grpc.aio as triton
 
-from consumer.boxes import letterbox
 from consumer.detect import Detector, ModelAwayError
 from consumer.slabs import Slab, SlabPool, sweep
 from consumer.work import Group, Task
 from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
-from trapstream.core.entries import BULK_NICE, LIVE_VERSION, TRITON_VERSION, entry_name
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.messages import Lane, ModelInfo
+from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION, entry_name
+from trapstream.images.letterbox import letterbox
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
 

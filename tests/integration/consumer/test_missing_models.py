@@ -19,8 +19,8 @@ from tests.integration.service import service
 from tests.losing import lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus, Lane, Outcome
+from trapstream.core.triton_names import entry_name
 from trapstream.local import entry
 from trapstream.local.testing import RunningStack
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import tritonclient.grpc.aio as triton
 
 from bench import timed
-from consumer.boxes import letterbox
 from consumer.detect import Detector
 from consumer.slabs import Slab
 from consumer.work import Group, Task
@@ -22,6 +21,7 @@ from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageResult, JobSpec, Lane, ModelInfo
+from trapstream.images.letterbox import letterbox
 from trapstream.local.testing import RunningStack
 
 

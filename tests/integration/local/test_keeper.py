@@ -10,13 +10,14 @@ import pytest
 from tests.unit.values import MODEL, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
-from trapstream.core.entries import entry_name
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
+from trapstream.core.triton_names import entry_name
 from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
 from trapstream.local.testing import RunningStack
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
 

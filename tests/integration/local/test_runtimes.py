@@ -18,20 +18,20 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferReques
 from tritonclient.utils import InferenceServerException
 
 import model_repository.demonstration
-from bench import tensorrt_table
+from bench.tools import tensorrt_table
 from model_repository.templates.cpu import model as served
 from tests.unit import bundles
-from trapstream.core.entries import entry_name
+from trapstream.core.triton_names import entry_name
 from trapstream.local import entry, triton
 from trapstream.local.testing import RunningStack
 from trapstream.models import runtimes
 from trapstream.models.agreement import CONFIDENCE, ENOUGH
+from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.check import Row, check_bundle
 from trapstream.models.pictures import drawn
 from trapstream.models.runtime import PRECISION, Runtime
 from trapstream.models.served import NotServed, in_triton
-from trapstream.models.store import Bundle
 
 OUTPUTS = [InferRequestedOutput("detections"), InferRequestedOutput("count")]
 DEMONSTRATION = Path(model_repository.demonstration.__path__[0])
@@ -110,7 +110,7 @@ async def test_the_company_in_a_batch_changes_no_bit(stack: RunningStack, detect
 
 
 def test_a_plan_is_measured_through_whatever_serves_it(stack: RunningStack, detector: Bundle, runtime: Runtime) -> None:
-    """What bench/tensorrt_table.py asks of Triton it can ask of any: the rate, and how far the answers are."""
+    """What bench/tools/tensorrt_table.py asks of Triton it can ask of any: the rate, and how far the answers are."""
     assert tensorrt_table.through(detector, stack.triton, (2, 96, 128, 3), seconds=0.2) > 0
     if runtime == "onnxruntime":
         assert "detections compared" in tensorrt_table.agreement(detector, stack.triton)

@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.integration import outages
-from trapstream.core.entries import entry_name
+from trapstream.core.triton_names import entry_name
 from trapstream.local import loading, plan, ports, testing, triton
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.card import read_card, sha256_of, write_card
 from trapstream.models.deployed import Deployed, Deployment
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from notifier.series import MOST_TOGETHER
+from notifier.job_sequence import MOST_TOGETHER
 from tests.integration.aggregator import harness
 from tests.integration.notifier.listener import Event, Listener, listening
 from tests.integration.notifier.test_events import status

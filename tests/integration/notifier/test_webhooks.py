@@ -20,11 +20,11 @@ from tests.integration.notifier.test_events import status
 from tests.integration.service import Service, service
 from tests.waiting import eventually
 from trapstream.core import faults, kafka
-from trapstream.core.messages import Webhook, Wish
+from trapstream.core.messages import EventFilter, Webhook
 from trapstream.local.testing import RunningStack
 
 IMAGES = 60
-ALL = Wish()
+ALL = EventFilter()
 SECRET = "sixteen bytes at least, and known to both"
 
 
@@ -43,11 +43,11 @@ async def elsewhere(request: web.Request) -> web.StreamResponse:
 
 @contextlib.asynccontextmanager
 async def told(
-    servers: str, job: str, receiver: Receiver, *paths: str, wish: Wish = ALL, **changes: Any
+    servers: str, job: str, receiver: Receiver, *paths: str, event_filter: EventFilter = ALL, **changes: Any
 ) -> AsyncIterator[None]:
     """A sealed job with webhooks; at the end nobody is told of it any more."""
     await kafka.create_topics(servers)
-    hooks = tuple(Webhook(url=f"{receiver.url}{path}?token=hush", wish=wish) for path in paths)
+    hooks = tuple(Webhook(url=f"{receiver.url}{path}?token=hush", event_filter=event_filter) for path in paths)
     spec = harness.sealed(job, IMAGES, **changes)
     await harness.send_spec(servers, replace(spec, webhooks=hooks))
     try:
@@ -66,7 +66,7 @@ async def test_bad_receivers_slow_nobody(stack: RunningStack, member: str, tmp_p
     ways = {"/hang": hang, "/500": broken, "/302": elsewhere}
     async with receiver(ways) as server, told(stack.kafka, job, server, "/good", *ways):
         settings: dict[str, Any] = {"webhook_seconds": "1", "webhook_attempts": "2", "webhook_secret": SECRET}
-        with service("notifier", tmp_path, stack.kafka, job, allow_private_networks="true", **settings) as notifier:
+        with service("notifier", tmp_path, stack.kafka, job, allow_private_webhooks="true", **settings) as notifier:
             await harness.send_results(stack.kafka, harness.results(job, IMAGES))
 
             async def all_there() -> bool:
@@ -94,13 +94,13 @@ async def test_bad_receivers_slow_nobody(stack: RunningStack, member: str, tmp_p
 
 async def test_a_cool_down_holds_over_the_jobs_of_a_series(stack: RunningStack, member: str, tmp_path: Path) -> None:
     """A camera that rang in one day's job does not ring again at once in the next one's."""
-    wish, days = Wish(cooldown=3600.0), (f"{member}-2026-11-01", f"{member}-2026-11-02")
+    event_filter, days = EventFilter(cooldown=3600.0), (f"{member}-2026-11-01", f"{member}-2026-11-02")
     async with receiver({}) as server, contextlib.AsyncExitStack() as told_of:
-        with service("notifier", tmp_path, stack.kafka, member, allow_private_networks="true") as notifier:
+        with service("notifier", tmp_path, stack.kafka, member, allow_private_webhooks="true") as notifier:
             for number, job in enumerate(days):
                 created = time.time() + number
                 await told_of.enter_async_context(
-                    told(stack.kafka, job, server, "/good", wish=wish, series=member, created=created)
+                    told(stack.kafka, job, server, "/good", event_filter=event_filter, series=member, created=created)
                 )
                 await harness.send_results(stack.kafka, harness.results(job, IMAGES))
                 await harness.send_status(stack.kafka, status(job, IMAGES))
@@ -110,13 +110,13 @@ async def test_a_cool_down_holds_over_the_jobs_of_a_series(stack: RunningStack, 
 
 async def test_a_death_at_each_step_loses_nothing(stack: RunningStack, member: str, tmp_path: Path) -> None:
     """It goes on where it was; only the event in hand comes twice, with the same id; the end is remembered."""
-    wish = Wish(categories=("animal",), confidence=0.5)
+    event_filter = EventFilter(categories=("animal",), confidence=0.5)
     wanted = [f"{member}/{seq}" for seq in range(0, IMAGES, 3)]
-    async with receiver({}) as server, told(stack.kafka, member, server, "/good", wish=wish):
+    async with receiver({}) as server, told(stack.kafka, member, server, "/good", event_filter=event_filter):
         await harness.send_results(stack.kafka, harness.results(member, IMAGES))
         await harness.send_status(stack.kafka, status(member, IMAGES))
         fault: dict[str, Any] = {faults.VARIABLE.removeprefix("TRAPSTREAM_"): "deliver.1:5,deliver.2:8"}
-        with service("notifier", tmp_path, stack.kafka, member, allow_private_networks="true", **fault) as notifier:
+        with service("notifier", tmp_path, stack.kafka, member, allow_private_webhooks="true", **fault) as notifier:
             for _ in range(2):
                 assert await asyncio.to_thread(notifier.wait) == -signal.SIGKILL
                 notifier.start()

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from producer import submit
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.messages import ImageRef, JobSpec, Lane, ModelInfo
+from trapstream.jobs import submit
 
 MODEL = ModelInfo(
     name="tiny",

@@ -25,5 +25,5 @@ async def test_none_is_missed_once_it_is_ready(stack: RunningStack, member: str)
     finally:
         following.cancel()
         await asyncio.wait({following})
-    assert heard is not None and heard.entry == harness.result(after, 2).entry
-    assert found is not None and found.entry == harness.result(before, 1).entry
+    assert heard is not None and heard.entry == bytes(harness.result(after, 2).entry)
+    assert found is not None and found.entry == bytes(harness.result(before, 1).entry)

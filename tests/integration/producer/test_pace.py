@@ -11,7 +11,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from producer import submit
 from tests.integration.outages import free_port
 from tests.integration.producer.helpers import clean_lanes, make_job, published, sealed, spec_when
 from tests.integration.service import Service, service
@@ -19,6 +18,7 @@ from tests.losing import lose
 from tests.waiting import eventually
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Lane
+from trapstream.jobs import submit
 from trapstream.local.testing import RunningStack
 
 LEAST = 200

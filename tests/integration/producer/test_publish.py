@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from msgspec.structs import replace
 
-from producer import cursor, submit
+from producer import cursor
 from tests.integration.producer.helpers import (
     clean_lanes,
     make_job,
@@ -24,11 +24,13 @@ from tests.integration.service import Service, service
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, Lane
-from trapstream.core.store import manifest_path, read_manifest
+from trapstream.core.result_store import manifest_path, read_manifest
+from trapstream.jobs import submit
+from trapstream.jobs.stored_manifest import SubmitError
 from trapstream.local.testing import RunningStack
 
 IN_FLIGHT = 8_000
-CHECKPOINT = 1_000
+CHUNK = 1_000
 
 
 @pytest.fixture
@@ -45,9 +47,7 @@ def producer(stack: RunningStack, tmp_path: Path) -> Iterator[Service]:
 
 def a_producer(servers: str, home: Path, member: str) -> AbstractContextManager[Service]:
     """One that is yet to be started. The same member is back in its group at once."""
-    return service(
-        "producer", home, servers, member, start=False, publish_checkpoint=str(CHECKPOINT), publish_ahead="0"
-    )
+    return service("producer", home, servers, member, start=False, publish_ahead="0")
 
 
 def cursor_of(home: Path, spec: JobSpec) -> Path:
@@ -58,7 +58,7 @@ async def midway(home: Path, spec: JobSpec, after: int = 0) -> int:
     """How many references the cursor knows, once these are more than `after` and not all."""
 
     async def look() -> int | None:
-        seq = cursor.read(cursor_of(home, spec), spec).seq
+        seq = cursor.read(cursor_of(home, spec), spec.manifest_sha256).seq
         return seq if seq > after else None
 
     seq = await eventually("a cursor midway", look, pause=0.005)
@@ -97,7 +97,7 @@ async def test_killed_midway_it_goes_on_at_its_cursor(servers: str, tmp_path: Pa
     assert (await spec_when(servers, spec.job, sealed)).total == 100_000
     seqs = [each.ref.seq for each in await published(servers, spec.job)]
     assert set(seqs) == set(range(100_000))
-    assert len(seqs) - 100_000 <= 2 * (CHECKPOINT + IN_FLIGHT)
+    assert len(seqs) - 100_000 <= 2 * (CHUNK + IN_FLIGHT)
     assert not cursor_of(tmp_path, spec).exists()
 
 
@@ -107,7 +107,7 @@ async def test_stopped_midway_it_repeats_nothing(servers: str, tmp_path: Path, p
     producer.start()
     await midway(tmp_path, spec)
     assert producer.stop() == 0
-    at = cursor.read(cursor_of(tmp_path, spec), spec).seq
+    at = cursor.read(cursor_of(tmp_path, spec), spec.manifest_sha256).seq
     assert 0 < at < 100_000 and len(await published(servers, spec.job)) == at
     producer.start()
     await spec_when(servers, spec.job, sealed)
@@ -168,7 +168,7 @@ async def test_a_damaged_manifest_fails_the_job(servers: str, tmp_path: Path, pr
         failed = (await spec_when(servers, spec.job, lambda spec: spec.failed is not None)).failed
         assert failed is not None and expected in failed and "\n" not in failed
         assert await published(servers, spec.job) == []
-        with pytest.raises(submit.SubmitError, match="has failed already"):
+        with pytest.raises(SubmitError, match="has failed already"):
             await submit.cancel(servers, spec.job)
 
 
@@ -185,7 +185,7 @@ async def test_jobs_take_turns(servers: str, tmp_path: Path, producer: Service) 
 
 async def test_a_job_that_is_not_there_cannot_be_cancelled(servers: str) -> None:
     """The message names it and says how to find the right one."""
-    with pytest.raises(submit.SubmitError, match="there is no job nobody-1"):
+    with pytest.raises(SubmitError, match="there is no job nobody-1"):
         await submit.cancel(servers, "nobody-1")
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from trapstream.local import repository, testing, triton
 from trapstream.local.state import StackError
-from trapstream.models import deployed, store
+from trapstream.models import bundle_store as store
+from trapstream.models import deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
 

@@ -7,21 +7,22 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from notifier.door import opened
+from consumer.http_fetch import HttpFetcher
+from notifier.events_api import opened
 from notifier.hub import Hub
 from notifier.posting import Poster
 from tests.integration.notifier.listener import receiver
 from tests.integration.notifier.test_webhooks import broken, elsewhere, hang
-from tests.unit.live.test_door import NOBODY, as_served
-from tests.unit.test_keys import entry, written
-from trapstream.core.errors import Fatal
+from tests.unit.core.test_keys import entry, written
+from tests.unit.producer.test_door import NOBODY, as_served
+from trapstream.core.errors import Fatal, Permanent, Reason
 from trapstream.core.service import Health
-from trapstream.core.settings import NotifierSettings
+from trapstream.core.settings import ConsumerSettings, NotifierSettings
 
 
 @as_served
 async def test_who_has_no_key_is_not_let_in(tmp_path: Path) -> None:
-    """A wrong, a revoked and no key get the same answer; with a good one the door says that it is not ready yet."""
+    """A wrong, a revoked and no key get the same answer; with a good one the API says that it is not ready yet."""
     keys = written(tmp_path / "keys", entry("a", "good"), entry("b", "old", revoked=True))
     settings, health = NotifierSettings(home=tmp_path, kafka=NOBODY, api_keys=keys), Health()
     async with opened(settings, Hub(NOBODY), health), aiohttp.ClientSession() as session:
@@ -63,7 +64,7 @@ async def test_an_attempt_at_each_kind_of_receiver() -> None:
     """2xx is taken, whatever follows it; anything else is not; no redirect is followed, and no private address met."""
     ways = {"/hang": hang, "/500": broken, "/302": elsewhere, "/endless": endless}
     async with receiver(ways) as server:
-        private, public = Poster(0.3, allow_private_networks=True), Poster(0.3, allow_private_networks=False)
+        private, public = Poster(0.3, allow_private=True), Poster(0.3, allow_private=False)
         found = {path: await private.post(server.url + path, {}, b"{}") for path in ("/", *ways)}
         assert found == {
             "/": None, "/endless": None, "/hang": "no answer within 0.3 s", "/500": "HTTP 500",
@@ -76,3 +77,26 @@ async def test_an_attempt_at_each_kind_of_receiver() -> None:
         assert await private.post("http://127.0.0.1:1/", {}, b"{}") == "no connection"
         await private.close()
         await public.close()
+
+
+@pytest.mark.parametrize("opened_gate", ["TRAPSTREAM_ALLOW_PRIVATE_NETWORKS", "TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS"])
+async def test_each_gate_to_private_networks_opens_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_gate: str
+) -> None:
+    """Each variable lets through either the fetches of images or the webhooks, and never both."""
+    for variable in ("TRAPSTREAM_ALLOW_PRIVATE_NETWORKS", "TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(opened_gate, "true")
+    fetches = ConsumerSettings(home=tmp_path).allow_private_networks
+    webhooks = NotifierSettings(home=tmp_path).allow_private_webhooks
+    assert fetches != webhooks and fetches == (opened_gate == "TRAPSTREAM_ALLOW_PRIVATE_NETWORKS")
+    fetcher, poster = HttpFetcher(1, 1_000, fetches), Poster(5.0, webhooks)
+    async with receiver({}) as server:
+        with pytest.raises(Permanent) as refused:
+            await fetcher.fetch(f"{server.url}/image")
+        assert refused.value.reason is (Reason.EMPTY_FILE if fetches else Reason.FORBIDDEN)
+        error = await poster.post(f"{server.url}/hook", {}, b"{}")
+        assert error is None if webhooks else "TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS" in (error or "")
+        assert list(server.got) == (["/image"] if fetches else ["/hook"])
+    await fetcher.close()
+    await poster.close()

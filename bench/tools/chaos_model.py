@@ -1,0 +1,69 @@
+"""A model that costs next to nothing and whose answer depends on every pixel, and the images for it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+from PIL import Image
+
+from trapstream.core import json_codec
+from trapstream.core.messages import ModelInfo
+from trapstream.local.testing import save_mean_graph
+from trapstream.models.bundles import info_of
+from trapstream.models.card import Card, sha256_of, write_card
+
+NAME = "brightness"
+_BAD = 4
+"""Of a hundred images: two that are damaged, two that are not there."""
+
+
+def write_bundle(folder: Path) -> ModelInfo:
+    """Writes the model's bundle. Its one box and its confidence follow an image's mean; dark images are empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rest, slope = np.zeros((1, 300, 6), "f4"), np.zeros((1, 300, 6), "f4")
+    rest[0, 0], slope[0, 0] = (4, 4, 40, 40, 0.1, 0), (8, 4, 16, 8, 0.8, 0)
+    values = {
+        "scale": np.float32(1 / 255), "limit": np.float32(0.45),
+        "rest": rest, "slope": slope, "across": np.array([-1, 1, 1], "i8"),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Mul", ["mean", "scale"], ["share"]),
+        helper.make_node("Reshape", ["share", "across"], ["factor"]),
+        helper.make_node("Mul", ["factor", "slope"], ["moved"]),
+        helper.make_node("Add", ["moved", "rest"], ["detections"]),
+        helper.make_node("Greater", ["share", "limit"], ["bright"]),
+        helper.make_node("Cast", ["bright"], ["count"], to=TensorProto.INT32),
+    ]
+    path = folder / "model.onnx"
+    save_mean_graph(path, NAME, nodes, values)
+    card = Card(
+        name=NAME, version="1", family="none", classes={"1": "brightness"}, image_size=64, stride=32,
+        typical_detection_threshold=0.2, conservative_detection_threshold=0.1, precision="float32",
+        sha256=sha256_of(path), source="bench/tools/chaos_model.py", licence="Apache-2.0",
+    )  # fmt: skip
+    write_card(folder / "card.json", card)
+    return info_of(card)
+
+
+def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
+    """A manifest that names `kinds` files of 64 x 48 pixels again and again, `images` in all; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(11)
+    paths = []
+    for number in range(kinds):
+        path = folder / f"{number:04}.jpg"
+        stream = io.BytesIO()
+        pixels = random.integers(0, 256, (6, 8, 3)) // 2 + random.integers(0, 128)
+        Image.fromarray(pixels.astype(np.uint8)).resize((64, 48)).save(stream, "JPEG", quality=90)
+        whole = stream.getvalue()
+        if number % 100 >= _BAD // 2:
+            path.write_bytes(b"no image at all" if number % 100 < _BAD else whole)
+        paths.append(path)
+    manifest = folder / "manifest.jsonl"
+    with manifest.open("wb") as lines:
+        for seq in range(images):
+            path = paths[seq * 7 % kinds]
+            line = {"file": f"site-{seq % 3}/{seq:07}.jpg", "uri": path.as_uri()}
+            lines.write(json_codec.encode(line) + b"\n")
+    return manifest

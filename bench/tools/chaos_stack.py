@@ -1,0 +1,121 @@
+"""A stack that is killed from outside, in a home of its own, and how such a run ends."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import psutil
+from aiokafka.errors import KafkaError
+
+from trapstream.core import kafka, messages, topics
+from trapstream.core.messages import JobStatus
+from trapstream.local import control, processes
+from trapstream.local.state import StackError
+
+T = TypeVar("T")
+
+COPIES = {"consumer": 2, "aggregator": 2}
+"""Of each service: one of them is killed while the other goes on."""
+_BACK_SECONDS = 120.0
+"""A process that was killed must be there again within this."""
+
+
+class ChaosError(Exception):
+    """What must not happen. The text says what did."""
+
+
+class Outcome(Protocol):
+    """What is left of a run."""
+
+    def lines(self) -> list[str]:
+        """The account for people."""
+
+    @property
+    def well(self) -> bool:
+        """Whether every promise held."""
+
+
+class Stack:
+    """The stack that is killed, from outside."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.kafka = ""
+        self.statuses: dict[str, JobStatus] = {}
+        """Newest of each job."""
+
+    async def up(self) -> None:
+        """Starts it, or starts it again after its supervisor's death."""
+        started = await asyncio.to_thread(control.up, self.home, lambda _: None)
+        self.kafka = started.endpoints["kafka"]
+
+    async def follow(self) -> None:
+        """Keeps `statuses`, for ever."""
+        while True:
+            with contextlib.suppress(KafkaError):
+                async for records in kafka.follow(self.kafka, topics.STATUS):
+                    for record in records:
+                        status = messages.decode(record.value, JobStatus)
+                        self.statuses[status.job] = status
+            await asyncio.sleep(1.0)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, once there is a process of that name; the supervisor is started again by hand."""
+        found = await within(_BACK_SECONDS, f"a running {name}", lambda: self._find(name))
+        found.send_signal(signal.SIGKILL)
+        await within(30, f"the end of {name}", lambda: not processes.wait_gone([found], 0))
+        if name == "supervisor":
+            await self.up()
+
+    def _find(self, name: str) -> psutil.Process | None:
+        stack = control.running(self.home)
+        if stack is None or stack.state != "up":
+            return None
+        return processes.find(stack.supervisor if name == "supervisor" else stack.process(name))
+
+
+async def within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
+    """The first true answer of `look`. ChaosError where none comes in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        await asyncio.sleep(0.1)
+    raise ChaosError(f"{what} did not come within {seconds:.0f} s")
+
+
+def set_up(home: Path) -> None:
+    """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
+    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
+        del os.environ[name]
+    os.environ |= {
+        "TRAPSTREAM_BUNDLE": str(home / "bundle"),
+        "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
+        "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
+        "TRAPSTREAM_TRITON_INSTANCES": "1",
+    }
+
+
+def concluded(work: Coroutine[None, None, Outcome], home: Path) -> int:
+    """Does the work and prints its account. Returns the exit status; the home stays where something was wrong."""
+    account = None
+    try:
+        account = asyncio.run(work)
+    except* (ChaosError, StackError) as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        print(f"FAILED: {error}", flush=True)
+    if account is not None:
+        print("\n".join(account.lines()), flush=True)
+    if account is None or not account.well:
+        print(f"logs: {home / 'logs'}", flush=True)
+        return 1
+    shutil.rmtree(home, ignore_errors=True)
+    return 0

@@ -1,1 +1,0 @@
-"""Rules of the ways in for live images."""

@@ -1,0 +1,1 @@
+"""From a SOURCE to a stored manifest and a job."""

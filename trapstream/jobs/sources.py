@@ -1,0 +1,219 @@
+"""SOURCE as a user writes it -> the lines of a manifest, as a stream, in an order that does not change.
+
+The name of an image in the result (`file`):
+- of a folder or bucket prefix: relative to it, with forward slashes;
+- of a list: as it stands in the list (without empty steps and `.`); a path may be absolute or relative to the list's
+  folder (for standard input: to the working folder); a URL stands as given, so leave secrets out of it;
+- if two SOURCEs would give two images one name, relative names get the last names of their folder in front.
+A name comes once: an entry with the name of one before it is left out, and a note says so.
+"""
+
+# ruff: noqa: PTH100, PTH109, PTH112, PTH116, PTH119, PTH120, PTH123
+# Paths are bytes here, so that every name works; pathlib has only text.
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from itertools import islice
+from typing import NamedTuple
+
+from trapstream.core.messages import MOST_IMAGES
+from trapstream.core.result_store import ManifestLine
+from trapstream.jobs import buckets, lists, manifest
+from trapstream.jobs.manifest import Notes, SourceError
+from trapstream.jobs.seen import Seen
+from trapstream.jobs.walk import walk
+
+_TWICE = "entries with the name of an entry before them were left out"
+_BATCH = 8192
+
+
+class SourceImage(NamedTuple):
+    """One image of a SOURCE."""
+
+    line: ManifestLine
+    is_relative: bool
+    """Its name is relative to the SOURCE's base."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One SOURCE, looked at but not read."""
+
+    text: str
+    """As the user wrote it, for messages."""
+    base: bytes
+    """Folder or bucket prefix that its relative names begin at."""
+    found: Callable[[Notes], Iterator[SourceImage]]
+    again: bool = True
+    """Whether it can be read a second time."""
+
+
+def open_sources(texts: Sequence[str]) -> list[Source]:
+    """The SOURCEs of a command line. SourceError, one line, for a text that is none; nothing is read yet."""
+    if not texts:
+        raise SourceError("no SOURCE: give a folder, an image, a list, a bucket prefix, or - for standard input")
+    if "" in texts:
+        raise SourceError("a SOURCE is empty: give a folder, an image, a list, a bucket prefix, or -")
+    sources = [_open(text) for text in texts]
+    if len(sources) > 1 and not all(source.again for source in sources):
+        raise SourceError("standard input or a pipe cannot be combined with other SOURCEs: it can be read only once")
+    return sources
+
+
+def manifest_lines(sources: Sequence[Source], notes: Notes) -> Iterator[ManifestLine]:
+    """The lines of the manifest, each name once. SourceError if a SOURCE has no image or cannot be read."""
+    front = _prefixes(sources)
+    seen, count = Seen(), 0
+    for source in sources:
+        before = front.get(source.base, "")
+        for batch in _batches(_not_empty(source, notes)):
+            lines = [_prefixed(found, before) for found in batch]
+            for line, new in zip(lines, seen.add([line.file.encode() for line in lines]), strict=True):
+                if not new:
+                    notes.add(_TWICE, line.file)
+                    continue
+                if count == MOST_IMAGES:
+                    raise SourceError(f"more than {MOST_IMAGES:,} images: make several jobs of them")
+                count += 1
+                yield line
+
+
+def check(texts: Sequence[str]) -> None:
+    """SourceError if a SOURCE is wrong at first sight: absent, unreadable, or without any image.
+
+    It looks no further than the first image, and not at all into standard input.
+    """
+    for source in open_sources(texts):
+        if source.again:
+            next(_not_empty(source, Notes()))
+
+
+def _not_empty(source: Source, notes: Notes) -> Iterator[SourceImage]:
+    some = False
+    for found in source.found(notes):
+        some = True
+        yield found
+    if not some:
+        looked = ", ".join(suffix.decode() for suffix in manifest.IMAGE_SUFFIXES)
+        hint = "".join(f"; {line}" for line in notes.lines())
+        raise SourceError(f"no images in {manifest.ascii_safe(source.text)} (looked for {looked}{hint})")
+
+
+def _prefixes(sources: Sequence[Source]) -> dict[bytes, str]:
+    """The prefix of the relative names of each base: nothing, unless two images would share a name."""
+    bases = list(dict.fromkeys(source.base for source in sources))
+    if len(bases) < 2:
+        return {}
+    names, images = Seen(), Seen()
+    for source in sources:
+        for batch in _batches(source.found(Notes())):
+            files = [found.line.file.encode() for found in batch]
+            both = [file + b"\0" + found.line.uri.encode() for file, found in zip(files, batch, strict=True)]
+            for new_name, new_image in zip(names.add(files), images.add(both), strict=True):
+                if new_image and not new_name:
+                    return manifest.prefixes(bases)
+    return {}
+
+
+def _prefixed(found: SourceImage, before: str) -> ManifestLine:
+    line = found.line
+    if not before or not found.is_relative:
+        return line
+    return ManifestLine(file=before + line.file, uri=line.uri, meta=line.meta)
+
+
+def _batches(items: Iterator[SourceImage]) -> Iterator[list[SourceImage]]:
+    while batch := list(islice(items, _BATCH)):
+        yield batch
+
+
+def _open(text: str) -> Source:
+    location = os.fsencode(text)
+    if text == "-":
+        base = os.getcwdb()
+        return Source("standard input", base, lambda _: _listed(_standard_input(), "standard input", base), again=False)
+    if manifest.is_url(location):
+        return _open_url(text, location)
+    path = os.path.abspath(location)
+    if os.path.isdir(path):
+        return Source(text, path, lambda notes: _walked(path, notes))
+    folder = os.path.dirname(path)
+    try:
+        kind = os.stat(path).st_mode
+    except OSError as error:
+        raise SourceError(f"{manifest.path_text(location)}: {error.strerror}") from None
+    if manifest.is_image_name(path):
+        image = _local(path, os.path.basename(path))
+        return Source(text, folder, lambda _: iter([image]))
+    name = manifest.path_text(location)
+    if not stat.S_ISREG(kind):  # a pipe, such as a shell's <(...): it can be read once, and has no folder of its own
+        base = os.getcwdb()
+        return Source(text, base, lambda _: _list_file(path, name, base), again=False)
+    _open_list(path, name).close()
+    return Source(text, folder, lambda _: _list_file(path, name, folder))
+
+
+def _open_url(text: str, url: bytes) -> Source:
+    scheme, shown = url.partition(b"://")[0].lower(), manifest.path_text(url)
+    if scheme in (b"s3", b"gs", b"az"):
+        return Source(text, url, lambda _: (SourceImage(line, True) for line in buckets.images(text)))
+    if scheme == b"file":
+        return _open(os.fsdecode(manifest.path_of_uri(url)))
+    if scheme in (b"http", b"https"):
+        if not manifest.is_image_name(url.partition(b"?")[0]):
+            raise SourceError(f"{shown}: over HTTP an image can be read, not a list or a folder")
+        line = ManifestLine(file=manifest.as_text(url), uri=manifest.url_uri(url))
+        return Source(text, b"", lambda _: iter([SourceImage(line, False)]))
+    raise SourceError(f"{shown}: {scheme.decode()}:// cannot be read; use a path, http(s)://, s3://, gs:// or az://")
+
+
+def _walked(root: bytes, notes: Notes) -> Iterator[SourceImage]:
+    base = root.rstrip(b"/") + b"/"
+    for relative in walk(root, notes):
+        yield _local(base + relative, relative)
+
+
+def _local(path: bytes, name: bytes) -> SourceImage:
+    return SourceImage(ManifestLine(file=manifest.as_text(name), uri=manifest.file_uri(path)), True)
+
+
+def _standard_input() -> BufferedReader:
+    # A reader of its own: Python locks up at exit if a thread still waits in sys.stdin's.
+    return open(0, "rb", closefd=False)
+
+
+def _list_file(path: bytes, name: str, base: bytes) -> Iterator[SourceImage]:
+    with _open_list(path, name) as stream:
+        yield from _listed(stream, name, base)
+
+
+def _open_list(path: bytes, name: str) -> BufferedReader:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}") from None
+
+
+def _listed(stream: BufferedReader, name: str, base: bytes) -> Iterator[SourceImage]:
+    try:
+        for item in lists.form_of(stream, name)(stream, name):
+            yield _of_item(item, base)
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}") from None
+
+
+def _of_item(item: lists.Item, base: bytes) -> SourceImage:
+    if manifest.is_url(item.location):
+        uri = manifest.quoted(item.location) if item.is_uri else manifest.url_uri(item.location)
+        file, is_relative = manifest.as_text(item.location), False
+    else:
+        path = manifest.normalised(item.location)
+        uri = manifest.file_uri(manifest.absolute(path, base))
+        file, is_relative = manifest.as_text(path), not path.startswith(b"/")
+    if item.file is not None:
+        path = manifest.normalised(manifest.as_bytes(item.file))
+        file, is_relative = manifest.as_text(path), not (path.startswith(b"/") or manifest.is_url(path))
+    return SourceImage(ManifestLine(file=file, uri=uri, meta=item.meta), is_relative)

@@ -1,0 +1,127 @@
+"""The images below a folder, in the order of their names' bytes, each once."""
+
+# ruff: noqa: PTH114, PTH116, PTH118
+# Paths are bytes here, so that every name works; pathlib has only text.
+
+import heapq
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from trapstream.jobs.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
+
+MOST_HELD = 500_000
+"""Names of one folder held at once, some 40 MB; of a larger one sorted runs go to temporary files and are merged."""
+_PIECE = 64 * 1024
+_UNREADABLE = "folders could not be read and were left out"
+_LINKED = "links to folders that are read under their own name were left out"
+
+
+def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
+    """Paths of images relative to the folder `root`, sorted as whole byte strings. SourceError if it cannot be read.
+
+    A link to a file counts as the file, also where it leads nowhere: that image then fails by its name. A link to
+    a folder is followed once, and not where the folder is read under its own name: so a loop of links ends.
+    """
+    try:
+        names = _sorted(root)
+        top = os.stat(root)
+    except OSError as error:
+        raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
+    real_root = os.path.realpath(root)
+    read = {(top.st_dev, top.st_ino)}
+    stack = [names]
+    steps: list[bytes] = []
+    while stack:
+        for name in stack[-1]:
+            relative = b"".join([*steps, name])
+            if not name.endswith(b"/"):
+                yield relative
+                continue
+            path = os.path.join(root, relative[:-1])
+            try:
+                if not _enter(path, real_root, read):
+                    notes.add(_LINKED, path_text(path))
+                    continue
+                below = _sorted(path)
+            except OSError as error:
+                notes.add(_UNREADABLE, f"{path_text(path)} ({error.strerror})")
+                continue
+            stack.append(below)
+            steps.append(name)
+            break
+        else:
+            stack.pop()
+            if steps:
+                steps.pop()
+
+
+def _enter(path: bytes, real_root: bytes, read: set[tuple[int, int]]) -> bool:
+    """Whether the folder is to be read here, which is then remembered; else it is read under its own name. OSError."""
+    if os.path.islink(path):
+        target = os.path.realpath(path)
+        if _is_inside(target, real_root) or _is_inside(real_root, target):
+            return False
+    status = os.stat(path)
+    key = (status.st_dev, status.st_ino)
+    if key in read:
+        return False
+    read.add(key)
+    return True
+
+
+def _is_inside(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def _sorted(folder: bytes) -> Iterator[bytes]:
+    """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
+    with os.scandir(folder) as entries:
+        return in_order(name for entry in entries if (name := _name_of(entry)) is not None)
+
+
+def _name_of(entry: "os.DirEntry[bytes]") -> bytes | None:
+    """The entry's name as `_sorted` gives it; None for one that is left out."""
+    if is_left_out(entry.name):
+        return None
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link to itself, or into a closed folder
+        is_folder = False
+    if is_folder:
+        return entry.name + b"/"
+    return entry.name if is_image_name(entry.name) else None
+
+
+def in_order(names: Iterable[bytes], most: int | None = None) -> Iterator[bytes]:
+    """The names sorted. All of `names` is taken before this returns; none may hold a zero byte.
+
+    OSError if more than `most` names come and there is no room for temporary files.
+    """
+    held: list[bytes] = []
+    runs: list[Iterator[bytes]] = []
+    for name in names:
+        if len(held) == (most or MOST_HELD):
+            held.sort()
+            runs.append(_read(_written(held)))
+            held = []
+        held.append(name)
+    held.sort()
+    return heapq.merge(*runs, held) if runs else iter(held)
+
+
+def _written(run: list[bytes]) -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its last reader
+    for start in range(0, len(run), 1000):
+        file.write(b"\0".join(run[start : start + 1000]) + b"\0")
+    file.seek(0)
+    return file
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    rest = b""
+    with file:
+        while piece := file.read(_PIECE):
+            *names, rest = (rest + piece).split(b"\0")
+            yield from names

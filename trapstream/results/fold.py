@@ -1,0 +1,105 @@
+"""The fold: the first result for (job, seq) in the log wins. Pure.
+
+What was seen is a bitmap in pieces of 4,096 images, so that memory follows the images that are there and not the
+highest number that a message claims. A piece is also the unit in which entries are stored (`results/blocks.py`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from trapstream.core.errors import BadMessage
+from trapstream.core.messages import Counts, Outcome, ResultHead
+
+PIECE_BITS = 12
+PIECE = 1 << PIECE_BITS
+"""Images in a piece."""
+
+_REASON = re.compile(r"(?!(detected|empty)\Z)[ -9;-~]{1,64}\Z")
+"""The form of a reason: one line of ASCII without a colon, since a colon ends it in the entry's `failure`."""
+_PLAIN = {Outcome.DETECTED: "detected", Outcome.EMPTY: "empty"}
+"""A plain string is looked up faster than a member of an enumeration is."""
+
+
+def kind_of(head: ResultHead) -> str:
+    """`detected`, `empty`, or the reason of a failure. BadMessage if outcome and reason do not fit each other.
+
+    A reason need not be one that this version knows: a consumer of a later version may be upgraded first, and its
+    results count as any other.
+    """
+    kind = _PLAIN.get(head.outcome)
+    if kind is not None and head.reason is None:
+        return kind
+    if kind is not None or head.reason is None:
+        raise BadMessage(f"outcome {head.outcome} does not go with reason {head.reason}")
+    if not _REASON.match(head.reason):
+        raise BadMessage("the reason is not one line of up to 64 ASCII characters without a colon")
+    return head.reason
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """A result that can be folded."""
+
+    job: str
+    seq: int
+    kind: str
+    """`detected`, `empty`, or the reason of its failure."""
+    entry: bytes
+    """One JSON object on one line, UTF-8: these bytes go to the file."""
+
+
+@dataclass(slots=True)
+class JobFold:
+    """What the fold knows of one job."""
+
+    seen: dict[int, bytearray] = field(default_factory=dict)
+    """Piece number to its bitmap: one bit an image, 512 bytes."""
+    tally: dict[str, int] = field(default_factory=dict)
+    """Kind of result to count."""
+    repeated: int = 0
+    """Results that came again."""
+    highest: int = -1
+    """Of the seqs seen."""
+
+    @property
+    def done(self) -> int:
+        """Images with an entry."""
+        return sum(self.tally.values())
+
+    def below(self, total: int) -> int:
+        """How many images with seq < `total` have an entry."""
+        if self.highest < total:
+            return self.done
+        whole, rest = divmod(total, PIECE)
+        count = sum(int.from_bytes(bits, "little").bit_count() for piece, bits in self.seen.items() if piece < whole)
+        last = int.from_bytes(self.seen.get(whole, b""), "little") & ((1 << rest) - 1)
+        return count + last.bit_count()
+
+    def bits(self, piece: int) -> bytes:
+        """Which images of a piece have their entry: one bit for each, the lowest first."""
+        return bytes(self.seen.get(piece, bytes(PIECE // 8)))
+
+
+def fold(state: JobFold, seq: int, kind: str) -> bool:
+    """Takes one result into `state`. False if the image has one already: then only `repeated` grows."""
+    piece = seq >> PIECE_BITS
+    bits = state.seen.get(piece)
+    if bits is None:
+        bits = state.seen[piece] = bytearray(PIECE // 8)
+    byte = (seq & (PIECE - 1)) >> 3
+    bit = 1 << (seq & 7)
+    if bits[byte] & bit:
+        state.repeated += 1
+        return False
+    bits[byte] |= bit
+    state.tally[kind] = state.tally.get(kind, 0) + 1
+    state.highest = max(state.highest, seq)
+    return True
+
+
+def counts(tally: Mapping[str, int]) -> Counts:
+    """The account that goes to users: outcomes, and failures by reason."""
+    failed = {str(kind): count for kind, count in sorted(tally.items()) if kind not in _PLAIN}
+    return Counts(detected=tally.get(Outcome.DETECTED, 0), empty=tally.get(Outcome.EMPTY, 0), failed=failed)
