@@ -20,7 +20,7 @@ from trapstream.core import kafka, letters, log, metrics, retry
 from trapstream.core.errors import BadMessage, Retryable
 from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ProducerSettings
-from trapstream.jobs.manifest import as_text, is_image_name, url_uri
+from trapstream.jobs.manifest import as_text, is_exact_key, is_image_name, url_uri
 from trapstream.jobs.names import harmless
 
 MOST_RECORDS = 1000
@@ -178,7 +178,8 @@ def _image(record: _Record, series: Mapping[str, str]) -> Arrival | PassedOver:
     # The same event comes again and again; the same name with other content is another image.
     version = thing.eTag or thing.versionId or thing.sequencer
     uri = url_uri(b"s3://" + bucket.encode() + b"/" + key)
-    file = harmless(as_text(key)) or "image"
+    # A key that cannot be read fails under its address, since a shorter name would be another object's.
+    file = (harmless(as_text(key)) or "image") if is_exact_key(as_text(key)) else uri
     return Arrival(name, file, uri, f"{uri}@{version}")
 
 

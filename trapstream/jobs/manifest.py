@@ -15,6 +15,7 @@ MOST_LINE_BYTES = 32 * 1024
 _JUNK = frozenset({b"@eaDir", b"#recycle", b"@Recycle", b"$RECYCLE.BIN", b"Thumbs.db"})
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
 _STORE_SCHEMES = frozenset({b"s3", b"gs", b"az"})
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9/~._-]")
 _UNSAFE_URL = re.compile(rb"[^A-Za-z0-9%:/?#\[\]@!$&'()*+,;=~._-]")
 
@@ -30,7 +31,16 @@ def is_image_name(name: bytes) -> bool:
 
 def is_left_out(name: bytes) -> bool:
     """Hidden files and folders (macOS's `._*` among them), and files that file servers and Windows leave behind."""
-    return name.startswith(b".") or name in _JUNK
+    return (name.startswith(b".") and name not in (b".", b"..")) or name in _JUNK
+
+
+def is_exact_key(key: str) -> bool:
+    """Whether the object store's client reads exactly this key.
+
+    It refuses control characters and steps that are empty, `.` or `..`, and takes away a slash at either end: then it
+    would read another object.
+    """
+    return not _CONTROL.search(key) and not any(step in ("", ".", "..") for step in key.split("/"))
 
 
 def is_url(location: bytes) -> bool:

@@ -159,7 +159,7 @@ def _open(text: str) -> Source:
 def _open_url(text: str, url: bytes) -> Source:
     scheme, shown = url.partition(b"://")[0].lower(), manifest.path_text(url)
     if scheme in (b"s3", b"gs", b"az"):
-        return Source(text, url, lambda _: (SourceImage(line, True) for line in buckets.images(text)))
+        return Source(text, url, lambda notes: (SourceImage(line, True) for line in buckets.images(text, notes)))
     if scheme == b"file":
         return _open(os.fsdecode(manifest.path_of_uri(url)))
     if scheme in (b"http", b"https"):

@@ -222,11 +222,11 @@ def test_a_bucket_prefix_gives_its_images() -> None:
     store = obstore.store.MemoryStore()
     for key in ("cams/1/a b.jpg", "cams/2/B.PNG", "cams/.x/c.jpg", "cams/notes.txt", "camshaft/d.jpg"):
         obstore.put(store, key, b"x")
-    assert list(buckets.images("s3://bucket/cams/", lambda _: store)) == [
+    assert list(buckets.images("s3://bucket/cams/", Notes(), lambda _: store)) == [
         ManifestLine(file="1/a b.jpg", uri="s3://bucket/cams/1/a%20b.jpg"),
         ManifestLine(file="2/B.PNG", uri="s3://bucket/cams/2/B.PNG"),
     ]
-    assert list(buckets.images("gs://bucket/cams/2/B.PNG", lambda _: store)) == [
+    assert list(buckets.images("gs://bucket/cams/2/B.PNG", Notes(), lambda _: store)) == [
         ManifestLine(file="B.PNG", uri="gs://bucket/cams/2/B.PNG")
     ]
 

@@ -36,6 +36,14 @@ def test_minios_shape() -> None:
     assert image.file == "ridge/night 1/a%2Bb.jpg"
 
 
+@pytest.mark.parametrize("key", ["/x/A.JPG", "x//A.JPG", "x/./A.JPG", "x/../A.JPG", "x/A%0A.JPG"])
+def test_a_key_that_cannot_be_read_keeps_its_name(key: str) -> None:
+    """Its image fails under its whole address, and is not taken for the object of a shorter key."""
+    [image] = read(minio(key), SERIES)
+    assert isinstance(image, Arrival)
+    assert image.file == image.uri == f"s3://cams/{key}"
+
+
 def test_awss_shape() -> None:
     """No `s3:` before the event, the slash as it is, several records, and no name at the top."""
     records = [
