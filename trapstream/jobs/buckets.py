@@ -1,7 +1,7 @@
 """The images below a prefix of S3, Google Cloud Storage or Azure, listed as a stream."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +9,8 @@ import obstore
 from obstore.exceptions import BaseError, InvalidPathError
 
 from trapstream.core.result_store import ManifestLine
-from trapstream.jobs.manifest import Notes, SourceError, as_text, is_exact_key, is_image_name, is_left_out, url_uri
+from trapstream.jobs.kinds import BINS, MOST_BINS, is_image_name, left_out
+from trapstream.jobs.manifest import Notes, SourceError, as_text, is_exact_key, path_text, url_uri
 
 _CHUNK = 1000
 _UNREADABLE = "begins with /, or holds //, a step . or .., or a control character: the store's client cannot read it"
@@ -43,8 +44,11 @@ def images(url: str, notes: Notes, open_store: Callable[[str], Any] | None = Non
             return
         for key in _keys(store, prefix, root, notes):
             name = key[len(prefix) + 1 :] if prefix else key
-            if _is_wanted(name.encode()):
+            if (found := left_out(name.encode())) is None:
                 yield _line(root, key, name)
+            elif is_exact_key(key):
+                kind, shown = found
+                notes.add(kind, path_text(shown), MOST_BINS if kind is BINS else None)
     except (BaseError, OSError, ValueError) as error:
         raise SourceError(f"{url}: cannot list it: {_first_line(error)}") from None
 
@@ -67,10 +71,9 @@ def _keys(store: Any, folder: str, root: str, notes: Notes, after: str | None = 
     while True:
         try:
             if listed_whole:
-                for chunk in obstore.list(store, folder or None, offset=after, chunk_size=_CHUNK):
-                    for entry in chunk:
-                        after = entry["path"]
-                        yield entry["path"]
+                for key in _listed(store, folder, after):
+                    after = key
+                    yield key
                 return
         except InvalidPathError as error:
             odd = _named(error)
@@ -84,7 +87,7 @@ def _keys(store: Any, folder: str, root: str, notes: Notes, after: str | None = 
             yield odd
             after = _behind(odd, after)
     below = [f"{name}/" for name in level["common_prefixes"]]
-    for key in sorted([*below, *(entry["path"] for entry in level["objects"])]):
+    for key in sorted([*below, *_paths(level["objects"])]):
         if key == "/":
             notes.add(_ODD, f"{root}//")
         elif not key.endswith("/"):
@@ -92,6 +95,16 @@ def _keys(store: Any, folder: str, root: str, notes: Notes, after: str | None = 
                 yield key
         elif after is None or key > after or after.startswith(key):
             yield from _keys(store, key[:-1], root, notes, after)
+
+
+def _listed(store: Any, folder: str, after: str | None) -> Iterator[str]:
+    for chunk in obstore.list(store, folder or None, offset=after, chunk_size=_CHUNK):
+        yield from _paths(chunk)
+
+
+def _paths(entries: Sequence[Any]) -> list[str]:
+    """Their keys, but not of what stands for a folder, as some tools leave it: empty, and by its name no file."""
+    return [each["path"] for each in entries if each["size"] or "." in each["path"].rpartition("/")[2]]
 
 
 def _has_leading_slashes(store: Any) -> bool:
@@ -128,10 +141,6 @@ def _behind(odd: str, after: str | None) -> str:
     if after is not None and found <= after:  # this store does not list from a name on
         raise SourceError(f"cannot list it: the name of {odd!r} cannot be read; rename it, or give a list")
     return found
-
-
-def _is_wanted(name: bytes) -> bool:
-    return is_image_name(name) and not any(is_left_out(step) for step in name.split(b"/"))
 
 
 def _line(root: str, key: str, name: str) -> ManifestLine:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from trapstream.core.messages import MOST_IMAGES
 from trapstream.core.result_store import ManifestLine
 from trapstream.jobs import buckets, lists, manifest
+from trapstream.jobs.kinds import IMAGE_SUFFIXES, is_image_name
 from trapstream.jobs.manifest import Notes, SourceError
 from trapstream.jobs.seen import Seen
 from trapstream.jobs.walk import walk
@@ -97,7 +98,7 @@ def _not_empty(source: Source, notes: Notes) -> Iterator[SourceImage]:
         some = True
         yield found
     if not some:
-        looked = ", ".join(suffix.decode() for suffix in manifest.IMAGE_SUFFIXES)
+        looked = ", ".join(suffix.decode() for suffix in IMAGE_SUFFIXES)
         hint = "".join(f"; {line}" for line in notes.lines())
         raise SourceError(f"no images in {manifest.ascii_safe(source.text)} (looked for {looked}{hint})")
 
@@ -145,7 +146,7 @@ def _open(text: str) -> Source:
         kind = os.stat(path).st_mode
     except OSError as error:
         raise SourceError(f"{manifest.path_text(location)}: {error.strerror}") from None
-    if manifest.is_image_name(path):
+    if is_image_name(path):
         image = _local(path, os.path.basename(path))
         return Source(text, folder, lambda _: iter([image]))
     name = manifest.path_text(location)
@@ -163,7 +164,7 @@ def _open_url(text: str, url: bytes) -> Source:
     if scheme == b"file":
         return _open(os.fsdecode(manifest.path_of_uri(url)))
     if scheme in (b"http", b"https"):
-        if not manifest.is_image_name(url.partition(b"?")[0]):
+        if not is_image_name(url.partition(b"?")[0]):
             raise SourceError(f"{shown}: over HTTP an image can be read, not a list or a folder")
         line = ManifestLine(file=manifest.as_text(url), uri=manifest.url_uri(url))
         return Source(text, b"", lambda _: iter([SourceImage(line, False)]))

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from trapstream.jobs.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
+from trapstream.jobs.kinds import BINS, MOST_BINS, kept_out, left_out
+from trapstream.jobs.manifest import Notes, SourceError, path_text
 
 MOST_HELD = 500_000
 """Names of one folder held at once, some 40 MB; of a larger one sorted runs go to temporary files and are merged."""
@@ -25,7 +26,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
     a folder is followed once, and not where the folder is read under its own name: so a loop of links ends.
     """
     try:
-        names = _sorted(root)
+        names = _sorted(root, notes)
         top = os.stat(root)
     except OSError as error:
         raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
@@ -44,7 +45,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
                 if not _enter(path, real_root, read):
                     notes.add(_LINKED, path_text(path))
                     continue
-                below = _sorted(path)
+                below = _sorted(path, notes)
             except OSError as error:
                 notes.add(_UNREADABLE, f"{path_text(path)} ({error.strerror})")
                 continue
@@ -75,23 +76,29 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _sorted(folder: bytes) -> Iterator[bytes]:
+def _sorted(folder: bytes, notes: Notes) -> Iterator[bytes]:
     """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
     with os.scandir(folder) as entries:
-        return in_order(name for entry in entries if (name := _name_of(entry)) is not None)
+        return in_order(name for entry in entries if (name := _name_of(entry, notes)) is not None)
 
 
-def _name_of(entry: "os.DirEntry[bytes]") -> bytes | None:
+def _name_of(entry: "os.DirEntry[bytes]", notes: Notes) -> bytes | None:
     """The entry's name as `_sorted` gives it; None for one that is left out."""
-    if is_left_out(entry.name):
-        return None
     try:
         is_folder = entry.is_dir()
     except OSError:  # a link to itself, or into a closed folder
         is_folder = False
-    if is_folder:
-        return entry.name + b"/"
-    return entry.name if is_image_name(entry.name) else None
+    if (kind := kept_out(entry.name)) is None:
+        if is_folder:
+            return entry.name + b"/"
+        if (found := left_out(entry.name)) is None:
+            return entry.name
+        kind = found[0]
+    if kind is BINS:
+        notes.add(kind, path_text(entry.name), MOST_BINS)
+    else:
+        notes.add(kind, path_text(entry.path))
+    return None
 
 
 def in_order(names: Iterable[bytes], most: int | None = None) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from watchfiles import awatch
 from trapstream.core import json_codec, retry
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.jobs.folder import Found, Memory, find, scan
-from trapstream.jobs.manifest import as_text
+from trapstream.jobs.manifest import Notes, as_text
 
 _MOST = 5_000
 """Files that wait at once; the rest is found by the next look at the whole folder."""
@@ -104,6 +104,8 @@ class _Watcher:
         self._folder = os.fsencode(watched.folder)
         self._waiting: dict[bytes, _Wait] = {}
         self._rescan_at = 0.0
+        self._left_out: set[str] = set()
+        """Folders that were told to be left out."""
 
     async def while_there(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the folder is gone or another one."""
@@ -123,11 +125,17 @@ class _Watcher:
                 await self._send_whole(stop)
 
     def _rescan(self) -> None:
-        new = (found for found in scan(self._folder) if not self._memory.has(found))
+        notes = Notes()
+        new = (found for found in scan(self._folder, notes) if not self._memory.has(found))
         count = 0
         for found in islice(new, _MOST):
             count += 1
             self._wait_for(found)
+        left_out = {name for names in notes.names.values() for name in names}
+        if not left_out <= self._left_out:
+            self._left_out |= left_out
+            for line in notes.lines():
+                self._say(line)
         self._rescan_at = time.monotonic() + (1.0 if count == _MOST else _RESCAN_SECONDS)
 
     def _wait_for(self, found: Found) -> None:

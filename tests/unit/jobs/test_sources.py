@@ -49,6 +49,69 @@ def test_a_folder_gives_its_images_sorted(tmp_path: Path) -> None:
     assert found == sorted(found)
 
 
+LEFT_OUT = {
+    "videos": ["1.AVI", "2.mp4", "3.MOV", "4.m2ts"],
+    "raw files of cameras": ["D.NEF", "D.dng", "D.CR3", "D.ORF"],
+    "pictures of kinds that are not read": ["a.HEIC", "a.jxl", "a.psd"],
+    "files that are only in a cloud": [".IMG_1.JPG.icloud", ".IMG_2.HEIC.icloud", "a.jpg.cloudf"],
+    "hidden files and folders": ["._IMG_1.JPG", ".DS_Store", ".thumbnails/a.jpg"],
+    "other files": ["notes.txt", "IMG_1.JPG_original", "README", "a.jpg.part"],
+}
+READ = ["a.avif", "b.JFIF", "c.jpe", "d.MPO", "e.jpg"]
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket", "two"])
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, place: str) -> None:
+    """Videos, raw files, other pictures, stubs of a cloud, hidden files and the rest, each kind in one line."""
+    names = [*READ, *(name for some in LEFT_OUT.values() for name in some)]
+    notes, times = Notes(), 1
+    if place == "bucket":
+        store = obstore.store.MemoryStore()
+        for name in (*names, "marker"):
+            obstore.put(store, f"cams/{name}", b"x" if name != "marker" else b"")
+        found = [line.file for line in buckets.images("s3://bucket/cams", notes, lambda _: store)]
+    elif place == "folder":
+        found = files(touch(tmp_path, *names), notes=notes)
+    else:
+        touch(tmp_path / "b", *(name for name in names if name not in READ), "z.jpg")
+        found = files(touch(tmp_path / "a", *names), tmp_path / "b", notes=notes)
+        assert found.pop() == "z.jpg"
+        times = 2
+    assert found == READ
+    assert {line.partition(" were")[0] for line in notes.lines()} == {
+        f"{times * len(some)} {kind}" for kind, some in LEFT_OUT.items()
+    }
+
+
+BINS = [
+    "$Recycle.Bin", "$RECYCLE.BIN", "recycler", "Recycled", "@Recycle", "#Recycle", "#SNAPSHOT", ".snapshot",
+    "~Snapshot", ".zfs", "@EADIR", ".@__thumb", "System Volume Information", "SYSTEM VOLUME INFORMATION", "Lost+Found",
+    ".Trash-1000", ".Trashes", "found.000", "@GMT-2026.01.01-00.00.00", "Network Trash Folder",
+    "@Recently-Snapshot", "LOST.DIR",
+]  # fmt: skip
+
+
+def test_bins_and_snapshots_are_left_out_and_named(tmp_path: Path) -> None:
+    """Whatever their case, in a folder as in a bucket; each is told by its name."""
+    names = ["cam1/IMG_1.JPG", *(f"{name}/S-1-5/IMG_1.JPG" for name in BINS), "recycled-cam/a.jpg", "snapshots 2/a.jpg"]
+    store = obstore.store.MemoryStore()
+    for name in names:
+        obstore.put(store, name, b"x")
+    here, there = Notes(), Notes()
+    found = files(touch(tmp_path, *names), notes=here)
+    assert found == ["cam1/IMG_1.JPG", "recycled-cam/a.jpg", "snapshots 2/a.jpg"]
+    assert found == [line.file for line in buckets.images("s3://bucket", there, lambda _: store)]
+    for notes in (here, there):
+        [line] = notes.lines()
+        assert line.startswith(f"{len(BINS)} recycle bins")
+        assert set(BINS) == set(line.partition(": ")[2].split(", "))
+
+
+def test_a_bin_can_be_read_by_its_own_name(tmp_path: Path) -> None:
+    """Who names one as the SOURCE means it."""
+    assert files(touch(tmp_path, "#recycle/a.jpg") / "#recycle") == ["a.jpg"]
+
+
 def test_every_name_reaches_its_file(tmp_path: Path) -> None:
     """Spaces, quotes, newlines, emoji and bytes that are not UTF-8: the address opens, the name is JSON."""
     folder = os.fsencode(tmp_path)
@@ -74,7 +137,7 @@ def test_links_of_folders_end_and_give_nothing_twice(tmp_path: Path) -> None:
     (outside / "back").symlink_to(root)
     notes = Notes()
     assert files(root, notes=notes) == ["b/2.jpg", "z/1.jpg"]
-    assert len(notes.lines()) == 1 and notes.lines()[0].startswith("5 links to folders")
+    assert [line[:18] for line in notes.lines()] == ["1 other files were", "5 links to folders"]
 
 
 def test_links_to_files_count_as_files(tmp_path: Path) -> None:
@@ -154,7 +217,7 @@ def test_two_folders_share_no_name(tmp_path: Path) -> None:
     (one / "list.txt").write_text("1.jpg\n")
     notes = Notes()
     assert files(one, two, one / "list.txt", notes=notes)[:2] == ["one/1.jpg", "one/2.jpg"]
-    assert notes.lines() == ["1 entries with the name of an entry before them were left out: one/1.jpg"]
+    assert notes.lines()[-1] == "1 entries with the name of an entry before them were left out: one/1.jpg"
     assert files(one, one) == ["1.jpg", "2.jpg"]
 
 

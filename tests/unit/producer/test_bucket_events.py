@@ -66,6 +66,8 @@ def test_awss_test_message_is_passed_over() -> None:
         (minio("a.jpg", "s3:ObjectRemoved:Delete"), PassedOver.OTHER_EVENT),
         (minio("a.jpg", bucket="another"), PassedOver.OTHER_PLACE),
         (minio("notes.txt"), PassedOver.NO_IMAGE),
+        (minio("%23Recycle/a.jpg"), PassedOver.LEFT_OUT),
+        (minio("ridge/.thumb/a.jpg"), PassedOver.LEFT_OUT),
     ],
 )
 def test_what_is_no_new_image_is_passed_over(value: bytes, outcome: PassedOver) -> None:
