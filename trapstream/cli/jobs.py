@@ -40,6 +40,7 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
             show_default=True,
             help="Lowest confidence kept in the file.",
         ),
+        click.option("--anyway", is_flag=True, help="Take a list of which nothing is there; its images then fail."),
     ):
         command = option(command)
     return command
@@ -52,6 +53,7 @@ async def make_job(
     model: str,
     threshold: float,
     lane: Lane,
+    anyway: bool,
     weight: int = 1,
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
@@ -75,6 +77,7 @@ async def make_job(
             threshold=threshold,
             webhooks=webhooks,
             weight=weight,
+            anyway=anyway,
             progress=lambda read: report(read, None),
             note=say,
             lacking=target.shortage,
@@ -132,6 +135,7 @@ def submit(
     name: str | None,
     model: str,
     threshold: float,
+    anyway: bool,
     lane: str,
     webhook: tuple[str, ...],
     webhook_filter: str,
@@ -145,7 +149,7 @@ def submit(
     hooks = read_webhooks(webhook, webhook_filter)
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight, hooks)
+        spec = await make_job(target, sources, name, model, threshold, Lane(lane), anyway, weight, hooks)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 

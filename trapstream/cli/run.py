@@ -31,14 +31,15 @@ def run(
     name: str | None,
     model: str,
     threshold: float,
+    anyway: bool,
     strict: bool,
 ) -> None:
     """Detect in SOURCE... and write the result file: brings a stack up if none is up."""
     check_output(output)
-    check_sources(sources)
+    check_sources(sources, anyway)
     with ensure_stack(context.obj.home, say) as (stack, _):
         target = of_stack(stack)
-        spec, ended = asyncio.run(_job(target, sources, name, model, threshold))
+        spec, ended = asyncio.run(_job(target, sources, name, model, threshold, anyway))
         exits.unless_complete(ended)
         target.copy_result(ended, output)
         _summary(spec, ended, output, _contact_sheet(target, spec, output))  # nobody waits for the stack to go down
@@ -48,9 +49,9 @@ def run(
 
 
 async def _job(
-    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float
+    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float, anyway: bool
 ) -> tuple[JobSpec, JobStatus]:
-    spec = await make_job(target, sources, name, model, threshold, Lane.BULK)
+    spec = await make_job(target, sources, name, model, threshold, Lane.BULK, anyway)
     try:
         return spec, await follow(target, spec)
     except asyncio.CancelledError:

@@ -75,7 +75,7 @@ def _say(found: Account, own: Mapping[str, Any], differing: list[str], notes: No
 
 def _of_sources(sources: tuple[str, ...], notes: Notes) -> Names:
     """The names of the images, each time anew; `notes` has what was left out the last time."""
-    opened = open_sources(sources)
+    opened = open_sources(sources, anyway=True)  # the photographs may be gone by now
     if not all(source.again for source in opened):
         raise click.UsageError("verify reads its SOURCE twice, so it cannot be standard input; save the list first")
 

@@ -4,7 +4,7 @@ import codecs
 import json  # names that are not UTF-8 hold surrogates, which orjson refuses, and a stream needs `raw_decode`
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -113,16 +113,34 @@ def _line(name: str, number: int) -> str:
 
 
 def _lines(stream: BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := stream.readline(MOST_LINE_BYTES + 2):
-        number += 1
-        if len(line) > MOST_LINE_BYTES + 1:
+    written = _ended_by_carriage_returns(stream) if _has_no_line_feeds(stream) else _ended_by_line_feeds(stream)
+    for number, raw in enumerate(written, 1):
+        if len(raw) > MOST_LINE_BYTES + 1:
             raise SourceError(f"{_line(name, number)}: longer than {MOST_LINE_BYTES} bytes")
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
+        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
         line = line.removesuffix(b"\n").removesuffix(b"\r")
         if line.strip():
             yield number, line
+
+
+def _has_no_line_feeds(stream: BufferedReader) -> bool:
+    """Whether the list was written by an old program of the Macintosh or of Excel there."""
+    first = stream.peek(4096)
+    return b"\r" in first[:-1] and b"\n" not in first
+
+
+def _ended_by_line_feeds(stream: BufferedReader) -> Iterator[bytes]:
+    while line := stream.readline(MOST_LINE_BYTES + 2):
+        yield line
+
+
+def _ended_by_carriage_returns(stream: BufferedReader) -> Iterator[bytes]:
+    text = TextIOWrapper(stream, encoding="latin-1", newline="\r")  # every byte is a letter, and comes back
+    try:
+        while line := text.readline(MOST_LINE_BYTES + 2):
+            yield line.encode("latin-1")
+    finally:
+        text.detach()
 
 
 def _item(

@@ -2,8 +2,9 @@
 
 The name of an image in the result (`file`):
 - of a folder or bucket prefix: relative to it, with forward slashes;
-- of a list: as it stands in the list (without empty steps and `.`); a path may be absolute or relative to the list's
-  folder (for standard input: to the working folder); a URL stands as given, so leave secrets out of it;
+- of a list: as it stands in the list (without empty steps and `.`, and as `entries.py` understands it); a path may be
+  absolute or relative to the list's folder (for standard input: to the working folder); a URL stands as given, so leave
+  secrets out of it;
 - if two SOURCEs would give two images one name, relative names get the last names of their folder in front.
 A name comes once: an entry with the name of one before it is left out, and a note says so.
 """
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 from trapstream.core.messages import MOST_IMAGES
 from trapstream.core.result_store import ManifestLine
-from trapstream.jobs import buckets, lists, manifest
+from trapstream.jobs import buckets, entries, lists, manifest
 from trapstream.jobs.kinds import IMAGE_SUFFIXES, is_image_name
 from trapstream.jobs.manifest import Notes, SourceError
 from trapstream.jobs.seen import Seen
@@ -52,13 +53,16 @@ class Source:
     """Whether it can be read a second time."""
 
 
-def open_sources(texts: Sequence[str]) -> list[Source]:
-    """The SOURCEs of a command line. SourceError, one line, for a text that is none; nothing is read yet."""
+def open_sources(texts: Sequence[str], anyway: bool = False) -> list[Source]:
+    """The SOURCEs of a command line. SourceError, one line, for a text that is none; nothing is read yet.
+
+    With `anyway`, a list may name what is not there.
+    """
     if not texts:
         raise SourceError("no SOURCE: give a folder, an image, a list, a bucket prefix, or - for standard input")
     if "" in texts:
         raise SourceError("a SOURCE is empty: give a folder, an image, a list, a bucket prefix, or -")
-    sources = [_open(text) for text in texts]
+    sources = [_open(text, anyway) for text in texts]
     if len(sources) > 1 and not all(source.again for source in sources):
         raise SourceError("standard input or a pipe cannot be combined with other SOURCEs: it can be read only once")
     return sources
@@ -82,12 +86,12 @@ def manifest_lines(sources: Sequence[Source], notes: Notes) -> Iterator[Manifest
                 yield line
 
 
-def check(texts: Sequence[str]) -> None:
-    """SourceError if a SOURCE is wrong at first sight: absent, unreadable, or without any image.
+def check(texts: Sequence[str], anyway: bool = False) -> None:
+    """SourceError if a SOURCE is wrong at first sight: absent, unreadable, without any image, a list that fits nothing.
 
-    It looks no further than the first image, and not at all into standard input.
+    It looks no further than the first image or the first entries of a list, and not at all into standard input.
     """
-    for source in open_sources(texts):
+    for source in open_sources(texts, anyway):
         if source.again:
             next(_not_empty(source, Notes()))
 
@@ -131,13 +135,14 @@ def _batches(items: Iterator[SourceImage]) -> Iterator[list[SourceImage]]:
         yield batch
 
 
-def _open(text: str) -> Source:
+def _open(text: str, anyway: bool) -> Source:
     location = os.fsencode(text)
     if text == "-":
         base = os.getcwdb()
-        return Source("standard input", base, lambda _: _listed(_standard_input(), "standard input", base), again=False)
+        name = "standard input"
+        return Source(name, base, lambda _: _listed(_standard_input(), name, base, anyway), again=False)
     if manifest.is_url(location):
-        return _open_url(text, location)
+        return _open_url(text, location, anyway)
     path = os.path.abspath(location)
     if os.path.isdir(path):
         return Source(text, path, lambda notes: _walked(path, notes))
@@ -152,17 +157,17 @@ def _open(text: str) -> Source:
     name = manifest.path_text(location)
     if not stat.S_ISREG(kind):  # a pipe, such as a shell's <(...): it can be read once, and has no folder of its own
         base = os.getcwdb()
-        return Source(text, base, lambda _: _list_file(path, name, base), again=False)
+        return Source(text, base, lambda _: _list_file(path, name, base, anyway), again=False)
     _open_list(path, name).close()
-    return Source(text, folder, lambda _: _list_file(path, name, folder))
+    return Source(text, folder, lambda _: _list_file(path, name, folder, anyway))
 
 
-def _open_url(text: str, url: bytes) -> Source:
+def _open_url(text: str, url: bytes, anyway: bool) -> Source:
     scheme, shown = url.partition(b"://")[0].lower(), manifest.path_text(url)
     if scheme in (b"s3", b"gs", b"az"):
         return Source(text, url, lambda notes: (SourceImage(line, True) for line in buckets.images(text, notes)))
     if scheme == b"file":
-        return _open(os.fsdecode(manifest.path_of_uri(url)))
+        return _open(os.fsdecode(manifest.path_of_uri(url)), anyway)
     if scheme in (b"http", b"https"):
         if not is_image_name(url.partition(b"?")[0]):
             raise SourceError(f"{shown}: over HTTP an image can be read, not a list or a folder")
@@ -186,9 +191,9 @@ def _standard_input() -> BufferedReader:
     return open(0, "rb", closefd=False)
 
 
-def _list_file(path: bytes, name: str, base: bytes) -> Iterator[SourceImage]:
+def _list_file(path: bytes, name: str, base: bytes, anyway: bool) -> Iterator[SourceImage]:
     with _open_list(path, name) as stream:
-        yield from _listed(stream, name, base)
+        yield from _listed(stream, name, base, anyway)
 
 
 def _open_list(path: bytes, name: str) -> BufferedReader:
@@ -198,20 +203,25 @@ def _open_list(path: bytes, name: str) -> BufferedReader:
         raise SourceError(f"{name}: {error.strerror}") from None
 
 
-def _listed(stream: BufferedReader, name: str, base: bytes) -> Iterator[SourceImage]:
+def _listed(stream: BufferedReader, name: str, base: bytes, anyway: bool) -> Iterator[SourceImage]:
     try:
-        for item in lists.form_of(stream, name)(stream, name):
-            yield _of_item(item, base)
+        images = (_of_item(item, base, name, anyway) for item in lists.form_of(stream, name)(stream, name))
+        first = list(islice(images, entries.MOST_LOOKED_AT))
+        if not anyway:
+            entries.require_one([image.line.uri for image in first], name, base)
+        yield from first
+        yield from images
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from None
 
 
-def _of_item(item: lists.Item, base: bytes) -> SourceImage:
-    if manifest.is_url(item.location):
-        uri = manifest.quoted(item.location) if item.is_uri else manifest.url_uri(item.location)
-        file, is_relative = manifest.as_text(item.location), False
+def _of_item(item: lists.Item, base: bytes, name: str, anyway: bool) -> SourceImage:
+    location = entries.understood(item.location, base, name, anyway)
+    if manifest.is_url(location):
+        uri = manifest.quoted(location) if item.is_uri else manifest.url_uri(location)
+        file, is_relative = manifest.as_text(location), False
     else:
-        path = manifest.normalised(item.location)
+        path = manifest.normalised(location)
         uri = manifest.file_uri(manifest.absolute(path, base))
         file, is_relative = manifest.as_text(path), not path.startswith(b"/")
     if item.file is not None:

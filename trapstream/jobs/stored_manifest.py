@@ -34,12 +34,16 @@ class Manifest:
 
 
 async def make_manifest(
-    results: Path, job: str, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None
+    results: Path,
+    job: str,
+    texts: Sequence[str],
+    progress: Callable[[int], None] = lambda _: None,
+    anyway: bool = False,
 ) -> Manifest:
     """Reads the SOURCEs `texts` into the job's manifest in the result store, off the event loop.
 
-    `progress` takes the number of images so far, on the event loop. SourceError for a SOURCE that cannot be read,
-    SubmitError for a store that cannot be written: no manifest is left then.
+    `progress` takes the number of images so far, on the event loop; `anyway` as in `sources`. SourceError for a SOURCE
+    that cannot be read, SubmitError for a store that cannot be written: no manifest is left then.
     """
     loop = asyncio.get_running_loop()
     left = threading.Event()
@@ -53,7 +57,7 @@ async def make_manifest(
     def work() -> None:
         made.set_running_or_notify_cancel()
         try:
-            made.set_result(write_manifest(results, job, texts, tick))
+            made.set_result(write_manifest(results, job, texts, tick, anyway))
         except BaseException as error:  # whatever it is, it belongs to the caller who waits
             made.set_exception(error)
 
@@ -68,10 +72,12 @@ async def make_manifest(
         raise
 
 
-def write_manifest(results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None]) -> Manifest:
+def write_manifest(
+    results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None], anyway: bool = False
+) -> Manifest:
     """As `make_manifest`, in this thread. An error raised by `tick` ends it."""
     notes = Notes()
-    lines = sources.manifest_lines(sources.open_sources(texts), notes)
+    lines = sources.manifest_lines(sources.open_sources(texts, anyway), notes)
     lines = chain(list(islice(lines, 1)), lines)  # a SOURCE without images leaves no trace in the store
     images = 0
     try:

@@ -32,6 +32,7 @@ async def submit(
     threshold: float,
     webhooks: tuple[Webhook, ...] = (),
     weight: int = 1,
+    anyway: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
@@ -39,14 +40,15 @@ async def submit(
 ) -> JobSpec:
     """Makes a job of the SOURCEs `texts`; returns its spec once Kafka has it. The producer then publishes it.
 
-    `progress` takes the number of images read so far, `note` a line about entries that were left out. `lacking` is
+    `progress` takes the number of images read so far, `note` a line about entries that were left out; with
+    `anyway`, a list may name what is not there. `lacking` is
     given the number of images and the manifest's bytes, and returns a line if there is no room for them. SourceError,
     SubmitError, or Retryable where Kafka does not answer: then the images may be submitted again, and none is done
     twice.
     """
     job = new_id(name)
     async with _producer(servers) as producer:
-        manifest = await make_manifest(results, job, texts, progress)
+        manifest = await make_manifest(results, job, texts, progress, anyway)
         for line in manifest.notes:
             note(line)
         spec = JobSpec(

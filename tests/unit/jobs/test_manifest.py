@@ -115,6 +115,12 @@ def test_text_lists_keep_every_byte(names: list[bytes]) -> None:
     assert [item.location for item in lists.parse_text(read, "list.txt")] == names
 
 
+@given(st.lists(file_names.filter(lambda name: b"\n" not in name and b"\r" not in name and name.strip()), min_size=1))
+def test_lines_that_end_with_carriage_returns_alone(names: list[bytes]) -> None:
+    """As old programs of the Macintosh write them."""
+    assert [item.location for item in lists.parse_text(stream(b"\r".join([*names, b""]) + b"\r"), "list.txt")] == names
+
+
 def test_names_that_python_wrote_with_surrogates_are_the_bytes_they_stand_for() -> None:
     """json.dump of a folder's listing gives back the names that are not UTF-8."""
     assert items(json.dumps([os.fsdecode(b"caf\xe9.jpg")]).encode()) == [lists.Item(b"caf\xe9.jpg")]

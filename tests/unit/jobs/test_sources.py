@@ -199,6 +199,7 @@ def test_a_list_keeps_what_it_says(tmp_path: Path) -> None:
 
 def test_json_forms_carry_meta_and_names(tmp_path: Path) -> None:
     """A JSON list of pairs and JSONL with file, uri and meta."""
+    touch(tmp_path, "a.jpg")
     (tmp_path / "l.json").write_text(json.dumps(["a.jpg", ["b.jpg", "night"]]))
     (tmp_path / "l.jsonl").write_text('{"file": "x/1.jpg", "uri": "s3://b/k%201.jpg", "meta": "m"}\n{"uri": "c.jpg"}\n')
     assert [(line.file, line.meta) for line in lines(tmp_path / "l.json")] == [("a.jpg", None), ("b.jpg", "night")]
@@ -206,6 +207,99 @@ def test_json_forms_carry_meta_and_names(tmp_path: Path) -> None:
         ManifestLine(file="x/1.jpg", uri="s3://b/k%201.jpg", meta="m"),
         ManifestLine(file="c.jpg", uri=f"file://{tmp_path}/c.jpg"),
     ]
+
+
+@pytest.mark.parametrize("form", ["txt", "json", "jsonl", "cr", "crlf"])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("cam 1\\x\\a.jpg", "cam 1/x/a.jpg"),
+        (".\\cam 1\\x\\a.jpg", "cam 1/x/a.jpg"),
+        ("cam 1\\x/a.jpg", "cam 1/x/a.jpg"),
+        ('"cam 1/x/a.jpg"', "cam 1/x/a.jpg"),
+        ("'cam 1/x/a.jpg'", "cam 1/x/a.jpg"),
+        ('  "cam 1\\x\\a.jpg" \t', "cam 1/x/a.jpg"),
+        ("cam 1/x/a.jpg  ", "cam 1/x/a.jpg"),
+        ("\tcam 1/x/a.jpg", "cam 1/x/a.jpg"),
+        ("~/cam 1/x/a.jpg", "{home}/cam 1/x/a.jpg"),
+        ('"~/cam 1/x/a.jpg"', "{home}/cam 1/x/a.jpg"),
+        ("~\\cam 1\\x\\a.jpg", "{home}/cam 1/x/a.jpg"),
+        ("https://host/a.jpg ", "https://host/a.jpg"),
+        ('"s3://bucket/a b.jpg"', "s3://bucket/a b.jpg"),
+        ("b\\c.jpg", "b\\c.jpg"),
+        (" d.jpg ", " d.jpg "),
+        ("'e.jpg'", "'e.jpg'"),
+        ("~/f.jpg", "~/f.jpg"),
+        ("C:\\g.jpg", "C:\\g.jpg"),
+    ],
+)
+def test_what_a_list_of_another_system_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, written: str, meant: str
+) -> None:
+    """Backslashes, quotes, blanks and ~ are understood in every form of list, unless the very name is there."""
+    touch(tmp_path, "cam 1/x/a.jpg", "b\\c.jpg", " d.jpg ", "'e.jpg'", "~/f.jpg", "C:\\g.jpg", "z.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    meant = meant.format(home=tmp_path)
+    texts = {"json": json.dumps([written, "z.jpg"]), "jsonl": f'{{"file": {json.dumps(written)}}}\n{{"file": "z.jpg"}}'}
+    end = {"cr": "\r", "crlf": "\r\n"}.get(form, "\n")
+    listed = tmp_path / f"list.{form if form in texts else 'txt'}"
+    listed.write_bytes(texts.get(form, f"{written}{end}z.jpg{end}").encode())
+    found = lines(listed)
+    assert [line.file for line in found] == [meant, "z.jpg"]
+    if "://" not in meant:
+        assert path_of(found[0]) == os.fsencode(tmp_path / meant)
+
+
+@pytest.mark.parametrize("rest", [[], ["z.jpg"]])
+@pytest.mark.parametrize(
+    "written", ["E:\\2026\\a.jpg", "e:/a.jpg", "\\\\server\\share\\a.jpg", "\\a.jpg", '"D:\\a.jpg"']
+)
+def test_a_drive_or_share_is_one_line_before_any_work(tmp_path: Path, written: str, rest: list[str]) -> None:
+    """Also where other entries are there; --anyway makes images of them, which then fail."""
+    listed = touch(tmp_path, "z.jpg") / "list.txt"
+    listed.write_text("".join(f"{line}\r\n" for line in [*rest, written]))
+    with pytest.raises(SourceError, match="drive or share of Windows") as caught:
+        sources.check([str(listed)])
+    message = str(caught.value)
+    assert message.startswith(f"{listed}: ") and "a.jpg is on" in message.replace("\\", "/") and "\n" not in message
+    opened = sources.open_sources([str(listed)], anyway=True)
+    assert [line.file for line in sources.manifest_lines(opened, Notes())] == [*rest, written]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [["cam1/a.jpg"], ["/Volumes/CARD/a.jpg"], ["a.jpg,1", "b.jpg,2"], ["file:///C:/a.jpg"], ["smb://server/share/a.jpg"],
+     ["cam1\\x.jpg"], ["~nobody-of-this-name/a.jpg"], ["//server/share/a.jpg"], ["a%20b.jpg"], ["x" * 5000],
+     [f"{number}.jpg" for number in range(1500)], [*(f"{number}.jpg" for number in range(1000)), "z.jpg"]],
+)  # fmt: skip
+def test_a_list_that_fits_nothing_is_one_line(tmp_path: Path, entries: list[str]) -> None:
+    """Of the first thousand entries nothing is there: no job, but with --anyway."""
+    listed = touch(tmp_path, "z.jpg", "a b.jpg") / "list.txt"
+    listed.write_text("\n".join(entries))
+    with pytest.raises(
+        SourceError, match=r"(its only entry is not|none of its first [\d,]+ entries is) there"
+    ) as caught:
+        sources.check([str(listed)])
+    assert "--anyway" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match="there, such as"):
+        stored_manifest.write_manifest(tmp_path / "results", "job", [str(listed)], lambda _: None)
+    assert not (tmp_path / "results").exists()
+    made = stored_manifest.write_manifest(tmp_path / "results", "job", [str(listed)], lambda _: None, anyway=True)
+    assert made.images == len(entries)
+
+
+def test_a_list_for_another_folder_says_where_its_images_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are in the working folder; one entry that is there, or may be elsewhere, is enough to go on."""
+    monkeypatch.chdir(touch(tmp_path / "photos", "cam1/a.jpg"))
+    listed = touch(tmp_path / "lists", "b.jpg") / "list.txt"
+    listed.write_text("cam1/a.jpg\ncam1/b.jpg\n")
+    with pytest.raises(
+        SourceError, match=f"count from {tmp_path}/lists, and from the working folder {tmp_path}/photos"
+    ):
+        sources.check([str(listed)])
+    for more in ("b.jpg", "https://host/a.jpg", "s3://bucket/a.jpg"):
+        listed.write_text(f"cam1/a.jpg\n{more}\n")
+        assert files(listed) == ["cam1/a.jpg", more]
 
 
 def test_two_folders_share_no_name(tmp_path: Path) -> None:
@@ -223,6 +317,7 @@ def test_two_folders_share_no_name(tmp_path: Path) -> None:
 
 def test_standard_input_is_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-` reads a list from standard input, relative to the working folder."""
+    touch(tmp_path, "a.jpg")
     (tmp_path / "in").write_text('["a.jpg"]')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sources, "_standard_input", lambda: (tmp_path / "in").open("rb"))
@@ -338,6 +433,7 @@ def test_a_store_that_cannot_be_is_said(tmp_path: Path) -> None:
 
 async def test_an_error_in_the_source_leaves_no_manifest(tmp_path: Path) -> None:
     """A list that is wrong far inside ends the whole; the store stays as it was."""
+    touch(tmp_path, "0.jpg")
     (tmp_path / "l.json").write_text(json.dumps([f"{n}.jpg" for n in range(20_000)])[:-1])
     with pytest.raises(SourceError, match="line 1: the list does not end"):
         await stored_manifest.make_manifest(tmp_path / "results", "job", [str(tmp_path / "l.json")])
