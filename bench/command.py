@@ -18,7 +18,6 @@ from bench import (
     models,
     overhead,
     pipeline,
-    predictions,
     report,
     scaleout,
     stages,
@@ -135,12 +134,6 @@ def _scaleout(plan: Plan) -> Steps:
         yield scaleout.scaleout(plan, stack)
 
 
-def _verdict(plan: Plan) -> Steps:
-    """Slows each stage in turn: is it named, and does what the verdict says come true?"""
-    with bench_stack(plan.work / "verdict", plan.model, services=("producer",)) as stack:
-        yield predictions.predictions(plan, stack)
-
-
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=live.RATE, show_default=True, help="Images/s that come."
 )
@@ -167,7 +160,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare and verdict."""
+    """All of it but compare."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -195,6 +188,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
 
 
 for _body in (
-    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _live, _compare, _all,
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _live, _compare, _all,
 ):  # fmt: skip
     bench.add_command(measured(_body))

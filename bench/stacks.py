@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +29,6 @@ FILLING = 64
 """Images done before a rate is taken: the first batches fill the stages."""
 DRAINING = 150
 """Images still open when it has been taken: the stages hold about a hundred, and none of them may be empty."""
-_LEAST = 8
-"""Images that a sample has at least: a batch."""
 
 
 class BenchError(TrapstreamError):
@@ -114,38 +111,9 @@ class Bench:
             client.load_model(timed.entry_of(info))
         return info
 
-    def drop_model(self, info: ModelInfo) -> None:
-        """Has Triton forget such a model, also when it starts again."""
-        with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
-            client.unload_model(timed.entry_of(info))
-        shutil.rmtree(self.home / "triton" / "repository" / timed.entry_of(info))
-
     def run(self, manifest: Path, model: ModelInfo, filling: int = FILLING, draining: int = DRAINING) -> Ran:
         """A job from submission to its end."""
         return asyncio.run(self._run(manifest, model, filling, draining))
-
-    async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
-        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then.
-
-        It takes longer where hardly any image was done in these seconds.
-        """
-        begin: Moment | None = None
-        async with _within(spec) as stall:
-            async for status in statuses.watch(self.kafka, spec.job):
-                stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
-                if begin is None and status.counts.done >= filling:
-                    begin = await self.moment(status.counts.done)
-                elif (
-                    begin is not None
-                    and time.perf_counter() >= begin.at + seconds
-                    and status.counts.done >= begin.done + _LEAST
-                ):
-                    after = await self.moment(status.counts.done)
-                    break
-        assert begin is not None
-        if end:
-            await cancel(self.kafka, spec.job)
-        return Ran(spec, status, begin, after)
 
     async def cancelled(self, spec: JobSpec) -> None:
         """Cancels a job and waits for its end, so that what is left of it does not disturb what comes next."""
