@@ -21,7 +21,6 @@ from bench import (
     report,
     scaleout,
     stages,
-    triton_alone,
 )
 from bench.load import Images, parse_size
 from bench.plan import Plan
@@ -49,7 +48,6 @@ _OPTIONS = (
         "--model", "label", metavar="NAME", help="NAME[@VERSION] of a model of this home.  [default: demonstration]"
     ),
     click.option("--images", type=_FOLDER, help="A folder to use; else drawn scenes."),
-    click.option("--report", "folder", type=click.Path(path_type=Path), help="The page.  [default: HOME/bench]"),
     click.option("--json", "lines", type=click.Path(path_type=Path), help="Add a JSON line for each measure here."),
     click.option("--quick", is_flag=True, help="Fewer and shorter runs: all of it within 5 minutes on 2 cores."),
 )
@@ -65,7 +63,7 @@ def measured(body: Body) -> click.Command:
     """Makes a command of a generator of records: the options that all share, a bar, a table and the rest."""
 
     def run(
-        context: Context, quick: bool, lines: Path | None, folder: Path | None, images: Path | None,
+        context: Context, quick: bool, lines: Path | None, images: Path | None,
         label: str | None, runtime: Runtime | None, size: tuple[int, int], **options: Any,
     ) -> None:  # fmt: skip
         chosen = Images(size=size, folder=images)
@@ -88,7 +86,7 @@ def measured(body: Body) -> click.Command:
         load = machine.busy()
         if load > 1.5 * plan.cores:
             say(f"the machine was busy (load {load:g} on {plan.cores} cores): believe the ratios, not the rates")
-        page = report.write(book, folder or context.home / "bench" / time.strftime("%Y%m%d-%H%M%S"))
+        page = report.write(book, context.home / "bench" / time.strftime("%Y%m%d-%H%M%S"))
         say(f"{time.monotonic() - began:.0f} s; page: {page}")
 
     functools.update_wrapper(run, body)  # its help, and its own options
@@ -118,8 +116,6 @@ def _detect(plan: Plan) -> Steps:
     """Images a second of Triton alone, under a closed loop."""
     with bench_stack(plan.work / "detect", plan.model, services=()) as stack:
         yield stages.detect(plan, stack)
-        if triton_alone.has_perf_analyzer():
-            yield stages.agreement(plan, stack)
 
 
 def _pipeline(plan: Plan) -> Steps:
