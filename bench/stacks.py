@@ -82,13 +82,18 @@ class Ran:
         return verdict.judge(self.load)
 
 
+def usual_environment() -> dict[str, str]:
+    """The caller's environment without settings, except where downloads lie."""
+    kept = "TRAPSTREAM_CACHE"
+    return {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_") or name == kept}
+
+
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """`settings` and no other TRAPSTREAM_ variable of the caller's, but where downloads lie."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    os.environ.update(settings)
+    """`settings` in place of the caller's."""
+    before, made = dict(os.environ), {**usual_environment(), **settings}
+    os.environ.clear()
+    os.environ.update(made)
     try:
         yield
     finally:
