@@ -16,7 +16,7 @@ from bench.models import Model
 from trapstream.core import status as statuses
 from trapstream.core import verdict
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
+from trapstream.core.messages import JobSpec, JobState, Lane, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
@@ -51,8 +51,6 @@ class Ran:
     """One job's steady part: every stage has work from its beginning to its end, so that what was done ahead at the
     beginning is done ahead at the end too."""
 
-    spec: JobSpec
-    status: JobStatus
     begin: Moment
     end: Moment
     memory: dict[str, float] = field(default_factory=dict)
@@ -152,7 +150,7 @@ class Bench:
             raise BenchError(f"the job ended as {status.state}: {status.message}")
         if begin is None or end is None:
             raise BenchError(f"a job of {spec.images} images is too short to be measured")
-        return Ran(spec, status, begin, end, {name: used / 1e6 for name, used in self.memory().items()})
+        return Ran(begin, end, {name: used / 1e6 for name, used in self.memory().items()})
 
     async def moment(self, done: int) -> Moment:
         """Now."""

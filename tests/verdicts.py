@@ -38,7 +38,7 @@ async def sample(bench: Bench, spec: JobSpec, filling: int) -> Ran:
             if begin is None and done >= filling:
                 begin = await bench.moment(done)
             elif begin is not None and time.perf_counter() >= begin.at + SECONDS and done >= begin.done + LEAST:
-                return Ran(spec, status, begin, await bench.moment(done))
+                return Ran(begin, await bench.moment(done))
     raise AssertionError("a topic does not end")
 
 

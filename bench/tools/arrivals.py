@@ -10,7 +10,6 @@ home stays, with all logs.
 import argparse
 import asyncio
 import contextlib
-import io
 import random
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
-from PIL import Image
 
 from bench.tools import chaos_model
 from bench.tools.arrivals_account import Account, check
@@ -161,11 +159,7 @@ async def _answered(
 
 def image(number: int) -> bytes:
     """A small image that no other number gives."""
-    random_ = np.random.default_rng(number)
-    pixels = random_.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).resize((64, 48)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
+    return chaos_model.jpeg(np.random.default_rng(number).integers(0, 256, (6, 8, 3)))
 
 
 async def _ended(stack: Stack, account: Account) -> list[JobSpec]:
