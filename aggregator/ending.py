@@ -38,9 +38,7 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         return await wait_for_disk(STORE, lambda: lease.with_store(call), tell)
 
     async def keep(**changes: object) -> JobEnd:
-        changed = msgspec.structs.replace(end, **changes)
-        await stored(lambda s: s.set_ends({spec.job: changed}))
-        return changed
+        return await stored(lambda s: s.change_end(spec.job, **changes))
 
     end = await stored(lambda s: s.job(spec.job).end)
     if not end.has_status:

@@ -101,9 +101,9 @@ class Repair:
             sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, reference)
             metrics.REPAIRED.inc(sent)
             # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for results.
-            tried = msgspec.structs.replace(end, attempts=end.attempts + 1)
-            await lease.with_store(lambda store: store.set_ends({job: tried}))
-            message = f"{sent} images had no answer and were published again ({tried.attempts} of {ATTEMPTS} times)"
+            attempts = end.attempts + 1
+            await lease.with_store(lambda store: store.change_end(job, attempts=attempts))
+            message = f"{sent} images had no answer and were published again ({attempts} of {ATTEMPTS} times)"
         else:
             # The failures go through the log like any result: the file stays a function of the log.
             sent = await self._send(lease, spec, path, topics.DETECTIONS, job.encode(), never_answered)

@@ -30,7 +30,7 @@ from bench.records import Book, Record
 from bench.stacks import Bench, bench_stack
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.models.runtime import Runtime
+from trapstream.models.deployed import Runtime
 from trapstream.models.runtimes import ALL
 
 Steps = Iterator[list[Record]]
@@ -54,7 +54,7 @@ _OPTIONS = (
     click.option("--json", "lines", type=click.Path(path_type=Path), help="Add a JSON line for each measure here."),
     click.option("--quick", is_flag=True, help="Fewer and shorter runs: all of it within 5 minutes on 2 cores."),
 )
-"""What every measure takes."""
+"""The options of every measure."""
 
 
 @click.group()

@@ -25,12 +25,13 @@ from trapstream.core.states import ENDED
 RATE = 2.0
 """Live images a second, where no other rate is asked for."""
 SLOWER = 2.0
-"""What a backfill may make of the slowest live images."""
+"""The slowest live images may take at most this many times as long beside a backfill."""
 KEPT = 0.9
-"""What they must leave of its rate, their own number apart."""
+"""The share of its rate that a backfill must keep beside live images, their own number apart."""
 FLOOD = 3.0
-"""Times what the machine can do."""
+"""The rate of live images in a flood, in units of the rate that the machine can do."""
 WITHIN = 0.9
+"""The share of its part that a backfill must get in a flood."""
 _SERIES = "bench"
 _SETTLE = 6.0
 """Seconds until a change of the load has come through all stages."""

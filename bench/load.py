@@ -19,7 +19,7 @@ _SEED = 40_000
 
 @dataclass(frozen=True)
 class Images:
-    """What the images are. `count` different ones: a benchmark names each of them many times."""
+    """The images of a benchmark: `count` different ones, each of which it names many times."""
 
     size: tuple[int, int] = (1280, 960)
     """Width and height of drawn scenes."""

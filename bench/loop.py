@@ -19,9 +19,8 @@ from trapstream.core.errors import Permanent
 from trapstream.core.messages import ModelInfo
 from trapstream.images.decode import Decoder, Encoded
 from trapstream.images.letterbox import to_source
-from trapstream.models import bundles
 from trapstream.models.card import read_card
-from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
+from trapstream.models.deployed import PRECISION, RUNTIME, Runtime
 from trapstream.results.entry import entry
 
 _BATCH = 8
@@ -67,7 +66,7 @@ def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelIn
 
 def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int, seconds: float) -> dict[str, float]:
     """Images a second of `threads` threads for about `seconds`, and milliseconds of processor time an image."""
-    model = bundles.info_of(read_card(bundle / "card.json"))
+    model = read_card(bundle / "card.json").info
     graph, kind = bundle / "model.onnx", runtime.partition("-")[0]
     opened = [open_session(graph, 1, kind, PRECISION[runtime]) for _ in range(1 if runtime == RUNTIME else threads)]
     sessions = opened * (threads // len(opened))  # several threads may use one of ONNX Runtime's, but not of OpenVINO's

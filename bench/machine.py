@@ -1,4 +1,4 @@
-"""What a figure was measured on: commit, versions, processor, memory, GPU, and how busy the machine was."""
+"""The machine and the code that a figure belongs to: commit, versions, processor, memory, GPU, and the load."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What the system itself costs: processor time an image, and memory over time."""
+"""The cost of the system itself: processor time an image, and memory over time."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _SIZE = Images(size=(640, 480), count=8, quality=50)
 def overhead(plan: Plan, bench: Bench) -> list[Record]:
     """Processor time of an image of 640 x 480 in all processes, with a model that costs nothing, without its decoding.
 
-    What the decoding costs is measured by itself, on the same images, and taken off.
+    The cost of the decoding is measured by itself, on the same images, and subtracted.
     """
     model = bench.load_model("free", 0.0)
     small = replace(plan, images=_SIZE)

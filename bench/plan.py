@@ -1,4 +1,4 @@
-"""What a benchmark was asked for: how long, over which images, in which folder."""
+"""The plan of one benchmark: how long it may take, over which images, in which folder."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from bench.records import Runs, until_stable
 
 T = TypeVar("T")
 Progress = Callable[[str, int], None]
-"""Takes what is being measured, and the number of the run."""
+"""Shows the name of the measure and the number of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Plan:
     work: Path
     """A temporary folder."""
     home: Path
-    """The state folder of whoever asks."""
+    """The state folder of the user."""
     quick: bool
     images: Images = field(default_factory=Images)
     model: Model = field(default_factory=demonstration)
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def cores(self) -> int:
-        """Those that may be used."""
+        """The number of cores that may be used."""
         return len(os.sched_getaffinity(0))
 
     @property
@@ -46,7 +46,7 @@ class Plan:
         return self.pick(2.5, 10.0)
 
     def pick(self, quick: T, full: T) -> T:
-        """What fits the time that there is."""
+        """One of two values: the first for a quick benchmark."""
         return quick if self.quick else full
 
     def repeat(self, what: str, run: Callable[[], float], most: int | None = None) -> Runs:

@@ -18,7 +18,7 @@ from bench.stacks import Bench, Ran
 from trapstream.core.messages import ModelInfo
 
 WITHIN = 0.2
-"""What comes true may differ by this share from what was said."""
+"""The measured gain may differ from the predicted one by this share."""
 _SMALL, _LARGE = Images(size=(128, 96), count=8), Images(size=(2048, 1536), count=8)
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: one record a measure, one JSON line a record."""
+"""The findings of a benchmark: one record for each measure, one JSON line for each record."""
 
 import statistics
 import time
@@ -56,7 +56,7 @@ class Record:
     runs: tuple[float, ...] = ()
     stable: bool = True
     target: str = ""
-    """What it should be, such as `>= 0.9`."""
+    """The value that is wanted, such as `>= 0.9`."""
     reached: bool | None = None
     """None where there is no target."""
     details: dict[str, object] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is left of a run: a table with bars on the terminal, and the same as a page that stands alone."""
+"""The report of a benchmark: a table with bars on the terminal, and the same as a page that stands alone."""
 
 import io
 import time

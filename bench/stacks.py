@@ -21,7 +21,7 @@ from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelIn
 from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
-from trapstream.local import control, loads, processes
+from trapstream.local import control, processes, service_load
 from trapstream.local.state import SERVICES, Stack
 
 _STALL_SECONDS = 120.0
@@ -80,7 +80,7 @@ class Ran:
 
     @property
     def verdict(self) -> verdict.Verdict | None:
-        """What limited it."""
+        """The stage that limited it, and the gain of one more of it."""
         return verdict.judge(self.load)
 
 
@@ -182,7 +182,7 @@ class Bench:
 
     async def moment(self, done: int) -> Moment:
         """Now."""
-        return Moment(time.perf_counter(), done, self.cpu(), await loads.totals(self.stack))
+        return Moment(time.perf_counter(), done, self.cpu(), await service_load.totals(self.stack))
 
     def cpu(self) -> dict[str, float]:
         """Seconds of processor time by process; Triton's with its instances."""

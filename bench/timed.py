@@ -1,5 +1,5 @@
-"""Models of chosen cost. One that costs nothing shows what all around a model costs; one that only takes time is a
-detector that does not need the cores.
+"""Models of chosen cost. One that costs nothing shows the cost of everything around a model; one that only takes time
+is a detector that does not need the cores.
 
 Triton imports this file too, for the class at its end.
 """
@@ -13,7 +13,7 @@ import model_repository
 from model_repository.templates.cpu import model as served
 from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 
 _ROOT = Path(model_repository.__path__[0]).parent
 _CONFIG = """name: "{entry}"
@@ -31,7 +31,7 @@ dynamic_batching {{ priority_levels: 2 default_priority_level: 2 }}
 instance_group [ {{ kind: KIND_CPU count: {instances} }} ]
 parameters {{ key: "seconds" value {{ string_value: "{seconds}" }} }}
 """
-_MODEL = '''"""What Triton loads; the class is in bench/timed.py."""
+_MODEL = '''"""An entry of chosen cost for Triton; the class is in bench/timed.py."""
 
 import sys
 
@@ -57,7 +57,7 @@ def write_entry(repository: Path, name: str, seconds: float, instances: int = 1)
 
 def entry_of(info: ModelInfo) -> str:
     """The name that Triton serves the model by."""
-    return entry_name(info.name, info.version)
+    return triton_name(info.name, info.version)
 
 
 class TritonPythonModel(served.TritonPythonModel):

@@ -38,7 +38,7 @@ _PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class Alone:
-    """What the server did."""
+    """The rate and the latency of the server."""
 
     rate: float
     """Images a second."""

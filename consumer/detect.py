@@ -24,7 +24,7 @@ from consumer.work import Group
 from trapstream.core import log, retry
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
-from trapstream.core.triton_names import TRITON_VERSION, entry_name, lane_version
+from trapstream.core.triton_names import TRITON_VERSION, lane_version, triton_name
 from trapstream.images.letterbox import PAD_GREY
 
 INPUT = "images"
@@ -125,7 +125,7 @@ class Detector:
 
         Retryable where the server is away.
         """
-        name = entry_name(model.name, model.version)
+        name = triton_name(model.name, model.version)
         try:
             ready = bool(await self._client.is_model_ready(name, TRITON_VERSION, client_timeout=_LIVE_SECONDS))
         except InferenceServerException as error:
@@ -182,7 +182,7 @@ class Detector:
         version = lane_version(lane, (await self._ask_abilities(model)).versions)
         try:
             reply = await self._client.infer(
-                entry_name(model.name, model.version),
+                triton_name(model.name, model.version),
                 [pixels],
                 model_version=version,
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
@@ -197,7 +197,7 @@ class Detector:
         return [rows[:kept] for rows, kept in zip(detections, counts, strict=True)]
 
     async def _ask_abilities(self, model: ModelInfo) -> _Abilities:
-        name = entry_name(model.name, model.version)
+        name = triton_name(model.name, model.version)
         if name not in self._abilities:
             try:
                 metadata = await self._client.get_model_metadata(name, client_timeout=_LIVE_SECONDS)

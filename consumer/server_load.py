@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from consumer.lanes import Depth, depth
 from trapstream.core.messages import ModelInfo
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.core.verdict import StageTotals
 
 _LOOK_SECONDS = 0.5
@@ -47,7 +47,7 @@ class ServerLoad:
 
     def use(self, model: ModelInfo) -> None:
         """Says that the model is used now."""
-        self._models[entry_name(model.name, model.version)].used = time.monotonic()
+        self._models[triton_name(model.name, model.version)].used = time.monotonic()
 
     def totals(self) -> StageTotals:
         """Of all these models together."""
@@ -61,7 +61,7 @@ class ServerLoad:
 
     def depth(self, model: ModelInfo) -> Depth:
         """How many images may be at the server, as `lanes.depth`. A model of unknown speed gets few, one by one."""
-        known = self._models.get(entry_name(model.name, model.version))
+        known = self._models.get(triton_name(model.name, model.version))
         if known is None or known.image_seconds is None:
             return Depth(request=1, in_flight=self._batch)
         return depth(known.instances, known.max_batch, self._batch, known.image_seconds)

@@ -36,7 +36,7 @@ class Slab:
         """Requests that are not answered yet."""
 
     def hold(self, size: int) -> None:
-        """Makes room for `size` bytes. What was inside may be lost. OSError if the memory is not to be had."""
+        """Makes space for `size` bytes. What was inside may be lost. OSError if the memory is not to be had."""
         if size <= self.size:
             return
         self.close()

@@ -50,23 +50,25 @@ async def figures(servers: str, lane: Lane, pause: Callable[[], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def _clients(servers: str) -> AsyncIterator[_Clients]:
     """The clients that ask; waits for a broker that is away."""
-    async with contextlib.AsyncExitStack() as held:
+    admin, client = await retry.until_back(lambda: _started(servers), "kafka")
+    try:
+        yield admin, client
+    finally:
+        await client.stop()
+        await admin.close()
 
-        async def start() -> _Clients:
-            admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-            client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
-            try:
-                await admin.start()
-                await client.start()
-            except (KafkaError, OSError) as error:
-                await client.stop()
-                await admin.close()
-                raise Retryable(f"{servers}: {error!r}") from error
-            held.push_async_callback(admin.close)
-            held.push_async_callback(client.stop)
-            return admin, client
 
-        yield await retry.until_back(start, "kafka")
+async def _started(servers: str) -> _Clients:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
+    try:
+        await admin.start()
+        await client.start()
+    except (KafkaError, OSError) as error:
+        await client.stop()
+        await admin.close()
+        raise Retryable(f"{servers}: {error!r}") from error
+    return admin, client
 
 
 class LiveBacklog:

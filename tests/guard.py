@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from trapstream.local import processes, shm
-from trapstream.local.home import STACK_MARK, lock_file, shm_prefix
+from trapstream.local import processes
+from trapstream.local.home import STACK_VARIABLE, lock_file, shm_prefix
 
 MARK = "TESTED_BY"
 """In the environment of all that a process which runs tests has started."""
@@ -47,7 +47,7 @@ def _left(mark: str, parent: int) -> dict[psutil.Process, tuple[str, str]]:
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's
         if runs and around.get(MARK) == mark and "resource_tracker" not in command:  # Python's own: it ends by itself
-            found[process] = around.get(STACK_MARK, ""), command[:200]
+            found[process] = around.get(STACK_VARIABLE, ""), command[:200]
     return found
 
 
@@ -65,9 +65,9 @@ def main(mark: str, parent: int, folder: Path) -> int:
         prefixes |= {prefix for prefix, _ in left.values() if prefix}
         said += [command for _, command in left.values()]
         processes.end(left)
-    said += [str(region) for prefix in prefixes for region in shm.regions(prefix)]
+    said += [str(region) for prefix in prefixes for region in processes.regions(prefix)]
     for prefix in prefixes:
-        shm.sweep(prefix)
+        processes.sweep(prefix)
     for line in said:
         print(f"left behind by tests, and ended or removed: {line}", file=sys.stdout if lives else sys.stderr)
     return 1 if said else 0

@@ -12,8 +12,7 @@ import torch
 
 from training.network import Detector
 from trapstream.models.complete import complete
-from trapstream.models.opset import OLDEST
-from trapstream.models.raw import RawModel
+from trapstream.models.raw import OLDEST, RawModel
 
 
 def raw_graph(weights: Path) -> onnx.ModelProto:

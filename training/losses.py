@@ -1,4 +1,4 @@
-"""What the detector learns from: which cells answer for which figure, and how wrong they are. Needs torch."""
+"""The loss that the detector learns from: which cells answer for which figure, and how wrong they are. Needs torch."""
 
 from __future__ import annotations
 

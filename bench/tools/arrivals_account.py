@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trapstream.core import json_codec
-from trapstream.core import result_store as store
+from trapstream.core import json_codec, result_store
 from trapstream.core.messages import JobSpec
 from trapstream.results.ledger import disagreements
 from trapstream.results.read import open_result, verify
@@ -16,7 +15,7 @@ from trapstream.results.read import open_result, verify
 
 @dataclass
 class Received:
-    """What came one way."""
+    """The events that came in one of the two ways."""
 
     way: str
     entries: dict[str, Any] = field(default_factory=dict)
@@ -27,7 +26,7 @@ class Received:
     """Of a stream: the offsets in the log of its events. None of them may come twice."""
     wrong: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """What is in a file and never came."""
+    """Images that are in a file and never came."""
     begun: int = 0
     """Streams that were opened for the first time."""
     breaks: int = 0
@@ -86,7 +85,7 @@ class Received:
 
 @dataclass
 class Account:
-    """What happened."""
+    """The account of one run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     answered: dict[str, str] = field(default_factory=dict)
@@ -102,7 +101,7 @@ class Account:
     doubled: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """What `verify` says of the files."""
+    """Contradictions, among them those that `verify` finds in the files."""
     stream: Received = field(default_factory=lambda: Received("stream"))
     webhook: Received = field(default_factory=lambda: Received("webhook"))
     slowest: float = 0.0
@@ -141,10 +140,13 @@ def check(home: Path, specs: list[JobSpec], account: Account) -> None:
     """Holds the files against the answers, and each against its manifest; keeps their entries."""
     seen: Counter[str] = Counter()
     for spec in specs:
-        path, manifest = store.result_path(home / "results", spec.job), store.manifest_path(home / "results", spec.job)
+        path, manifest = (
+            result_store.result_path(home / "results", spec.job),
+            result_store.manifest_path(home / "results", spec.job),
+        )
 
         def lines(manifest: Path = manifest) -> list[str]:
-            return [line.file for line in store.read_manifest(manifest)]
+            return [line.file for line in result_store.read_manifest(manifest)]
 
         found = verify(path, lines)
         account.wrong += [f"{spec.job}: {text}" for text in disagreements(found, open_result(path).account)]

@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass
 class Account:
-    """What happened."""
+    """The account of one run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     """By process."""

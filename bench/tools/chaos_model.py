@@ -10,7 +10,6 @@ from PIL import Image
 from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
 from trapstream.local.testing import save_mean_graph
-from trapstream.models.bundles import info_of
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "brightness"
@@ -43,7 +42,7 @@ def write_bundle(folder: Path) -> ModelInfo:
         sha256=sha256_of(path), source="bench/tools/chaos_model.py", licence="Apache-2.0",
     )  # fmt: skip
     write_card(folder / "card.json", card)
-    return info_of(card)
+    return card.info
 
 
 def write_images(folder: Path, images: int, kinds: int = 400) -> Path:

@@ -27,11 +27,11 @@ _BACK_SECONDS = 120.0
 
 
 class ChaosError(Exception):
-    """What must not happen. The text says what did."""
+    """A promise was broken. The text says which one."""
 
 
 class Outcome(Protocol):
-    """What is left of a run."""
+    """The account of a run."""
 
     def lines(self) -> list[str]:
         """The account for people."""

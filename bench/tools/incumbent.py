@@ -24,7 +24,7 @@ import psutil
 from bench.stacks import BenchError, environment
 from bench.tools.same_answers import compare_files
 from trapstream.models.agreement import CONFIDENCE
-from trapstream.models.runtime import PRECISION, Runtime
+from trapstream.models.deployed import PRECISION, Runtime
 from trapstream.models.runtimes import ALL, has_bfloat16
 
 WAYS: dict[str, tuple[str, ...]] = {
@@ -74,9 +74,9 @@ def read_ours(output: str) -> tuple[int, float]:
 
 
 def called(command: list[str], log: Path) -> tuple[str, float, int]:
-    """What a command says, how long it takes in seconds, and its most memory in bytes, looked at once a second.
+    """The output of a command, its duration in seconds, and its largest memory in bytes, looked at once a second.
 
-    What it prints goes to `log`. BenchError where it fails.
+    The output goes to `log` too. BenchError where it fails.
     """
     began, most = time.perf_counter(), 0
     with log.open("w") as output:

@@ -29,7 +29,7 @@ class Agreement:
     """Largest difference of a box, as a share of the image's side, or of 1,001 pixels in a smaller one."""
     confidence: float
     faults: tuple[str, ...]
-    """What is out of tolerance, in words; every fault of every image."""
+    """Every fault of every image: the differences that are out of tolerance, in words."""
 
     @property
     def sentence(self) -> str:

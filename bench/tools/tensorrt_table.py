@@ -1,8 +1,9 @@
 """A TensorRT plan on this machine's GPU: `python -m bench.tools.tensorrt_table NAME[@VERSION] --triton HOST:PORT`.
 
-Builds the plan as `trapstream model build` does, or finds it, and prints a table for docs/models.md: images a second of
-the plan alone, by NVIDIA's `trtexec`, and through the Triton that serves it. With Triton it first holds the answers
-against the model's original. It was never run on a GPU; what needs none is tested.
+Builds the plan as `trapstream model build` does, or finds it, and prints a table for
+docs/contributors/model-tests.md: images a second of the plan alone, by NVIDIA's `trtexec`, and through the Triton that
+serves it. With Triton it first holds the answers against the model's original. It was never run on a GPU; what needs
+none is tested.
 """
 
 import argparse
@@ -20,15 +21,12 @@ import numpy as np
 from bench.triton_alone import closed_loop
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import default_home
-from trapstream.models import bundle_store as store
-from trapstream.models import bundles, tensorrt
+from trapstream.models import bundle_store, tensorrt
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.check import check_bundle
+from trapstream.models.check import check_bundle, in_triton
 from trapstream.models.pictures import drawn
-from trapstream.models.plan import Plan, build
-from trapstream.models.plan_key import PlanKey
-from trapstream.models.profiles import Profile, Shape
-from trapstream.models.served import in_triton
+from trapstream.models.plan_key import PlanKey, Profile, Shape
+from trapstream.models.tensorrt_plan import Plan, build
 
 _SECONDS = 10
 _IN_FLIGHT = 4
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     home = chosen.home or default_home()
     try:
-        bundle, compiler = store.find(home, chosen.model), tensorrt.here()
+        bundle, compiler = bundle_store.find(home, chosen.model), tensorrt.here()
         began = time.monotonic()
         plan = build(home, bundle, compiler, chosen.batch, lambda *_: None)
         took = f"built in {time.monotonic() - began:.0f} s" if plan.built else "was there"
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shapes(key: PlanKey) -> list[tuple[int, Shape]]:
-    """What is measured: each profile of one size, by its number, with one image, eight, and as many as it takes."""
+    """The shapes to measure: each profile of one size, by its number, with one image, eight, and the most."""
     exact: list[tuple[int, Profile]] = [(n, each) for n, each in enumerate(key.profiles) if each.exact]
     return [
         (number, (batch, *profile.tuned[1:]))
@@ -112,7 +110,7 @@ def of_plan(path: Path, profile: int, shape: Shape) -> float:
 
 
 def runs_per_second(said: str) -> float:
-    """What trtexec measured. NotMeasuredError with the last thing that it said where it did not."""
+    """The rate that trtexec measured. NotMeasuredError with its last line where it measured none."""
     found = re.search(r"Throughput: ([\d.]+) qps", said)
     if found is None:
         last = (said.strip().splitlines() or ["nothing"])[-1]
@@ -123,7 +121,7 @@ def runs_per_second(said: str) -> float:
 def through(bundle: Bundle, server: str, shape: Shape, seconds: float = _SECONDS) -> float:
     """Images a second of a closed loop of requests of this shape, in shared memory."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return asyncio.run(closed_loop(server, bundles.info_of(bundle.card), pixels, _IN_FLIGHT, seconds)).rate
+    return asyncio.run(closed_loop(server, bundle.card.info, pixels, _IN_FLIGHT, seconds)).rate
 
 
 if __name__ == "__main__":

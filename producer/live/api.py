@@ -62,8 +62,8 @@ class Door:
         app.add_routes(
             [
                 web.post("/v1/images", self._post),
-                web.get("/v1/jobs/{job}/events", self._elsewhere, allow_head=False),
-                web.get("/v1/series/{series}/events", self._elsewhere, allow_head=False),
+                web.get("/v1/jobs/{job}/events", self._to_notifier, allow_head=False),
+                web.get("/v1/series/{series}/events", self._to_notifier, allow_head=False),
                 web.get("/healthz", self._healthz),
             ]
         )
@@ -73,7 +73,7 @@ class Door:
         taking = self._inside is not None
         return as_json({"ready": taking}, 200 if taking else 503)
 
-    async def _elsewhere(self, request: web.Request) -> web.Response:
+    async def _to_notifier(self, request: web.Request) -> web.Response:
         """Sends a client that asks for events to the notifier."""
         if self._settings.events_url is None:
             raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
@@ -102,7 +102,7 @@ class Door:
         if self._inside is None:
             raise BadRequest(503, "another producer takes the uploads, or this one is stopping", 1.0)
         journal, answers, backlog = self._inside
-        wait = self._wait(request.query)
+        wait = self._wait_seconds(request.query)
         self._check_limits(backlog, key)
         with ExitStack() as held:
             body = await receive(request, self._settings, held, self.in_hand)
@@ -127,7 +127,7 @@ class Door:
         faults.reach("arrive.4")
         return as_json({"images": images}, 200 if wait and answered else 202)
 
-    def _wait(self, query: Mapping[str, str]) -> float:
+    def _wait_seconds(self, query: Mapping[str, str]) -> float:
         text = query.get("wait", "0")
         most = self._settings.upload_wait_seconds
         try:
@@ -155,7 +155,7 @@ async def _arrivals(body: Body, fields: Mapping[str, str], began: float) -> list
         raise BadRequest(400, "whose image is it? Say job=NAME or camera=NAME")
     series = names.series_name(fields["job"]) if "job" in fields else camera or ""
     taken = names.captured(fields["captured"]) if "captured" in fields else None
-    meta = facts(camera, names.meta(fields["meta"]) if "meta" in fields else None)
+    meta = _facts(camera, names.meta(fields["meta"]) if "meta" in fields else None)
     arrivals = []
     for given, spool in body.images:
         kept = await spool.keep()
@@ -175,7 +175,7 @@ def _webhook(fields: Mapping[str, str]) -> Webhook | None:
     return event_filter.webhook(fields["webhook"], fields.get("webhook_filter", ""))
 
 
-def facts(camera: str | None, meta: str | None) -> str | None:
+def _facts(camera: str | None, meta: str | None) -> str | None:
     """The facts of an image that its sender gave, as its reference carries them: a JSON object, or None."""
     known = {name: value for name, value in (("camera", camera), ("meta", meta)) if value is not None}
     return json_codec.encode(known).decode() if known else None

@@ -31,7 +31,7 @@ from trapstream.core.event_filter import BadFilter
 from trapstream.core.messages import JobSpec, Lane, Webhook
 from trapstream.core.result_store import ManifestLine, manifest_path
 from trapstream.core.settings import ProducerSettings
-from trapstream.models import bundles
+from trapstream.models import bundle_store
 
 _Lines = dict[str, tuple[LiveJob, list[ManifestLine]]]
 """Job id to the job and its new lines."""
@@ -250,7 +250,7 @@ class SeriesJournal:
             job=id_,
             name=series,
             lane=Lane.LIVE,
-            model=bundles.find(self._settings.home, self._settings.live_model),
+            model=bundle_store.find(self._settings.home, self._settings.live_model).card.info,
             threshold=self._settings.live_threshold,
             images=0,
             manifest_sha256="",

@@ -33,7 +33,7 @@ async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -
     check(settings)
     taking = Door(settings, door.keys_of(settings.api_keys))
     async with listening(settings, taking, health), asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(_own_and_work(settings, taking, stop))
+        work = tasks.create_task(_work(settings, taking, stop))
         await stop.wait()
         if not taking.was_open:
             work.cancel()  # it stands by, or waits for the disk
@@ -80,17 +80,12 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
         yield
 
 
-async def _own_and_work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
-    async with owned(live_folder(settings.results), _TAKES):
-        await _work(settings, taking, stop)
-
-
 async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
     table = JobTable(settings.kafka)
     journal = SeriesJournal(settings, table.specs.__contains__)
     answers, backlog = Answers(settings.kafka, journal.find), LiveBacklog(settings.kafka, journal.unpublished)
-    await retry.until_back(lambda: _loaded(settings, journal), "result store")
-    async with asyncio.TaskGroup() as tasks:
+    async with owned(live_folder(settings.results), _TAKES), asyncio.TaskGroup() as tasks:
+        await retry.until_back(lambda: _load(settings, journal), "result store")
         writing = tasks.create_task(journal.run())
         cleaner = Cleaner(settings, journal, taking.in_hand, table)
         publishing = tasks.create_task(_publish(settings, journal, table, answers, backlog, cleaner))
@@ -105,7 +100,7 @@ async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -
         writing.cancel()
 
 
-async def _loaded(settings: ProducerSettings, journal: SeriesJournal) -> None:
+async def _load(settings: ProducerSettings, journal: SeriesJournal) -> None:
     try:
         await asyncio.to_thread(incoming.prepare, settings.results)
         await journal.load()

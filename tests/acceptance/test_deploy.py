@@ -18,8 +18,7 @@ from onnx import numpy_helper
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
 from tests.waiting import wait_for
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "demonstration"
@@ -34,15 +33,15 @@ PLAIN = ("--runtime", "onnxruntime", "--unchecked")
 
 def place(home: Path, version: str, change: Any) -> None:
     """A changed copy of the demonstration model, as an import leaves one."""
-    original = store.find(home, f"{NAME}@1")
-    target = store.folder(home, NAME, version)
+    original = bundle_store.find(home, f"{NAME}@1")
+    target = bundle_store.folder(home, NAME, version)
     target.mkdir(parents=True)
     graph = onnx.load(str(original.graph))
     change(graph.graph)
-    onnx.save(graph, str(target / store.GRAPH))
-    sha256 = sha256_of(target / store.GRAPH)
+    onnx.save(graph, str(target / bundle_store.GRAPH))
+    sha256 = sha256_of(target / bundle_store.GRAPH)
     card: Card = msgspec.structs.replace(original.card, version=version, sha256=sha256)
-    write_card(target / store.CARD, card)
+    write_card(target / bundle_store.CARD, card)
 
 
 def surer(graph: onnx.GraphProto) -> None:
@@ -75,7 +74,7 @@ def versions(trapstream: Command) -> Iterator[Command]:
     with deployed.alone(trapstream.home, lambda: None):
         deployed.deployed_file(trapstream.home).unlink(missing_ok=True)
     for version in ("2", "3", "4"):
-        folder = store.folder(trapstream.home, NAME, version)
+        folder = bundle_store.folder(trapstream.home, NAME, version)
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
@@ -254,7 +253,7 @@ def test_without_a_stack_it_is_noted(tmp_path: Path) -> None:
     command = command_for(tmp_path)
     place(tmp_path, "2", surer)
     place(tmp_path, "3", surer)
-    (store.folder(tmp_path, NAME, "3") / store.GRAPH).write_bytes(b"nothing of the kind")
+    (bundle_store.folder(tmp_path, NAME, "3") / bundle_store.GRAPH).write_bytes(b"nothing of the kind")
     noted = command("model", "deploy", f"{NAME}@2", *PLAIN)
     assert noted.status == 0, noted.err
     assert "next start" in noted.line()

@@ -16,7 +16,8 @@ from PIL import Image
 
 from consumer.detect import INPUT, OUTPUTS
 from tests.acceptance.command import Command
-from trapstream.models import bundle_store as store
+from tests.unit import bundles
+from trapstream.models import bundle_store
 
 NUDGE = 2.0
 """Added to the logits of one class: animals are seen where there are none."""
@@ -33,9 +34,9 @@ def jobs(trapstream: Command, scenes: Path) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def nudged(trapstream: Command, jobs: tuple[str, str]) -> Iterator[store.Bundle]:  # before the deploy
+def nudged(trapstream: Command, jobs: tuple[str, str]) -> Iterator[bundle_store.Bundle]:  # before the deploy
     """The demonstration model with the last layer's weights of one class nudged, deployed, and rolled back after it."""
-    own = store.find(trapstream.home, "demonstration@1")
+    own = bundle_store.find(trapstream.home, "demonstration@1")
     graph = onnx.load(str(own.graph))
     moved = 0
     for tensor in graph.graph.initializer:
@@ -46,7 +47,7 @@ def nudged(trapstream: Command, jobs: tuple[str, str]) -> Iterator[store.Bundle]
             moved += 1
     assert moved == 2
     card = msgspec.structs.replace(own.card, version="1-nudged", sha256="", measured={}, seeds={})
-    bundle = store.add(trapstream.home, card, graph, graph)
+    bundle = bundles.add(trapstream.home, card, graph, graph)
     deployed = trapstream("model", "deploy", bundle.label, "--runtime", "onnxruntime", "--unchecked")
     assert deployed.status == 0, deployed.err
     yield bundle
@@ -91,7 +92,7 @@ def best(graph: Path, images: list[NDArray[np.uint8]]) -> list[dict[int, float]]
 
 
 def test_exactly_the_changed_images_are_listed(
-    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: store.Bundle, tmp_path: Path
+    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: bundle_store.Bundle, tmp_path: Path
 ) -> None:
     """The list holds the images whose classes differ between two jobs' files, and agrees with both graphs run alone."""
     job = jobs[0]
@@ -115,7 +116,7 @@ def test_exactly_the_changed_images_are_listed(
 
     files = sorted(was)
     images = [np.asarray(Image.open(scenes / file).convert("RGB")) for file in files]
-    graphs = store.find(trapstream.home, "demonstration@1").graph, nudged.graph
+    graphs = bundle_store.find(trapstream.home, "demonstration@1").graph, nudged.graph
     for file, before, after in zip(files, *(best(graph, images) for graph in graphs), strict=True):
         if all(abs(conf - limit) > CLEAR for conf in (*before.values(), *after.values())):
             sure = [{label for label, conf in found.items() if conf >= limit} for found in (before, after)]
@@ -124,7 +125,9 @@ def test_exactly_the_changed_images_are_listed(
         assert drawn.width > 4 * 480 and drawn.height > 2 * 360
 
 
-def test_a_second_diff_does_not_detect_again(trapstream: Command, jobs: tuple[str, str], nudged: store.Bundle) -> None:
+def test_a_second_diff_does_not_detect_again(
+    trapstream: Command, jobs: tuple[str, str], nudged: bundle_store.Bundle
+) -> None:
     """Another threshold uses the job that is there, and lists the changes on standard output, a line each."""
     job = jobs[0]
     first = trapstream("model", "diff", job, nudged.label, "--threshold", "0.5")
@@ -140,7 +143,7 @@ def test_a_second_diff_does_not_detect_again(trapstream: Command, jobs: tuple[st
 
 
 def test_what_cannot_be_compared_is_refused(
-    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: store.Bundle
+    trapstream: Command, scenes: Path, jobs: tuple[str, str], nudged: bundle_store.Bundle
 ) -> None:
     """An unknown job or model, the same model, a threshold below what was kept, and a bad place: one line each."""
     job = jobs[1]

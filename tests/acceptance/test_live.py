@@ -121,7 +121,7 @@ def receiver() -> Iterator[tuple[str, Got]]:
 
 
 def is_signed(trapstream: Command, headers: dict[str, str], body: bytes) -> bool:
-    """Whether a webhook was signed with the stack's secret, as docs/live.md says."""
+    """Whether a webhook was signed with the stack's secret, as docs/operators/events.md says."""
     secret = base64.b64decode((trapstream.home / "notifier" / "secret").read_text().strip().removeprefix("whsec_"))
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     digest = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()

@@ -18,19 +18,18 @@ from onnx import helper, numpy_helper
 from tests.unit.models import checkpoints
 from tests.unit.models.checkpoints import Maker, Obj
 from tests.unit.models.test_exports import CASES, known
-from trapstream.models import bundle_store as store
+from trapstream.models import bundle_store
 from trapstream.models.complete import complete
 from trapstream.models.half import to_half
-from trapstream.models.plan import PlanError
-from trapstream.models.plan_key import Gpu
-from trapstream.models.profiles import profiles
+from trapstream.models.plan_key import Gpu, profiles
 from trapstream.models.tensorrt import TensorRT
 from trapstream.models.tensorrt_graph import input_dims, prepare
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.tensorrt_plan import PlanError
+from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"
 LOOPED = "rtdetr, one image"
-"""Its attention was traced for one image: trapstream/models/batches.py runs it in a loop."""
+"""Its attention was traced for one image: trapstream/models/probe.py runs it in a loop."""
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +41,7 @@ def api() -> ModuleType:
 @pytest.fixture
 def graph(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The demonstration model, as its bundle has it."""
-    return onnx.load(str(store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
+    return onnx.load(str(bundle_store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
 
 
 def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: int = 32) -> tuple[bytes, list[str]]:
@@ -50,7 +49,7 @@ def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: i
     phases: list[str] = []
     shapes = profiles(size, stride, input_dims(graph), 8)
     compiler = TensorRT(api, Gpu("none", (8, 6)))
-    plan, _ = compiler.compile(graph.SerializeToString(), shapes, b"", lambda phase, *_: phases.append(phase))
+    plan = compiler.compile(graph.SerializeToString(), shapes, lambda phase, *_: phases.append(phase))
     return plan, phases
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import control, testing
 from trapstream.local.testing import RunningStack
 
@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Ru
             triton_http=up.endpoints["triton-http"],
             shm_prefix=up.shm_prefix,
             model=testing.NAME,
-            entry=entry_name(testing.NAME, testing.VERSION),
+            entry=triton_name(testing.NAME, testing.VERSION),
             graph=bundle / "model.onnx",
         )
     finally:

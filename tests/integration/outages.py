@@ -19,8 +19,8 @@ from tests.unit.values import job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
-from trapstream.local import kafka as local_kafka
 from trapstream.local import ports
+from trapstream.local.broker import PORTS, prepare
 from trapstream.local.child import Child
 from trapstream.local.plan import jars_folder
 
@@ -90,8 +90,8 @@ async def running(child: Child, home: Path) -> AsyncIterator[Server]:
 @contextlib.asynccontextmanager
 async def broker(home: Path, more: str = "") -> AsyncIterator[tuple[Server, str]]:
     """A Kafka of a test's own, with `more` properties, and its address: nobody starts it again but the test."""
-    chosen = ports.choose(local_kafka.PORTS, {})
-    child = await local_kafka.prepare(home, await jars_folder(print), chosen)
+    chosen = ports.choose(PORTS, {})
+    child = await prepare(home, await jars_folder(print), chosen)
     _append(home / "kafka" / "server.properties", more)
     async with running(child, home) as server:
         yield server, f"{ports.HOST}:{chosen['kafka']}"

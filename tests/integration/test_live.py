@@ -29,8 +29,7 @@ from tests.megadetector_rules import check_data
 from tests.unit.images.test_shot import photograph
 from tests.unit.producer.test_bucket_events import minio
 from tests.waiting import eventually, wait_for
-from trapstream.core import faults, kafka, letters, status
-from trapstream.core import result_store as store
+from trapstream.core import faults, kafka, letters, result_store, status
 from trapstream.core.messages import JobSpec, JobState, StageTimes
 from trapstream.jobs.watch import Watched, watch
 from trapstream.local import ports
@@ -118,7 +117,8 @@ class Live:
 
         specs = await eventually(f"the files of {series}", look, 90)
         return [
-            (spec, msgspec.json.decode(store.result_path(results, spec.job).read_bytes())["images"]) for spec in specs
+            (spec, msgspec.json.decode(result_store.result_path(results, spec.job).read_bytes())["images"])
+            for spec in specs
         ]
 
 
@@ -293,7 +293,7 @@ async def test_images_of_jobs_that_have_ended_are_removed(live: Live) -> None:
 
     def there(number: int) -> bool:
         name = hashlib.sha256(image(number)).hexdigest()
-        return (store.incoming_folder(results) / name[:2] / f"{name}.jpeg").exists()
+        return (result_store.incoming_folder(results) / name[:2] / f"{name}.jpeg").exists()
 
     async with aiohttp.ClientSession() as session:
         job = (await live.send(session, "removed", 900))["job"]
@@ -303,7 +303,7 @@ async def test_images_of_jobs_that_have_ended_are_removed(live: Live) -> None:
         await live.files("removed", {job})
 
         async def forgotten() -> bool:
-            return not (store.live_folder(results) / f"{job}.json").exists()
+            return not (result_store.live_folder(results) / f"{job}.json").exists()
 
         await eventually("the end of its answers to images that come again", forgotten)
         live.works.start("producer")

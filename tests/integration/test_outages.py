@@ -20,14 +20,15 @@ from trapstream.core import kafka as core_kafka
 from trapstream.core import topics
 from trapstream.core.messages import Lane, Outcome
 from trapstream.core.result_store import result_path
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.jobs import submit
-from trapstream.local import entry, ports
+from trapstream.local import ports
 from trapstream.local import triton as local_triton
 from trapstream.local.testing import RunningStack
+from trapstream.models import repository_entry
 
 MODEL = "steady"
-ENTRY = entry_name(MODEL, "1")
+ENTRY = triton_name(MODEL, "1")
 COUNT = 400
 """Images before an outage, and as many during it."""
 IMAGES = 1_500
@@ -218,4 +219,4 @@ async def test_triton_away(
 def _render(repository: Path) -> None:
     graph = repository.parent / "steady.onnx"
     graphs.save_picky(graph, graphs.ANY)
-    entry.render(graph, ENTRY, repository, entry.Serving(instances=1))
+    repository_entry.render_cpu(graph, ENTRY, repository, repository_entry.CpuServing(instances=1))

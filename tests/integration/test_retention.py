@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration import outages
 from tests.waiting import eventually
 from trapstream.core import kafka, topics
-from trapstream.local.kafka import PARTITION_BYTES
+from trapstream.local.broker import PARTITION_BYTES
 from trapstream.local.testing import RunningStack
 
 HOUR_MS = 3_600_000

@@ -15,10 +15,10 @@ from trapstream.core import kafka
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
 from trapstream.core.states import ENDED
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.jobs.submit import submit
-from trapstream.local import entry
 from trapstream.local.testing import RunningStack
+from trapstream.models.repository_entry import CpuServing, render_cpu
 
 SETTINGS = {
     "TRAPSTREAM_COMMIT_SECONDS": "0.2",
@@ -84,8 +84,8 @@ def whole(stack: RunningStack, folder: Path, images: int, settings: Mapping[str,
     asyncio.run(empty_lanes(stack.kafka))
     model = chaos_model.write_bundle(folder / "bundle")
     repository = stack.home / "triton" / "repository"
-    name = entry_name(model.name, model.version)
-    entry.render(folder / "bundle" / "model.onnx", name, repository, entry.Serving(instances=1))
+    name = triton_name(model.name, model.version)
+    render_cpu(folder / "bundle" / "model.onnx", name, repository, CpuServing(instances=1))
     client = triton.InferenceServerClient(stack.triton)
     client.load_model(name)
     works = Whole(stack, folder / "home", model, chaos_model.write_images(folder / "images", images), settings or {})

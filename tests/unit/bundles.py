@@ -8,10 +8,11 @@ import onnx
 from onnx import numpy_helper
 
 from tests.random_detector import yolov5
-from trapstream.models.bundle_store import Bundle
+from trapstream.models.bundle_store import GRAPH, RAW, Bundle, keep
 from trapstream.models.card import Card, sha256_of, write_card
 from trapstream.models.complete import Rule, complete
 from trapstream.models.half import to_half
+from trapstream.models.onnx_graph import write_graph
 from trapstream.models.original import pack
 from trapstream.models.raw import RawModel
 
@@ -44,6 +45,16 @@ def write(
     )  # fmt: skip
     write_card(folder / "card.json", card)
     return Bundle(folder, card)
+
+
+def add(home: Path, card: Card, graph: onnx.ModelProto, raw: onnx.ModelProto) -> Bundle:
+    """Keeps a bundle of these two graphs in the store of `home`, as an import does at its end."""
+
+    def write_graphs(draft: Path) -> None:
+        write_graph(draft / RAW, raw)
+        write_graph(draft / GRAPH, graph)
+
+    return keep(home, card, write_graphs)
 
 
 def surer(graph: onnx.ModelProto, times: float) -> onnx.ModelProto:

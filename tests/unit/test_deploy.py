@@ -29,6 +29,7 @@ from trapstream.core.settings import (
     NotifierSettings,
     ProducerSettings,
 )
+from trapstream.local import doctor
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -214,6 +215,14 @@ def test_what_is_copied_is_there(path: Path) -> None:
         for source in sources:
             assert (ROOT / source).exists(), source
             assert any(Path(source).is_relative_to(entry) for entry in allowed), source
+
+
+def test_the_services_image_has_every_package() -> None:
+    """The image of the services and the command has all that the wheel has, or a verb of the command is missing."""
+    copied = [
+        words.split() for name, words in instructions(ROOT / "deploy/docker/trapstream.Dockerfile") if name == "COPY"
+    ]
+    assert {words[-1] for words in copied} >= set(doctor.OURS)
 
 
 def test_what_is_built_is_there() -> None:

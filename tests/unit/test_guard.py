@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.waiting import wait_for
-from trapstream.local import shm
+from trapstream.local import processes
 from trapstream.local.home import lock_file, shm_prefix
 
 RUNS_TESTS = """
@@ -26,7 +26,7 @@ def test_nothing_outlives_a_killed_process_that_ran_tests(tmp_path: Path, capfd:
     home = tmp_path / "a home"
     home.mkdir()
     lock_file(home).touch()
-    region = shm.SHM / f"{shm_prefix(home)}slab"
+    region = processes.SHM / f"{shm_prefix(home)}slab"
     region.touch()
     tested = subprocess.Popen([sys.executable, "-c", RUNS_TESTS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert tested.stdout is not None

@@ -1,4 +1,4 @@
-"""What is installed: the ranges of pyproject.toml against the exact versions of constraints.txt."""
+"""What is installed: the wheel's contents, and the ranges of pyproject.toml against the versions of constraints.txt."""
 
 import fnmatch
 import importlib.metadata
@@ -9,12 +9,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from trapstream.local.state import SERVICES
+from trapstream.local import doctor
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = SETTINGS["tool"]["setuptools"]
 PROJECT = SETTINGS["project"]
 NAMED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+GPU = [Requirement(text) for text in PROJECT["optional-dependencies"]["gpu"]]
 
 
 def _pins() -> dict[str, Requirement]:
@@ -25,6 +27,37 @@ def _pins() -> dict[str, Requirement]:
 PINS = _pins()
 
 
+def packed() -> tuple[set[str], set[str]]:
+    """The packages of the wheel, and its files, as setuptools chooses them."""
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("[!.]*/**/__init__.py")}
+    named = {".".join(folder.parts) for folder in folders}
+    include = SETUPTOOLS["packages"]["find"]["include"]
+    packages = {name for name in named if any(fnmatch.fnmatchcase(name, pattern) for pattern in include)}
+    files: set[str] = set()
+    for package in packages:
+        folder = ROOT / package.replace(".", "/")
+        data = SETUPTOOLS["package-data"].get(package.partition(".")[0], []) if "." not in package else []
+        files |= {str(path.relative_to(ROOT)) for pattern in ("*.py", *data) for path in folder.glob(pattern)}
+    return packages, files
+
+
+def test_the_wheel_s_top_level_is_what_was_decided() -> None:
+    """The rooms of the flow, the core's package, what Triton serves and the benchmark: no other name is taken."""
+    packages, _ = packed()
+    assert {package for package in packages if "." not in package} == set(doctor.OURS)
+    assert not {package for package in packages if package.startswith("bench.tools")}, "tools of developers"
+    commands = [*PROJECT["scripts"].values(), *PROJECT["entry-points"]["trapstream.verbs"].values()]
+    assert {command.partition(":")[0].rpartition(".")[0] for command in commands} <= packages
+
+
+def test_the_wheel_has_every_file_of_its_packages() -> None:
+    """What `run` and `bench` read beside code is packed too: templates, examples, the demonstration, Kafka's list."""
+    _, files = packed()
+    there = {path for name in doctor.OURS for path in (ROOT / name).rglob("*") if path.is_file()}
+    kept = {str(path.relative_to(ROOT)) for path in there if "__pycache__" not in path.parts and path.suffix != ".md"}
+    assert {path for path in kept if not path.startswith("bench/tools/")} <= files
+
+
 def test_constraints_are_names_and_exact_versions() -> None:
     """A line is a name and one exact version: no address, no option, no range."""
     for pin in PINS.values():
@@ -32,9 +65,9 @@ def test_constraints_are_names_and_exact_versions() -> None:
         assert [specifier.operator for specifier in pin.specifier] == ["=="]
 
 
-@pytest.mark.parametrize("wanted", NAMED, ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize("wanted", [*NAMED, *GPU], ids=lambda requirement: requirement.name)
 def test_every_dependency_is_pinned_inside_its_range(wanted: Requirement) -> None:
-    """Each dependency, for running and for development, has an exact version that its range allows."""
+    """Each dependency, for running, for development and for a GPU, has an exact version that its range allows."""
     (specifier,) = PINS[canonicalize_name(wanted.name)].specifier
     assert wanted.specifier.contains(specifier.version)
 
@@ -68,23 +101,6 @@ def test_the_tests_run_with_the_pinned_versions() -> None:
         if (found := _installed(name)) is not None and not pin.specifier.contains(found)
     }
     assert not differing
-
-
-def test_the_wheel_has_what_its_commands_run_and_no_developers_tool() -> None:
-    """The packages of the command, its services and its registered verbs are in it; tools and training are not."""
-    find = SETTINGS["tool"]["setuptools"]["packages"]["find"]
-    names = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("[!.]*/**/__init__.py")}
-    wheel = {
-        name
-        for name in names
-        if any(fnmatch.fnmatch(name, each) for each in find["include"])
-        and not any(fnmatch.fnmatch(name, each) for each in find["exclude"])
-    }
-    commands = [*PROJECT["scripts"].values(), *PROJECT["entry-points"]["trapstream.verbs"].values()]
-    assert {command.partition(":")[0].rpartition(".")[0] for command in commands} <= wheel
-    assert {"trapstream.scenes", *SERVICES} <= wheel
-    assert {name for name in names - wheel if "." not in name} == {"training", "tests"}
-    assert "bench.tools" in names - wheel
 
 
 def _installed(name: str) -> str | None:

@@ -5,7 +5,7 @@ from trapstream.core.messages import Counts, JobStatus
 from trapstream.core.states import ENDED
 
 
-def note(status: JobStatus, now: float) -> str:
+def rate_and_rest(status: JobStatus, now: float) -> str:
     """What follows the figures while a job runs: rate, time left, and what is wrong."""
     parts = []
     if status.rate > 0:

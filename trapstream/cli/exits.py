@@ -1,4 +1,4 @@
-"""Exit statuses, and the errors that carry them. docs/operations.md lists them for users."""
+"""Exit statuses, and the errors that carry them. docs/operators/command.md lists them."""
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobState, JobStatus

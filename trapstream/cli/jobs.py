@@ -18,13 +18,12 @@ from trapstream.cli.context import say
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
-from trapstream.core import event_filter, verdict
-from trapstream.core import result_store as store
+from trapstream.core import event_filter, result_store, verdict
 from trapstream.core import status as statuses
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 
@@ -58,9 +57,9 @@ async def make_job(
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
     from trapstream.jobs import submit as submitting  # noqa: PLC0415 - slow to import, and most verbs make no job
-    from trapstream.models import bundles  # noqa: PLC0415 - as above
+    from trapstream.models import bundle_store  # noqa: PLC0415 - as above
 
-    info = bundles.find(target.models, model)
+    info = bundle_store.find(target.models, model).card.info
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
         webhooks = event_filter.with_webhook(webhooks, hook, info.classes)
@@ -78,7 +77,7 @@ async def make_job(
             weight=weight,
             progress=lambda read: report(read, None),
             note=say,
-            lacking=target.lacking,
+            lacking=target.shortage,
         )
 
 
@@ -88,7 +87,7 @@ async def require_served(target: Target, model: ModelInfo) -> None:
 
     if target.triton is None:
         return
-    if await loading.is_ready(target.triton, entry_name(model.name, model.version)) is False:
+    if await loading.is_ready(target.triton, triton_name(model.name, model.version)) is False:
         raise exits.CommandError(f"{model.label} is not served here; `trapstream model deploy {model.label}` loads it")
 
 
@@ -96,7 +95,7 @@ async def follow(target: Target, spec: JobSpec) -> JobStatus:
     """Draws the job's progress until it ends. Returns its last status."""
     with progress("detecting") as report:
         async for status in statuses.watch(target.kafka, spec.job):
-            report(status.counts.done, spec.images, account.note(status, time.time()))
+            report(status.counts.done, spec.images, account.rate_and_rest(status, time.time()))
             if status.state in ENDED:
                 return status
     raise TrapstreamError("the status topic ended")
@@ -226,7 +225,7 @@ def _table(rows: list[JobStatus], waits: dict[str, str]) -> Table:
             f"{row.counts.detected:,}",
             f"{row.counts.empty:,}",
             f"{sum(row.counts.failed.values()):,}",
-            ", ".join(filter(None, (account.note(row, time.time()), _waits(waits.get(row.job))))),
+            ", ".join(filter(None, (account.rate_and_rest(row, time.time()), _waits(waits.get(row.job))))),
         )
     return table
 
@@ -260,7 +259,7 @@ async def _write_partial(target: Target, job: str, output: Path | None) -> None:
 
     spec = (await statuses.read_specs(target.kafka))[job]
     if output is not None:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             await partial_results.partial(target.kafka, spec, file)
         return
     with tempfile.TemporaryFile() as file:

@@ -23,7 +23,7 @@ VERBS = {
     "down": "trapstream.cli.stack:down",
     "ps": "trapstream.cli.stack:ps",
     "logs": "trapstream.cli.stack:logs",
-    "doctor": "trapstream.cli.doctor:doctor",
+    "doctor": "trapstream.cli.stack:doctor",
     "submit": "trapstream.cli.jobs:submit",
     "watch": "trapstream.cli.watch:watch",
     "status": "trapstream.cli.jobs:status",
@@ -31,8 +31,8 @@ VERBS = {
     "verify": "trapstream.cli.verify:verify",
     "cancel": "trapstream.cli.jobs:cancel",
     "rebuild": "trapstream.cli.rebuild:rebuild",
-    "dead-letters": "trapstream.cli.letters:dead_letters",
-    "model": "trapstream.cli.model:model",
+    "dead-letters": "trapstream.cli.dead_letters:dead_letters",
+    "model": "trapstream.cli.verbs:model",
 }
 """Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
 REGISTERED = "trapstream.verbs"
@@ -53,7 +53,7 @@ REGISTERED = "trapstream.verbs"
 def cli(context: click.Context, home: Path | None, verbose: bool) -> None:
     """Finds the animals, people and vehicles in camera-trap photographs, as they arrive and in whole archives."""
     known: list[Context] = context.obj
-    context.obj = Context(home=home.expanduser().resolve() if home else default_home(), verbose=verbose)
+    context.obj = Context(home=home.expanduser().resolve() if home else default_home())
     known.append(context.obj)
     log.setup(level="info" if verbose else "warning")
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _explained(error: BaseException, notes: Path) -> int:
+def _explained(error: BaseException, logged: Path) -> int:
     """Says in one line what went wrong; returns the status."""
     status = FAILED
     match error:
@@ -91,16 +91,16 @@ def _explained(error: BaseException, notes: Path) -> int:
         case TrapstreamError():
             pass
         case _:
-            _note("".join(traceback.format_exception(error)), notes)
-            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {notes})")
+            _append("".join(traceback.format_exception(error)), logged)
+            error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {logged})")
     click.echo(f"trapstream: {' '.join(str(error).split())}", err=True)
     return status
 
 
-def _note(text: str, notes: Path) -> None:
+def _append(text: str, logged: Path) -> None:
     try:
-        notes.parent.mkdir(parents=True, exist_ok=True)
-        with notes.open("a") as file:
+        logged.parent.mkdir(parents=True, exist_ok=True)
+        with logged.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(sys.argv)}\n{text}\n")
     except OSError:
         click.echo(text, err=True)  # nowhere else to put it

@@ -7,11 +7,10 @@ import click
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.progress import progress
-from trapstream.core.triton_names import entry_name
-from trapstream.models import bundle_store as store
-from trapstream.models import plan_entry, tensorrt
-from trapstream.models.plan import build as build_plan
-from trapstream.models.plan import plans_folder
+from trapstream.core.triton_names import triton_name
+from trapstream.models import bundle_store, repository_entry, tensorrt
+from trapstream.models.tensorrt_plan import build as build_plan
+from trapstream.models.tensorrt_plan import plans_folder
 
 
 @click.command()
@@ -31,23 +30,23 @@ from trapstream.models.plan import plans_folder
 @click.option(
     "--instances",
     type=click.IntRange(1, 16),
-    default=plan_entry.Serving.instances,
+    default=repository_entry.PlanServing.instances,
     show_default=True,
     help="Copies at work at once, each with memory of its own.",
 )
 @click.pass_obj
 def build(context: Context, name: str, repository: Path | None, batch: int, instances: int) -> None:
     """Build the TensorRT plan of a model for this machine's GPU, once, and its entry in Triton's repository."""
-    bundle = store.find(context.home, name)
+    bundle = bundle_store.find(context.home, name)
     compiler = tensorrt.here()
     say(f"{bundle.label}: TensorRT {compiler.version} on {compiler.gpu.name}; a first build takes minutes")
     with progress("building", "steps") as report:
         plan = build_plan(context.home, bundle, compiler, batch, lambda phase, done, steps: report(done, steps, phase))
     say(f"{plan.path} {'is built' if plan.built else 'was there'}")
     folder = repository or plans_folder(context.home) / "repository"
-    serving = plan_entry.Serving(instances=instances)
+    serving = repository_entry.PlanServing(instances=instances)
     try:
-        entry = plan_entry.render(plan, entry_name(bundle.card.name, bundle.card.version), folder, serving)
+        entry = repository_entry.render_plan(plan, triton_name(bundle.card.name, bundle.card.version), folder, serving)
     except OSError as error:
         raise exits.CommandError(f"the entry cannot be written to {folder}: {error.strerror or error}") from error
     print(entry)

@@ -1,6 +1,5 @@
 """model check: does a bundle give the answers of its original?"""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,12 +9,11 @@ from rich.table import Table
 
 from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
+from trapstream.core import json_codec
 from trapstream.local import control
-from trapstream.models import bundle_store as store
-from trapstream.models import pictures
+from trapstream.models import bundle_store, pictures
 from trapstream.models.agreement import BOX, CONFIDENCE, ENOUGH, FLOOR, TOP
-from trapstream.models.check import Report, Row, Side, check_bundle
-from trapstream.models.served import NotServed, in_triton
+from trapstream.models.check import NotServed, Report, Row, Side, check_bundle, in_triton
 
 
 @click.command()
@@ -28,7 +26,7 @@ from trapstream.models.served import NotServed, in_triton
 @click.pass_obj
 def check(context: Context, name: str, images: Path | None, as_json: bool) -> None:
     """Run the same images through a model's original, its bundle and Triton, and show what differs."""
-    bundle = store.find(context.home, name)
+    bundle = bundle_store.find(context.home, name)
     served, unasked = _served(context.home, bundle)
     skipped: list[str] = []
     chosen = pictures.in_folder(bundle.card, images, skipped) if images else pictures.drawn(bundle.card)
@@ -37,7 +35,7 @@ def check(context: Context, name: str, images: Path | None, as_json: bool) -> No
     except OSError as error:
         raise CommandError(f"{error.filename or images} cannot be read: {error.strerror or error}") from error
     if as_json:
-        print(json.dumps(as_object(report, bundle.label, unasked, skipped)))
+        click.echo(json_codec.encode(as_object(report, bundle.label, unasked, skipped)))
     else:
         Console().print(table(report))
     for line in (*notes(report, skipped), *([unasked] if unasked else [])):
@@ -119,7 +117,7 @@ def _row(row: Row) -> dict[str, object]:
     }
 
 
-def _served(home: Path, bundle: store.Bundle) -> tuple[list[Side], str]:
+def _served(home: Path, bundle: bundle_store.Bundle) -> tuple[list[Side], str]:
     """The bundle in the Triton of the stack that is up; or one line that says why that is not asked."""
     stack = control.running(home)
     if stack is None or stack.state != "up":

@@ -1,4 +1,4 @@
-"""`model deploy`: another version for the jobs to come, while others run."""
+"""`model deploy` and `model rollback`: another version for the jobs to come, while others run."""
 
 import itertools
 from pathlib import Path
@@ -8,15 +8,13 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
-from trapstream.local import control, deploying, entry
+from trapstream.local import control, deploying, repository
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed, pictures, runtimes
+from trapstream.models import bundle_store, deployed, pictures, runtimes
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture
-from trapstream.models.deployed import Deployment
+from trapstream.models.deployed import PRECISION, RUNTIME, Deployment, Runtime
 from trapstream.models.original import NoOriginal
-from trapstream.models.runtime import PRECISION, RUNTIME, Runtime
 from trapstream.models.runtimes import NoRuntime
 
 AUTO: Literal["auto"] = "auto"
@@ -47,7 +45,7 @@ def deploy(
     named = None if runtime == AUTO else runtime
     if unchecked and (named is None or images is not None):
         raise click.UsageError("--unchecked goes with a --runtime that is named, and without --images")
-    bundle = store.newest(context.home, model)
+    bundle = bundle_store.newest(context.home, model)
     known = deployed.read(context.home).of(bundle.card.name).versions.get(bundle.card.version)
     if runtime is None and images is None and known is not None:
         apply(context, bundle, known)
@@ -57,6 +55,15 @@ def deploy(
         apply(context, bundle, Deployment(runtime=_tried(bundle, named, images)))
 
 
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.pass_obj
+def rollback(context: Context, name: str) -> None:
+    """Make the version the default one that was it before. A second time takes the rollback back."""
+    bundle = deploying.previous(context.home, name)
+    apply(context, bundle, deployed.read(context.home).how(name, bundle.card.version))
+
+
 def _tried(bundle: Bundle, named: Runtime | None, images: Path | None) -> Runtime:
     """The runtime that is named, or the fastest, once it gives the original's answers. Says how all did. NoRuntime."""
     say(f"trying {named or 'what is fastest'} for {bundle.label} on this machine, and holding it against the original")
@@ -64,7 +71,7 @@ def _tried(bundle: Bundle, named: Runtime | None, images: Path | None) -> Runtim
     anyway = "" if named is None else f"; --unchecked takes {named} all the same"
     try:
         chosen = _photographs(bundle, images) if images is not None else ()
-        choice = runtimes.choose(bundle, entry.default_serving().threads, among, seconds, chosen)
+        choice = runtimes.choose(bundle, repository.default_serving().threads, among, seconds, chosen)
     except NoOriginal as error:
         if named not in (None, RUNTIME):
             raise exits.CommandError(f"{named} cannot be checked: {error}{anyway}") from error

@@ -9,19 +9,17 @@ from pathlib import Path
 import click
 
 from trapstream.cli import exits
-from trapstream.cli.context import say
+from trapstream.cli.context import check_output, say
 from trapstream.cli.jobs import follow, require_served
-from trapstream.cli.outputs import check_output
-from trapstream.cli.pictures import places
 from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
-from trapstream.core import result_store as store
+from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.core.messages import JobSpec, JobState, JobStatus, ModelInfo
 from trapstream.core.states import ENDED
 from trapstream.jobs import submit as submitting
 from trapstream.jobs.manifest import ascii_safe
-from trapstream.models import bundles
+from trapstream.models import bundle_store
 from trapstream.results import contact_sheet
 from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary, write_changes
 from trapstream.results.read import ResultFile, open_result
@@ -67,11 +65,11 @@ def diff(
     for path, option in ((output, "-o"), (sheet, "--sheet")):
         if path is not None:
             check_output(path, option)
-    info = bundles.find(target.models, model)
+    info = bundle_store.find(target.models, model).card.info
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(contact_sheet.MOST_CHANGES)
-    changes = _told(_compared(old, new), earlier.images)
+    changes = _with_progress(_compared(old, new), earlier.images)
     if output is None:
         for found in changes:
             largest.add(found)
@@ -101,7 +99,7 @@ async def _jobs(target: Target, job: str, info: ModelInfo, threshold: float | No
         await require_served(target, info)
         name = f"diff of {job} with {info.label}"
         later = await submitting.replay(
-            target.kafka, target.results, earlier, name=name, model=info, lacking=target.lacking
+            target.kafka, target.results, earlier, name=name, model=info, lacking=target.shortage
         )
         say(f"{later.job} does the images of {job} again, with {info.label}; if you stop this, it goes on")
     else:
@@ -122,7 +120,7 @@ def _done_before(
         == (earlier.manifest_sha256, info.sha256, info.label)
         and spec.threshold <= earlier.threshold
         and not (spec.cancelled or spec.failed)
-        and (known[spec.job].state not in ENDED or store.result_path(target.results, spec.job).exists())
+        and (known[spec.job].state not in ENDED or result_store.result_path(target.results, spec.job).exists())
     ]
     return max(alike, key=lambda spec: spec.created, default=None)
 
@@ -138,7 +136,7 @@ def _unless_kept(earlier: JobSpec, model: ModelInfo, threshold: float | None) ->
 
 
 def _opened(target: Target, spec: JobSpec, threshold: float | None) -> _Answers:
-    path = store.result_path(target.results, spec.job)
+    path = result_store.result_path(target.results, spec.job)
     try:
         result = open_result(path)
     except OSError as error:
@@ -154,7 +152,7 @@ def _compared(old: _Answers, new: _Answers) -> Iterator[Change]:
         raise exits.CommandError(f"a result cannot be read: {error.filename}: {error.strerror}") from error
 
 
-def _told(changes: Iterator[Change], images: int) -> Iterator[Change]:
+def _with_progress(changes: Iterator[Change], images: int) -> Iterator[Change]:
     with progress("comparing") as report:
         for number, found in enumerate(changes, 1):
             if number % _TICK == 0 or number == images:
@@ -165,7 +163,7 @@ def _told(changes: Iterator[Change], images: int) -> Iterator[Change]:
 def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change], largest: Largest) -> None:
     head = {"old": old.described(), "new": new.described(), "manifest_sha256": old.spec.manifest_sha256}
     try:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             write_changes(head, changes, old.side, new.side, file, largest)
     except OSError as error:
         raise exits.CommandError(f"{output} cannot be written: {error.strerror}") from error
@@ -173,7 +171,7 @@ def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change]
 
 def _draw(target: Target, old: _Answers, new: _Answers, largest: Largest, sheet: Path) -> None:
     picks = largest.take()
-    found = places(target, old.spec, {change.file for change in picks})
+    found = target.photographs(old.spec, {change.file for change in picks})
     before, after = ((each.spec.model.label, each.side) for each in (old, new))
     account = f"{largest.changed:,} of {old.spec.images:,} changed"
     title = f"{old.spec.name}: {before[0]} (left) and {after[0]} (right), {account}"

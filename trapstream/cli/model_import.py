@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import msgspec
 
 from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
@@ -30,7 +29,6 @@ from trapstream.models.importing import Imported, Options, import_model
     "--precision", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
     help="What the network computes in; float16 halves the graph, for GPUs.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The card and the notes as one JSON object.")
 @click.pass_obj
 def import_(
     context: Context,
@@ -44,7 +42,6 @@ def import_(
     stride: int | None,
     threshold: float | None,
     precision: Literal["float32", "float16"],
-    as_json: bool,
 ) -> None:
     """Make a model of FILE: a YOLOv5 checkpoint such as MegaDetector's, or an ONNX export. Prints NAME@VERSION."""
     options = Options(
@@ -60,10 +57,7 @@ def import_(
     )
     with progress("importing", "weights") as report:
         imported = import_model(context.home, file, options, lambda step, count: report(count, None, step))
-    if as_json:
-        print(msgspec.json.encode(_as_object(imported)).decode())
-    else:
-        print(imported.bundle.label)
+    print(imported.bundle.label)
     for line in _summary(imported):
         say(line)
 
@@ -77,16 +71,6 @@ def _map(wanted: str | None) -> str | dict[str, str] | None:
     except OSError as error:
         words = ", ".join((classes.KEEP, *classes.BUILT_IN))
         raise CommandError(f"--classes {wanted}: {error.strerror}; give {words}, or a JSON file") from error
-
-
-def _as_object(imported: Imported) -> dict[str, object]:
-    bundle = imported.bundle
-    return {
-        "model": bundle.label,
-        "folder": str(bundle.folder),
-        "card": msgspec.to_builtins(bundle.card),
-        "notes": imported.notes,
-    }
 
 
 def _summary(imported: Imported) -> list[str]:

@@ -1,12 +1,12 @@
 """`model ls`: the models that are here, and what they do."""
 
 import asyncio
-import json
 from dataclasses import asdict
 
 import click
 
 from trapstream.cli.context import Context
+from trapstream.core import json_codec
 from trapstream.local import control
 from trapstream.local.inventory import Model, inventory
 
@@ -19,7 +19,7 @@ def ls(context: Context, as_json: bool) -> None:
     stack = control.running(context.home)
     found = asyncio.run(inventory(context.home, stack if stack is not None and stack.state == "up" else None))
     if as_json:
-        click.echo(json.dumps([asdict(model) for model in found], indent=1))
+        click.echo(json_codec.encode_indented([asdict(model) for model in found]))
     else:
         for line in _lines(found):
             click.echo(line)

@@ -10,8 +10,8 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
-from trapstream.cli.target import Target, find, place_options
-from trapstream.core import result_store as store
+from trapstream.cli.target import Target, find, stack_options
+from trapstream.core import result_store
 from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
 from trapstream.core.states import ENDED
@@ -23,7 +23,7 @@ from trapstream.results import partial as from_log
 @click.command()
 @click.argument("job", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="With JOB: write what the log has here.")
-@place_options
+@stack_options
 @click.pass_obj
 def rebuild(context: Context, job: str | None, output: Path | None, kafka: str | None, folder: Path | None) -> None:
     """Make the result file of JOB again from the log; without JOB, and with the stack down, the aggregator's stores."""
@@ -43,11 +43,11 @@ async def _file(target: Target, job: str, output: Path | None) -> None:
     if ended.state not in ENDED:
         raise exits.Incomplete(f"{job} is {ended.state}: it has no file yet; `results --partial` writes what is there")
     if output is not None:
-        with store.whole_file(output) as file:
+        with result_store.whole_file(output) as file:
             account = await from_log.partial(target.kafka, spec, file, cut=ended.cut)
         say(f"{output}: {account.done:,} images")
         return
-    path = store.result_path(target.results, job)
+    path = result_store.result_path(target.results, job)
     different = await from_log.rebuild(target.kafka, spec, ended, path)
     if different is not None:
         raise exits.CommandError(f"{path} was left as it is: {different}; -o FILE writes what the log has")

@@ -7,10 +7,8 @@ from pathlib import Path
 import click
 
 from trapstream.cli import account, exits
-from trapstream.cli.context import say
+from trapstream.cli.context import check_output, say
 from trapstream.cli.jobs import follow, job_options, make_job, source_argument
-from trapstream.cli.outputs import check_output
-from trapstream.cli.pictures import places
 from trapstream.cli.target import Target, of_stack
 from trapstream.core.messages import JobSpec, JobStatus, Lane
 from trapstream.jobs import submit as submitting
@@ -64,7 +62,7 @@ async def _job(
 
 def _contact_sheet(target: Target, spec: JobSpec, output: Path) -> Path | None:
     picks = contact_sheet.pick(read_result.open_result(output).entries(), spec.model.typical_threshold)
-    found = places(target, spec, {chosen.file for chosen in picks})
+    found = target.photographs(spec, {chosen.file for chosen in picks})
     sheet = output.with_suffix(".png")
     title = f"{spec.name}: {spec.model.label}, confidence {spec.model.typical_threshold:g} and above"
     known = [(chosen, found[chosen.file]) for chosen in picks if chosen.file in found]

@@ -1,9 +1,9 @@
-"""`up`, `down`, `ps`, `logs`: the local stack."""
+"""`up`, `down`, `ps`, `logs`, `doctor`: the local stack and its machine."""
 
-import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -13,9 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trapstream.cli.context import Context, say
+from trapstream.core import json_codec
 from trapstream.local import control, processes
 from trapstream.local.home import log_file
 from trapstream.local.state import SERVICES, Process, Stack
+
+_SIGNS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 @click.command()
@@ -49,7 +52,7 @@ def ps(context: Context, as_json: bool) -> None:
     """Show the processes of the stack and where they answer."""
     stack = control.running(context.home)
     if as_json:
-        click.echo(json.dumps(_as_json(context.home, stack), indent=1))
+        click.echo(json_codec.encode_indented(_as_json(context.home, stack)))
     elif stack is None:
         say(f"no stack is running in {context.home}; `trapstream up -d` starts one")
     else:
@@ -85,18 +88,37 @@ def logs(context: Context, service: str | None, follow: bool, lines: int) -> Non
             time.sleep(0.2)
 
 
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_obj
+def doctor(context: Context, as_json: bool) -> int:
+    """Check this machine. Status 3 where something is missing that a stack needs."""
+    from trapstream.local.doctor import examine  # noqa: PLC0415 - slow to import, only needed here
+
+    found = examine(context.home)
+    missing = [check for check in found if check.level == "missing"]
+    if as_json:
+        click.echo(json_codec.encode_indented({"ok": not missing, "checks": [asdict(check) for check in found]}))
+    else:
+        for check in found:
+            click.echo(f"{_SIGNS[check.level]}  {check.name}: {check.found}")
+            if check.remedy:
+                click.echo(f"         {check.remedy}")
+        say("something is missing" if missing else "this machine can run Trapstream")
+    return 3 if missing else 0
+
+
 def _foreground(home: Path, services: tuple[str, ...]) -> None:
     from trapstream.local import __main__ as supervisor  # noqa: PLC0415 - slow to import, only needed here
-    from trapstream.local import plan  # noqa: PLC0415 - as above
 
     with os.fdopen(processes.open_log(log_file(home, "supervisor")), "a", buffering=1) as file:
-        noted = supervisor.stamped(file.write)
+        write = supervisor.stamped(file.write)
 
         def progress(line: str) -> None:
             say(line)
-            noted(line)
+            write(line)
 
-        supervisor.run(home, plan.Wanted(services=services), progress, _print_endpoints)
+        supervisor.run(home, services, progress, _print_endpoints)
 
 
 def _as_json(home: Path, stack: Stack | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Groups of verbs that import a verb's module only when it is used."""
+"""Groups of verbs that import a verb's module only when it is used, and the group `model`."""
 
 import importlib
 from collections.abc import Mapping
@@ -38,3 +38,20 @@ class Verbs(click.Group):
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {each.name: each for each in entry_points(group=self.registered)} if self.registered else {}
+
+
+MODEL_VERBS: dict[str, str] = {
+    "import": "trapstream.cli.model_import:import_",
+    "ls": "trapstream.cli.model_ls:ls",
+    "deploy": "trapstream.cli.model_deploy:deploy",
+    "rollback": "trapstream.cli.model_deploy:rollback",
+    "check": "trapstream.cli.model_check:check",
+    "build": "trapstream.cli.model_build:build",
+    "diff": "trapstream.cli.model_diff:diff",
+}
+"""Verb to `module:command`, in the order of the help. A module is imported when its verb is used."""
+
+
+@click.group(cls=Verbs, table=MODEL_VERBS)
+def model() -> None:
+    """Detectors: from the file that you have to what the server runs."""

@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from trapstream.cli import exits
-from trapstream.cli.target import Target, find, place_options
-from trapstream.core import json_codec
-from trapstream.core import result_store as store
+from trapstream.cli.target import Target, find, stack_options
+from trapstream.core import json_codec, result_store
 from trapstream.core import status as statuses
 from trapstream.jobs.manifest import Notes
 from trapstream.jobs.sources import manifest_lines, open_sources
@@ -28,7 +27,7 @@ Names = Callable[[], Iterator[str]]
 @click.option("--manifest", "sources", multiple=True, metavar="SOURCE", help="What should be in FILE.")
 @click.option("--job", help="The job that made FILE: its stored manifest, and the file's own sha256.")
 @click.option("--json", "as_json", is_flag=True, help="The account as one JSON object.")
-@place_options
+@stack_options
 def verify(
     file: Path, sources: tuple[str, ...], job: str | None, as_json: bool, kafka: str | None, folder: Path | None
 ) -> None:
@@ -56,8 +55,8 @@ def verify(
 def _say(found: Account, own: Mapping[str, Any], differing: list[str], as_json: bool) -> None:
     why = None if found.complete else explanation(found, own)
     if as_json:
-        told = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
-        print(json_codec.encode(told).decode())
+        report = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
+        click.echo(json_codec.encode(report))
         return
     print("\n".join(summary(found)))
     for line in ([why] if why else []) + differing:
@@ -72,7 +71,7 @@ def _of_sources(sources: tuple[str, ...]) -> Names:
 
 
 def _of_job(target: Target, job: str) -> Names:
-    return lambda: (line.file for line in store.read_manifest(store.manifest_path(target.results, job)))
+    return lambda: (line.file for line in result_store.read_manifest(result_store.manifest_path(target.results, job)))
 
 
 async def _against_job(file: Path, target: Target, job: str) -> list[str]:
@@ -86,7 +85,7 @@ async def _against_job(file: Path, target: Target, job: str) -> list[str]:
         differing.append(f"{job} is {ended.state}: it has no file yet to compare with")
     elif _digest(file) != ended.sha256:
         differing.append(f"{file} is not the file that {job} ended with: its sha256 is another")
-    manifest = store.manifest_path(target.results, job)
+    manifest = result_store.manifest_path(target.results, job)
     if _digest(manifest) != spec.manifest_sha256:
         differing.append(f"{manifest} is not the manifest that {job} was made of: its sha256 is another")
     return differing

@@ -49,13 +49,13 @@ def watch(
     except BadName as error:
         raise click.UsageError(str(error)) from None
     read_webhooks([webhook] if webhook is not None else [], webhook_filter)
-    place = folder.expanduser().resolve()
-    if place.exists() and not place.is_dir():
-        raise exits.CommandError(f"{place} is no folder")
+    resolved = folder.expanduser().resolve()
+    if resolved.exists() and not resolved.is_dir():
+        raise exits.CommandError(f"{resolved} is no folder")
     url = api.rstrip("/") if api else _local(context.home)
-    digest = hashlib.sha256(os.fsencode(place) + b"\0" + series.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(resolved) + b"\0" + series.encode()).hexdigest()[:16]
     watched = Watched(
-        folder=place,
+        folder=resolved,
         series=series,
         api=url,
         key=_key(key_file),

@@ -35,10 +35,10 @@ class Channel(Generic[T]):
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receivers: deque[asyncio.Future[None]] = deque()
         self.full, self.empty = Span(), Span()
-        """Time in which a sender waits for room, and in which a receiver waits for an item."""
+        """Time in which a sender waits for space, and in which a receiver waits for an item."""
 
     async def send(self, item: T) -> None:
-        """Adds `item`, waiting for room."""
+        """Adds `item`, waiting for space."""
         while len(self._items) >= self._size:
             await self._wait(self._senders, self.full)
         self._items.append(item)

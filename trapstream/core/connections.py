@@ -31,10 +31,6 @@ class Connections:
         metrics.API_CONNECTIONS.set(self._open)
         return _Timed(self, self._server, loop=asyncio.get_running_loop())
 
-    async def listen(self, host: str, port: int) -> asyncio.Server:
-        """Begins to take connections. OSError if the port cannot be had."""
-        return await asyncio.get_running_loop().create_server(self, host, port, backlog=1024)
-
     def left(self) -> None:
         """One has gone."""
         self._open -= 1

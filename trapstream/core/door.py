@@ -1,5 +1,6 @@
 """The parts that all HTTP doors of this system share: keys, the port, and errors as one line of JSON."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -96,12 +97,11 @@ async def listening(
     await runner.setup()
     server: web.Server | None = runner.server
     assert server is not None
-    listener = None
+    connections = Connections(server, most, seconds)
     try:
-        listener = await Connections(server, most, seconds).listen(host, port)
-        given: int = listener.sockets[0].getsockname()[1]
-        yield given
+        listener = await asyncio.get_running_loop().create_server(connections, host, port, backlog=1024)
+        with contextlib.closing(listener):
+            given: int = listener.sockets[0].getsockname()[1]
+            yield given
     finally:
-        if listener is not None:
-            listener.close()
         await runner.cleanup()

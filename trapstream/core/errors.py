@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an image has no detections: the list of this version (docs/failures.md explains each to users).
+    """Why an image has no detections: the list of this version (docs/ecologists/failures.md explains each).
 
     A later version may add to it and rename none: readers count a reason that they do not know under its own text, one
     line of up to 64 ASCII characters without a colon.

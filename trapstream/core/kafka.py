@@ -1,4 +1,4 @@
-"""The Kafka clients, set as this system needs them. The reasons stand in docs/architecture.md."""
+"""The Kafka clients, set as this system needs them. The reasons stand in docs/contributors/architecture.md."""
 
 import asyncio
 import contextlib

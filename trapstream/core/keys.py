@@ -62,7 +62,7 @@ class Keys:
         except OSError as error:
             raise BadKeys(f"the API keys in {self._path} cannot be read ({error.strerror})") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadKeys(f"{self._path} is no file of API keys ({error}); docs/live.md shows one") from None
+            raise BadKeys(f"{self._path} is no file of API keys ({error}); docs/operators/live.md shows one") from None
         names = [key.name for key in keys]
         if len(set(names)) < len(names):
             raise BadKeys(f"{self._path} names a key twice: quotas are kept by name")

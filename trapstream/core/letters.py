@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import kafka, log, messages, metrics, retry, topics
+from trapstream.core import kafka, log, messages, metrics, topics
 from trapstream.core.errors import BadMessage, Retryable, TrapstreamError
 from trapstream.core.messages import DeadLetter
 from trapstream.core.outbox import Outbox
@@ -50,14 +50,7 @@ async def park(producer: Outbox, record: ConsumerRecord, reason: str) -> None:
         value=base64.b64encode(content[: messages.MOST_LETTER_BYTES]).decode(),
         size=len(content),
     )
-
-    async def send() -> None:
-        try:
-            await producer.send_and_wait(topics.DEAD_LETTERS.name, messages.encode(letter))
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
-
-    await retry.until_back(send, "kafka")
+    await producer.deliver(topics.DEAD_LETTERS.name, messages.encode(letter))
     metrics.DEAD_LETTERS.labels(record.topic).inc()
     log.get_logger().warning(
         "dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason

@@ -82,16 +82,12 @@ class Outbox:
             await self._renew(self._broken)
         return self._client
 
-    async def send_and_wait(self, topic: str, value: bytes, key: bytes | None = None) -> None:
-        """Returns once the message is acknowledged. KafkaError if it never will be: then send it again."""
-        await (await self.send(topic, value, key))
-
     async def deliver(self, topic: str, value: bytes, key: bytes | None = None) -> None:
         """Returns once the message is acknowledged, however long Kafka is away."""
 
         async def send() -> None:
             try:
-                await self.send_and_wait(topic, value, key)
+                await (await self.send(topic, value, key))
             except KafkaError as error:
                 raise Retryable(repr(error)) from error
 

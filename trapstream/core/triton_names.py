@@ -19,6 +19,6 @@ def lane_version(lane: Lane, versions: Collection[str]) -> str:
     return LIVE_VERSION if lane is Lane.LIVE and LIVE_VERSION in versions else TRITON_VERSION
 
 
-def entry_name(name: str, version: str) -> str:
+def triton_name(name: str, version: str) -> str:
     """The entry that serves one version of a model. Each has one of its own, so they load and unload independently."""
     return f"{name}@{version}"

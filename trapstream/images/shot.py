@@ -6,9 +6,9 @@ The tags are those of the EXIF 2.3 standard, section 4.6.5; `datetime` is writte
 import re
 from dataclasses import dataclass
 
-import msgspec
 from PIL import Image
 
+from trapstream.core import json_codec
 from trapstream.core.messages import ImageRef
 from trapstream.images.header import open_image
 from trapstream.images.sniff import Format, format_of
@@ -57,10 +57,12 @@ def meta(ref: ImageRef, shot: Shot) -> str | None:
     if shot.serial is None:
         return ref.meta
     try:
-        facts = msgspec.json.decode(ref.meta or "{}", type=dict[str, object])
-    except msgspec.DecodeError:
-        return ref.meta  # not as the producer writes it: passed through
-    return msgspec.json.encode(facts | {"serial": shot.serial}).decode()
+        facts = json_codec.decode(ref.meta or "{}")
+    except ValueError:
+        return ref.meta
+    if not isinstance(facts, dict):  # not as the producer writes it: passed through
+        return ref.meta
+    return json_codec.encode(facts | {"serial": shot.serial}).decode()
 
 
 def _time(value: object) -> str | None:

@@ -135,8 +135,10 @@ def _item(
     for text in (file, meta):
         if text is not None and len(_bytes(text, where)) > MOST_LINE_BYTES:
             raise SourceError(f"{where()}: longer than {MOST_LINE_BYTES} bytes")
-    if meta is not None and not _is_unicode(meta):
-        raise SourceError(f"{where()}: the meta string is not valid Unicode")
+    try:
+        (meta or "").encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"{where()}: the meta string is not valid Unicode") from None
     return Item(location, file, meta, is_uri)
 
 
@@ -145,14 +147,6 @@ def _bytes(text: str, where: Where) -> bytes:
         return as_bytes(text)
     except UnicodeEncodeError:
         raise SourceError(f"{where()}: not valid Unicode") from None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _kind(value: object) -> str:

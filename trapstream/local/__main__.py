@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 
 from trapstream.local import plan, processes, supervise
@@ -27,16 +26,15 @@ def stamped(write: Callable[[str], object]) -> Callable[[str], None]:
 
 
 def run(
-    home: Path, wanted: plan.Wanted, progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
+    home: Path, services: tuple[str, ...], progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
 ) -> None:
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
-    services = plan.copies(plan.installed(wanted.services))
-    recipe = plan.recipe(replace(wanted, services=services))
+    names = plan.copies(plan.installed(services))
 
     def keep_models(stack: Stack) -> Coroutine[None, None, None]:
         return Keeper(home, stack, progress).run()
 
-    asyncio.run(supervise.supervise(home, plan.port_names(services), recipe, progress, on_up, keep_models))
+    asyncio.run(supervise.supervise(home, plan.port_names(names), plan.recipe(names), progress, on_up, keep_models))
 
 
 def main() -> int:
@@ -58,7 +56,7 @@ def main() -> int:
 
     progress = stamped(write)
     try:
-        run((options.home or default_home()).resolve(), plan.Wanted(services=services), progress)
+        run((options.home or default_home()).resolve(), services, progress)
     except StackError as error:
         write(f"{error}\n")  # without the time: whoever waits reads it in stack.json
         return 3

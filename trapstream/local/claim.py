@@ -2,13 +2,13 @@
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from trapstream.core import json_codec
 from trapstream.local import processes
 from trapstream.local.home import lock_file
 from trapstream.local.state import Process, StackError
@@ -29,7 +29,7 @@ def claimed(home: Path) -> Iterator[Process]:
             raise AlreadyRunning(f"a stack runs in {home} already; `trapstream down` stops it") from None
         me = processes.identify(os.getpid(), "supervisor")
         file.truncate(0)
-        file.write(json.dumps({"pid": me.pid, "created": me.created}))
+        file.write(json_codec.encode_indented({"pid": me.pid, "created": me.created}))
         file.flush()
         try:
             yield me
@@ -49,7 +49,7 @@ def identity(home: Path) -> tuple[int, int] | None:
 def supervisor(home: Path) -> psutil.Process | None:
     """The process that supervises this home, or None."""
     try:
-        holder = json.loads(lock_file(home).read_text())
+        holder = json_codec.decode(lock_file(home).read_text())
         return processes.find(Process(name="supervisor", **holder))
     except (OSError, ValueError, TypeError):
         return None

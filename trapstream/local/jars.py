@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import resources
@@ -21,11 +21,9 @@ import jgo.maven
 import stamina
 from jgo.constants import MAVEN_CENTRAL_URL
 
-from trapstream.local.state import StackError
+from trapstream.local.state import Progress, StackError
 
 KAFKA_VERSION = "4.4.0"
-Progress = Callable[[str], None]
-"""Takes one line for the user."""
 _BROKEN = (OSError, RuntimeError)
 """What a bad connection looks like through jgo: a RuntimeError is its word for any answer other than 200."""
 _ATTEMPTS = 8
@@ -93,20 +91,22 @@ def _download_all(part: Path, progress: Progress, repository: str) -> None:
     context = jgo.maven.MavenContext(
         repo_cache=part / "begun", local_repos=[], remote_repos={"central": repository}, timeout=20
     )
-    report = _Report(progress, sum(jar.size for jar in jars))
-    progress(f"kafka: downloading {report.total / 1e6:.0f} MB (Kafka {KAFKA_VERSION}, {len(jars)} jars) ...")
+    total, there, hopeless = sum(jar.size for jar in jars), 0, threading.Event()
+    progress(f"kafka: downloading {total / 1e6:.0f} MB (Kafka {KAFKA_VERSION}, {len(jars)} jars) ...")
 
-    def fetch(jar: Jar) -> None:
+    def fetch(jar: Jar) -> int:
         if not (finished / jar.filename).is_file():
-            _fetch(context, jar, finished / jar.filename, report)
-        report.add(jar.size)
+            _fetch(context, jar, finished / jar.filename, progress, hopeless)
+        return jar.size
 
     with ThreadPoolExecutor(4, thread_name_prefix="jars") as pool:
         try:
             for done in as_completed([pool.submit(fetch, jar) for jar in jars]):
-                done.result()
+                before, there = there, there + done.result()
+                if before * 4 // total < there * 4 // total:
+                    progress(f"kafka: downloaded {there / 1e6:.0f} of {total / 1e6:.0f} MB")
         except _BROKEN as error:
-            report.hopeless.set()
+            hopeless.set()
             pool.shutdown(cancel_futures=True)
             raise StackError(
                 f"Kafka's jars could not be downloaded; check the connection and start again, what is complete is kept "
@@ -114,48 +114,27 @@ def _download_all(part: Path, progress: Progress, repository: str) -> None:
             ) from error
 
 
-def _fetch(context: jgo.maven.MavenContext, jar: Jar, target: Path, report: "_Report") -> None:
-    """One jar, checked, then moved into place. A cut connection is tried again with back-off."""
+def _fetch(
+    context: jgo.maven.MavenContext, jar: Jar, target: Path, progress: Progress, hopeless: threading.Event
+) -> None:
+    """One jar, checked, then given its name. A cut connection is tried again with back-off, unless another jar's was
+    given up."""
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     begun: Path = artifact.cached_path
     again = stamina.retry_context(
-        on=lambda error: isinstance(error, _BROKEN) and not report.hopeless.is_set(),
+        on=lambda error: isinstance(error, _BROKEN) and not hopeless.is_set(),
         attempts=_ATTEMPTS, timeout=150, wait_initial=0.5, wait_max=15,
     )  # fmt: skip
     for attempt in again:
         with attempt:
-            report.attempt(attempt.num)
+            if attempt.num > 1:
+                progress(f"kafka: the connection broke, trying again ({jar.artifact}, {attempt.num} of {_ATTEMPTS})")
             begun.unlink(missing_ok=True)  # jgo would take a half file for a whole one
             artifact.resolve()
             digest = hashlib.sha256(begun.read_bytes()).hexdigest()
             if digest != jar.sha256:
                 raise Damaged(f"{jar.filename} is not what was expected")
             begun.replace(target)
-
-
-class _Report:
-    """What the threads have reached together: one line for each quarter of the bytes, and for each new trouble."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.total = total
-        self.hopeless = threading.Event()
-        """Set when one jar was given up: the others need not be tried any more."""
-        self._progress, self._done, self._attempt = progress, 0, 1
-        self._lock = threading.Lock()
-
-    def add(self, size: int) -> None:
-        """A jar is there."""
-        with self._lock:
-            before, self._done = self._done, self._done + size
-            if before * 4 // self.total < self._done * 4 // self.total:
-                self._progress(f"kafka: downloaded {self._done / 1e6:.0f} of {self.total / 1e6:.0f} MB")
-
-    def attempt(self, number: int) -> None:
-        """A jar is tried for the first time or again."""
-        with self._lock:
-            if number > self._attempt:
-                self._attempt = number
-                self._progress(f"kafka: the connection broke, trying again ({number} of {_ATTEMPTS})")
 
 
 @contextlib.contextmanager
@@ -176,7 +155,7 @@ def _brief(error: BaseException) -> str:
 
 def main() -> int:
     """`python -m trapstream.local.jars FOLDER`: a process of its own, so that it can be stopped at any moment."""
-    stamina.instrumentation.set_on_retry_hooks([])  # every further attempt is told as progress
+    stamina.instrumentation.set_on_retry_hooks([])  # every further attempt is reported as progress
     try:
         ensure(Path(sys.argv[1]), lambda line: print(line, flush=True), os.environ.get("TRAPSTREAM_MAVEN"))
     except StackError as error:

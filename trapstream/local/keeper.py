@@ -15,8 +15,7 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.jobs import JobTable
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.deployed import Deployed
 
 _LOOK_SECONDS = 1.0
@@ -56,9 +55,9 @@ class Keeper:
             return
         with deployed.alone(self._home) as held:
             if held:  # else a deploy is under way
-                await self._keep(deployed.read(self._home), tasks)
+                await self._load_and_unload(deployed.read(self._home), tasks)
 
-    async def _keep(self, known: Deployed, tasks: asyncio.TaskGroup) -> None:
+    async def _load_and_unload(self, known: Deployed, tasks: asyncio.TaskGroup) -> None:
         listed = {(name, version) for name, versions in known.models.items() for version in versions.versions}
         wanted = known.wanted(())
         if listed != wanted:
@@ -107,7 +106,7 @@ class Keeper:
             return
         name, _, version = label.partition("@")
         try:
-            bundle = await asyncio.to_thread(store.find, self._home, label)
+            bundle = await asyncio.to_thread(bundle_store.find, self._home, label)
             await asyncio.to_thread(repository.render, self._home, bundle, known.how(name, version))
             await loading.load(self._http, entry.name)
         except TrapstreamError as error:

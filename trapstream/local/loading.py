@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import re
 from typing import Literal
 
 import aiohttp
 
+from trapstream.core import json_codec
 from trapstream.core.errors import Retryable, TrapstreamError
 
 State = Literal["NONE", "LOADING", "READY", "UNLOADING"]
@@ -40,7 +40,7 @@ async def state(address: str, entry: str) -> State:
     status, text = await _post(address, "/v2/repository/index", _LOOK)
     if status != 200:
         raise Retryable(f"Triton at {address} does not say what it serves: {reason(text)}")
-    for known in json.loads(text):
+    for known in json_codec.decode(text):
         if known["name"] == entry and known.get("state") in ("READY", "LOADING", "UNLOADING"):
             found: State = known["state"]
             return found
@@ -75,7 +75,7 @@ async def unload(address: str, entry: str) -> None:
 def reason(text: str) -> str:
     """Triton's answer in one line: without its own preface, a Python traceback and line breaks."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        text = str(json.loads(text)["error"])
+        text = str(json_codec.decode(text)["error"])
     text = re.split(r"\n\s*\nAt:|\bAt:\n", text, maxsplit=1)[0]
     text = re.sub(r"^.*?\bstate: (Internal: )?", "", " ".join(text.split()))
     return text.rstrip(" ;,")[:_MOST_REASON] or "it gives no reason; `trapstream logs triton` may"

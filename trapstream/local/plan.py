@@ -3,33 +3,21 @@
 import asyncio
 import importlib.util
 import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import model_repository
-from trapstream.local import jars, kafka, processes, repository, starting, triton
+from trapstream.local import broker, jars, processes, repository, starting, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
-from trapstream.local.state import SERVICES, StackError
+from trapstream.local.state import Progress, StackError
 
 _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
 """Services of which several may run, and the variables that say how many."""
 _DOORS = {"producer": "api", "notifier": "events"}
 """Services that others ask over HTTP, and the names of their ports."""
-Progress = Callable[[str], None]
-_ROOT = Path(model_repository.__path__[0]).parent
-"""Where the packages lie: site-packages, or a checkout that nobody installed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the stack shall run beside Kafka and Triton."""
-
-    services: tuple[str, ...] = SERVICES
 
 
 Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ...]]]
@@ -39,7 +27,7 @@ Recipe = Callable[[Path, Mapping[str, int], Progress], Awaitable[tuple[Child, ..
 def port_names(services: tuple[str, ...]) -> tuple[str, ...]:
     """The ports of a stack; those that others connect to are its endpoints."""
     doors = tuple(door for service, door in _DOORS.items() if service in services)
-    return (*kafka.PORTS, *triton.PORTS, *doors, *services)
+    return (*broker.PORTS, *triton.PORTS, *doors, *services)
 
 
 def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
@@ -47,14 +35,13 @@ def endpoints(ports: Mapping[str, int]) -> dict[str, str]:
     return {name: f"{HOST}:{port}" for name, port in ports.items() if name != "kafka-controller"}
 
 
-def recipe(wanted: Wanted) -> Recipe:
-    """Kafka, Triton with its models, and the services."""
+def recipe(services: tuple[str, ...]) -> Recipe:
+    """Kafka, Triton with its models, and the services, each copy by its name."""
 
     async def make(home: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Child, ...]:
-        broker = await kafka.prepare(home, await jars_folder(progress), ports)
+        kafka = await broker.prepare(home, await jars_folder(progress), ports)
         detector = await asyncio.to_thread(server, home, ports, progress)
-        services = [service(name, home, ports) for name in wanted.services]
-        return (broker, detector, *services)
+        return (kafka, detector, *(service(name, home, ports) for name in services))
 
     return make
 
@@ -91,9 +78,9 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
         doors["TRAPSTREAM_EVENTS_URL"] = f"http://{HOST}:{ports['events']}"
     return Child(
         name=name,
-        argv=(sys.executable, "-P", "-m", package),  # -P: what lies in the home must not pass for a package
+        argv=processes.python_module(package),
+        cwd=processes.NO_PACKAGES,
         env={
-            "PYTHONPATH": ":".join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
             "TRAPSTREAM_HOME": str(home),
             "TRAPSTREAM_KAFKA": f"{HOST}:{ports['kafka']}",
             "TRAPSTREAM_TRITON": f"{HOST}:{ports['triton-grpc']}",
@@ -128,7 +115,8 @@ async def jars_folder(progress: Progress) -> Path:
     if (found := jars.folder(cache)).is_dir():
         return found
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trapstream.local.jars", str(cache),
+        *processes.python_module("trapstream.local.jars", str(cache)),
+        cwd=processes.NO_PACKAGES, env=processes.environment(os.environ),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True, preexec_fn=processes.dies_with_parent(),
     )  # fmt: skip

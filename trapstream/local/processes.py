@@ -1,19 +1,31 @@
-"""Starting, finding and killing process groups. Every child is the leader of a session of its own."""
+"""The processes of a stack, and the shared memory that they leave behind: found, ended, removed."""
 
 import contextlib
 import ctypes
 import os
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
-from trapstream.local.home import STACK_MARK
+import model_repository
+from trapstream.core import json_codec
+from trapstream.local.home import STACK_VARIABLE
 from trapstream.local.state import Process, Stack
 
+SHM = Path("/dev/shm")  # noqa: S108 - that is where POSIX shared memory lives on Linux
+NO_PACKAGES = Path("/")
+"""Where the stack's Python processes run. `python -m` looks for a package in its working directory before all others,
+and neither the home nor the user's folder may replace one of ours by a folder called `consumer`. Nothing is written
+there: a core dump of such a process goes where the system collects them, or nowhere."""
+_PACKAGES = Path(model_repository.__path__[0]).parent
+"""Where the packages lie: site-packages, or a checkout that nobody installed."""
+_PATHS = ("TRAPSTREAM_HOME", "TRAPSTREAM_CACHE", "TRAPSTREAM_BUNDLE", "TRAPSTREAM_API_KEYS")
+_LIST_OF_PATHS = "TRAPSTREAM_ROOTS"
 _PR_SET_PDEATHSIG = 1
 _LOG_BYTES = 50_000_000
 
@@ -29,6 +41,31 @@ def dies_with_parent() -> Callable[[], None]:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return ask
+
+
+def python_module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of a module of ours; to be started in NO_PACKAGES with the variables of `environment`."""
+    return (sys.executable, "-m", name, *arguments)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process, for one that runs in NO_PACKAGES: relative paths are made absolute."""
+    made = dict(given)
+    for name in _PATHS:
+        if given.get(name):
+            made[name] = _absolute(given[name])
+    with contextlib.suppress(ValueError, TypeError):  # the consumer says what is wrong with it
+        if given.get(_LIST_OF_PATHS):
+            made[_LIST_OF_PATHS] = json_codec.encode(
+                [_absolute(root) for root in json_codec.decode(given[_LIST_OF_PATHS])]
+            ).decode()
+    kept = [_absolute(folder) for folder in given.get("PYTHONPATH", "").split(":") if folder]
+    made["PYTHONPATH"] = ":".join(dict.fromkeys((str(_PACKAGES), *kept)))
+    return made
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def identify(pid: int, name: str) -> Process:
@@ -52,9 +89,9 @@ def find(process: Process) -> psutil.Process | None:
         return None
 
 
-def leftovers(mark: str, stack: Stack | None) -> list[psutil.Process]:
-    """What still runs of a stack without a supervisor: by the mark in its environment, and by stack.json."""
-    found = {p.pid: p for p in _marked(mark)}
+def leftovers(prefix: str, stack: Stack | None) -> list[psutil.Process]:
+    """What still runs of a stack without a supervisor: by the prefix in its environment, and by stack.json."""
+    found = {p.pid: p for p in _of_stack(prefix)}
     for process in stack.processes if stack else ():
         running = find(process)
         if running is not None:
@@ -108,11 +145,24 @@ def wait_group_gone(group: int, seconds: float) -> bool:
     return not wait_gone(members, seconds)
 
 
+def regions(prefix: str) -> list[Path]:
+    """The regions whose names begin with `prefix`."""
+    return sorted(SHM.glob(f"{prefix}*")) if SHM.is_dir() else []
+
+
+def sweep(prefix: str) -> int:
+    """Removes them; returns how many. Call it only when no process of the stack is left."""
+    if not prefix:
+        return 0
+    found = regions(prefix)
+    for region in found:
+        region.unlink(missing_ok=True)
+    return len(found)
+
+
 def open_log(path: Path) -> int:
-    """A file descriptor that appends to the log; a large old log is set aside first, so that the disk never fills."""
+    """A file descriptor that appends to the log. `trim_logs` keeps it small."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _LOG_BYTES:
-        path.replace(path.with_name(f"{path.name}.1"))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
@@ -133,11 +183,11 @@ def trim_logs(folder: Path, most: int = _LOG_BYTES) -> None:
                 os.truncate(path, 0)
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def _of_stack(prefix: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(STACK_MARK) == mark and _alive(process):
+            if process.environ().get(STACK_VARIABLE) == prefix and _alive(process):
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's

@@ -11,9 +11,8 @@ from pathlib import Path
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import deploying, loading, repository
 from trapstream.local.child import Health
-from trapstream.local.deploying import Progress
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.local.state import Progress
+from trapstream.models import bundle_store, deployed
 from trapstream.models.deployed import Deployed, DeployedError
 
 
@@ -64,17 +63,17 @@ async def _one(home: Path, known: Deployed, name: str, endpoints: Mapping[str, s
         return known
     why = await _fault(home, known, f"{name}@{versions.default}", versions.untried, endpoints, progress)
     if not why:
-        return known.chosen(name, versions.default)
-    said = f"{name}@{versions.default} is not served: {why}"
+        return known.with_default(name, versions.default)
+    line = f"{name}@{versions.default} is not served: {why}"
     if versions.previous is not None:
         back = f"{name}@{versions.previous}"
         other = await _fault(home, known, back, True, endpoints, progress)
         if not other:
-            progress(f"{said}; {back} serves on, and --model {name} means it again")
-            return known.chosen(name, versions.previous)
-        said += f"; nor is {back}: {other}"
-    progress(said)
-    return known.forgotten(name) if versions.untried else known
+            progress(f"{line}; {back} serves on, and --model {name} means it again")
+            return known.with_default(name, versions.previous)
+        line += f"; nor is {back}: {other}"
+    progress(line)
+    return known.without_default(name) if versions.untried else known
 
 
 async def _fault(
@@ -86,7 +85,7 @@ async def _fault(
     if not untried and await loading.is_ready(http, repository.folder(home, label).name):
         return ""
     try:
-        bundle = await asyncio.to_thread(store.find, home, label)
+        bundle = await asyncio.to_thread(bundle_store.find, home, label)
     except TrapstreamError as error:
         return str(error)
     try:

@@ -1,17 +1,21 @@
 """The state of a stack as a value, and `stack.json`, where the supervisor leaves it for everyone else."""
 
-import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import stack_file
 
+Progress = Callable[[str], None]
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
+"""Takes one line for the user."""
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
-SERVICES = ("producer", "consumer", "aggregator", "notifier")
 
 
 class StackError(TrapstreamError):
@@ -65,18 +69,16 @@ def write(home: Path, stack: Stack) -> None:
     """Replaces stack.json as a whole: a reader sees the old one or the new one."""
     path = stack_file(home)
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(asdict(stack), indent=1) + "\n")
+    kept = replace(stack, home=os.fsencode(stack.home).decode(errors="backslashreplace"))  # JSON is Unicode
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
     part.replace(path)
 
 
 def read(home: Path) -> Stack | None:
     """The stack as last written, or None where there never was one. A file that cannot be read counts as none."""
     try:
-        value: dict[str, Any] = json.loads(stack_file(home).read_text())
-        supervisor = Process(**value.pop("supervisor"))
-        processes = tuple(Process(**each) for each in value.pop("processes"))
-        return Stack(**value, supervisor=supervisor, processes=processes)
+        return replace(msgspec.json.decode(stack_file(home).read_bytes(), type=Stack), home=str(home))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):
-        return None  # from another version: leftovers are found by their mark as well
+    except (msgspec.MsgspecError, ValueError):
+        return None  # from another version: leftovers are found by their environment as well

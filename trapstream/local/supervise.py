@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from trapstream.core import retry
-from trapstream.local import claim, ends, ports, processes, shm, state
-from trapstream.local.child import Child
-from trapstream.local.home import STACK_MARK, log_file, shm_prefix
+from trapstream.local import claim, ports, processes, state
+from trapstream.local.child import Child, until_gone, why_it_died
+from trapstream.local.home import STACK_VARIABLE, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
-from trapstream.local.state import Process, ProcessState, Stack, StackError
+from trapstream.local.state import Process, ProcessState, Progress, Stack, StackError
 
-Progress = Callable[[str], None]
 Beside = Callable[[Stack], Coroutine[None, None, None]]
 """Goes on while the stack is up."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -64,7 +63,7 @@ def clean(home: Path, progress: Progress) -> None:
     prefix = shm_prefix(home)
     if count := processes.end(processes.leftovers(prefix, state.read(home))):
         progress(f"ended {count} process{'es' * (count > 1)} that an earlier run had left behind")
-    shm.sweep(prefix)
+    processes.sweep(prefix)
 
 
 class _Supervisor:
@@ -98,7 +97,7 @@ class _Supervisor:
         finally:
             self._save(state="stopping")
             await self._stop_all()
-            if claim.identity(self._home) in {self._lock, None}:  # else another's children have the same mark by now
+            if claim.identity(self._home) in {self._lock, None}:  # else another's children have the same prefix by now
                 # What slipped through: a grandchild in a session of its own, a child started in the very last moment.
                 await asyncio.to_thread(clean, self._home, self._progress)
             self._save(state="failed" if error else "down", error=error)
@@ -133,15 +132,15 @@ class _Supervisor:
                 together = list(stage)
                 started = await self._start_together(together)
                 for child, process in zip(together, started, strict=True):
-                    keepers.create_task(self._keep(child, process), name=child.name)
+                    keepers.create_task(self._restart_forever(child, process), name=child.name)
             self._save(state="up")
             self._progress(f"the stack is up after {time.monotonic() - began:.1f} s")
             if self._on_up is not None:
                 self._on_up(self._stack)
             if self._beside is not None:
-                keepers.create_task(self._go_on(self._beside))
+                keepers.create_task(self._run_beside(self._beside))
 
-    async def _go_on(self, beside: Beside) -> None:
+    async def _run_beside(self, beside: Beside) -> None:
         """What goes on beside the children must not take them down."""
         while True:
             try:
@@ -179,18 +178,18 @@ class _Supervisor:
         self._progress(f"{child.name}: up in {time.monotonic() - began:.1f} s")
         return process
 
-    async def _keep(self, child: Child, process: asyncio.subprocess.Process) -> None:
+    async def _restart_forever(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Brings the child back for as long as the stack runs."""
         delays, ready_at = _delays(), time.monotonic()
         while True:
-            ended, why = await ends.until_gone(child, process)
+            ended, why = await until_gone(child, process)
             if time.monotonic() - ready_at > _STEADY_SECONDS:
                 delays = _delays()
             delay = next(delays)
             before = self._stack.process(child.name)
             self._process(replace(before, state="restarting", restarts=before.restarts + 1, last_exit=why))
             self._progress(f"{child.name}: {ended} ({why}), starts again in {delay:.1f} s")
-            await self._bury(child, process)
+            await self._remove_what_is_left(child, process)
             await asyncio.sleep(delay)
             began = time.monotonic()
             process = await self._spawn(child)
@@ -211,8 +210,8 @@ class _Supervisor:
             # (autogroups), so that between two of them no niceness counts, and bulk work would give way to nobody.
             process = await asyncio.create_subprocess_exec(
                 *child.argv,
-                env={**os.environ, **child.env, STACK_MARK: self._stack.shm_prefix},
-                cwd=self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**processes.environment(os.environ), **child.env, STACK_VARIABLE: self._stack.shm_prefix},
+                cwd=child.cwd or self._home, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 process_group=0, preexec_fn=processes.dies_with_parent(),
             )  # fmt: skip
         except OSError as error:
@@ -240,7 +239,7 @@ class _Supervisor:
         finally:
             gone.cancel()
         if gone.done() and not gone.cancelled():
-            raise StackError(ends.why_it_died(self._home, child, gone.result()))
+            raise StackError(why_it_died(self._home, child, gone.result()))
         self._state(child.name, "up")
 
     async def _stop_all(self) -> None:
@@ -261,15 +260,15 @@ class _Supervisor:
             forced.cancel()
             if process.returncode is None:
                 self._progress(f"{child.name}: killed, it did not stop")
-        await self._bury(child, process)
+        await self._remove_what_is_left(child, process)
         self._state(child.name, "down")
 
-    async def _bury(self, child: Child, process: asyncio.subprocess.Process) -> None:
+    async def _remove_what_is_left(self, child: Child, process: asyncio.subprocess.Process) -> None:
         """Nothing is left of a child: neither its group nor its shared memory."""
         processes.signal_group(process.pid, signal.SIGKILL)
         await process.wait()
         await asyncio.to_thread(processes.wait_group_gone, process.pid, 5.0)
-        shm.sweep(child.shm_prefix)
+        processes.sweep(child.shm_prefix)
 
     def _on_signal(self, number: int) -> None:
         if self._stop.is_set():

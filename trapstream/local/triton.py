@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from trapstream.local import processes
 from trapstream.local.child import Child, Health
 from trapstream.local.health import http_alive, http_status
 from trapstream.local.ports import HOST
@@ -49,7 +50,7 @@ def prepare_backends(folder: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / _STUB
     if not stub.is_file():
-        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11, 3.12 or 3.13")
+        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11 or 3.12")
     target.mkdir(parents=True, exist_ok=True)
     for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
         part = target / f"{source.name}.part"
@@ -124,7 +125,7 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
             "LD_LIBRARY_PATH": library_path(),
             # The stub embeds Python and finds its packages through the first python3 on the path.
             "PATH": f"{python}:{os.environ.get('PATH', '')}",
-            "PYTHONPATH": ":".join((*packages, *filter(None, [os.environ.get("PYTHONPATH")]))),
+            "PYTHONPATH": ":".join((*packages, processes.environment(os.environ)["PYTHONPATH"])),
         },
         health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,

@@ -2,7 +2,7 @@
 
 Numbers that differ in the last digits can flip a choice: which of two equally sure cells stands for an animal, or
 whether 0.1 is reached. So a detection has to be one that the original could have given, had its numbers been off by no
-more than the tolerances. docs/models.md says it in words.
+more than the tolerances. docs/operators/models.md says it in words.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def compare(given: Given, found: Rows, tolerance: float, floor: float = FLOOR) -
         return Difference(compared=0, expected=0, faults=("it answers with values that are not numbers",))
     compared, expected = (int((rows[:, 4] > floor).sum()) for rows in (found, given.kept))
     if len(found) >= given.most:
-        floor = max(floor, float(found[-1, 4]))  # what is less sure than the last one had no room
+        floor = max(floor, float(found[-1, 4]))  # what is less sure than the last one had to go
     judge = _Judge(given, found, tolerance, floor)
     faults = [fault for row in found if row[4] > floor and (fault := judge.detection(row))]
     faults += [fault for number in range(len(given.kept)) if (fault := judge.absence(number))]
@@ -116,20 +116,20 @@ class _Judge:
         partner = self._partner(row)
         if partner is not None and self._within(self._given.kept[partner], row):
             self._seen.add(partner)
-            self._note(self._given.kept[partner], row)
+            self._record(self._given.kept[partner], row)
             return ""
         same = self._given.candidates[self._given.candidates[:, 5] == row[5]]
         near = same[self._box_differences(same, row) <= BOX]
         near = near[np.abs(near[:, 4] - row[4]) <= self._allowed(near[:, 4])]
         if len(near):
-            self._note(near[np.abs(near[:, 4] - row[4]).argmin()], row)
+            self._record(near[np.abs(near[:, 4] - row[4]).argmin()], row)
             self.ties += 1
             return ""
         if partner is None:
             return f"{_words(row)} is not in the original"
         self._seen.add(partner)
         mate = self._given.kept[partner]
-        box, confidence = self._note(mate, row)
+        box, confidence = self._record(mate, row)
         return f"{_words(mate)} of the original differs by {box:.4f} in its box, {confidence:.4f} in its confidence"
 
     def absence(self, number: int) -> str:
@@ -147,17 +147,17 @@ class _Judge:
 
     def _partner(self, row: Rows) -> int | None:
         """The detection of the original that is of the same thing, and that no surer one has taken."""
-        places = [n for n in np.flatnonzero(self._given.kept[:, 5] == row[5]) if n not in self._seen]
-        if not places:
+        numbers = [n for n in np.flatnonzero(self._given.kept[:, 5] == row[5]) if n not in self._seen]
+        if not numbers:
             return None
-        shared = overlaps(row, self._given.kept[places])
-        return int(places[shared.argmax()]) if shared.max() >= _SAME else None
+        shared = overlaps(row, self._given.kept[numbers])
+        return int(numbers[shared.argmax()]) if shared.max() >= _SAME else None
 
     def _within(self, original: Rows, row: Rows) -> bool:
         near = abs(float(original[4] - row[4])) <= self._allowed(original[4])
         return bool(near and self._box_differences(original[None], row)[0] <= BOX)
 
-    def _note(self, original: Rows, row: Rows) -> tuple[float, float]:
+    def _record(self, original: Rows, row: Rows) -> tuple[float, float]:
         box, confidence = float(self._box_differences(original[None], row)[0]), abs(float(original[4] - row[4]))
         self.box, self.confidence = max(self.box, box), max(self.confidence, confidence)
         return box, confidence

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import onnx
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
 from trapstream.models import deployed
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 from trapstream.models.draft import draft_folder, lock, publish
-from trapstream.models.weights import write_graph
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""
@@ -54,12 +52,6 @@ class Bundle:
         """The completed graph."""
         return self.folder / GRAPH
 
-    @property
-    def raw(self) -> Path | None:
-        """The detector before it was completed; None for a bundle that was not imported."""
-        path = self.folder / RAW
-        return path if path.is_file() else None
-
 
 def models_folder(home: Path) -> Path:
     """Where the imported models of a home are."""
@@ -83,7 +75,15 @@ def list_bundles(home: Path) -> list[Bundle]:
     The graphs are not read. CardError names a card that cannot be.
     """
     names = sorted(_visible(models_folder(home)))
-    return [*_own(), *(bundle for name in names for bundle in _imported(home, name))]
+    return [*package_bundles(), *(bundle for name in names for bundle in _imported(home, name))]
+
+
+def package_bundles() -> list[Bundle]:
+    """TRAPSTREAM_BUNDLE's, where it is set, and those of the package. Graphs are not read. CardError."""
+    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
+    folders = [Path(chosen)] if chosen else []
+    folders += sorted(path.parent for path in Path(model_repository.__path__[0]).glob(f"*/{CARD}"))
+    return [Bundle(path, _card(path)) for path in folders]
 
 
 def find(home: Path, label: str) -> Bundle:
@@ -93,7 +93,7 @@ def find(home: Path, label: str) -> Bundle:
     """
     name, _, version = label.partition("@")
     wanted = version or preferred(home, name)
-    found = [bundle.folder for bundle in _own() if (bundle.card.name, bundle.card.version) == (name, wanted)]
+    found = [bundle.folder for bundle in package_bundles() if (bundle.card.name, bundle.card.version) == (name, wanted)]
     if not found and wanted in _visible(models_folder(home) / name) and _NAME.fullmatch(name):
         found = [folder(home, name, wanted)]
     if not found:
@@ -108,7 +108,7 @@ def preferred(home: Path, name: str) -> str:
     is served where nothing was deployed, else the one imported last. Empty where there is none."""
     if chosen := deployed.read(home).of(name).default:
         return chosen
-    known = [bundle for bundle in _own() if bundle.card.name == name] or _imported(home, name)[-1:]
+    known = [bundle for bundle in package_bundles() if bundle.card.name == name] or _imported(home, name)[-1:]
     return known[0].card.version if known else ""
 
 
@@ -120,21 +120,11 @@ def newest(home: Path, label: str) -> Bundle:
 
 
 def unless_taken(home: Path, name: str, version: str, file_sha256: str) -> None:
-    """Tells before the work what `add` would tell after it: BundleExists where another file's bundle has that name."""
+    """Tells before the work what `keep` would tell after it: BundleExists where another file's bundle has that name."""
     target = folder(home, name, version)
-    own = any((bundle.card.name, bundle.card.version) == (name, version) for bundle in _own())
+    own = any((bundle.card.name, bundle.card.version) == (name, version) for bundle in package_bundles())
     if own or (target.exists() and _card(target).file_sha256 != file_sha256):
         raise BundleExists(_taken(f"{name}@{version}"))
-
-
-def add(home: Path, card: Card, graph: onnx.ModelProto, raw: onnx.ModelProto) -> Bundle:
-    """Keeps a new bundle: `keep`, with the two graphs as they are."""
-
-    def write(draft: Path) -> None:
-        write_graph(draft / RAW, raw)
-        write_graph(draft / GRAPH, graph)
-
-    return keep(home, card, write)
 
 
 def keep(
@@ -179,7 +169,7 @@ def _labels(home: Path) -> list[str]:
     """What to call all that is here, damaged or not."""
     models = models_folder(home)
     found = [f"{name}@{version}" for name in sorted(_visible(models)) for version in sorted(_visible(models / name))]
-    return [*(bundle.label for bundle in _own()), *found]
+    return [*(bundle.label for bundle in package_bundles()), *found]
 
 
 def _imported(home: Path, name: str) -> list[Bundle]:
@@ -199,14 +189,6 @@ def _visible(path: Path) -> list[str]:
             return [entry.name for entry in entries if entry.is_dir() and _NAME.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _own() -> list[Bundle]:
-    """TRAPSTREAM_BUNDLE's, where it is set, and those of the package."""
-    chosen = os.environ.get("TRAPSTREAM_BUNDLE")
-    folders = [Path(chosen)] if chosen else []
-    folders += sorted(path.parent for path in Path(model_repository.__path__[0]).glob(f"*/{CARD}"))
-    return [Bundle(path, _card(path)) for path in folders]
 
 
 def _card(path: Path) -> Card:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from trapstream.core.errors import TrapstreamError
+from trapstream.core.messages import ModelInfo
 
 
 class CardError(TrapstreamError):
@@ -45,6 +46,22 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Of the file that it was imported from, in lower-case hex."""
     measured: dict[str, Any] = {}
     seeds: dict[str, Any] = {}
+
+    @property
+    def info(self) -> ModelInfo:
+        """What travels with a job."""
+        return ModelInfo(
+            name=self.name,
+            version=self.version,
+            sha256=self.sha256,
+            image_size=self.image_size,
+            stride=self.stride,
+            fixed=self.fixed,
+            stretch=self.stretch,
+            classes=self.classes,
+            typical_threshold=self.typical_detection_threshold,
+            conservative_threshold=self.conservative_detection_threshold,
+        )
 
     def __post_init__(self) -> None:
         """Refuses values that no model can have."""

@@ -14,9 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models.naming import prefixed
-from trapstream.models.opset import OLDEST, brought_to_opset, opset_of
-from trapstream.models.raw import RawModel
+from trapstream.models.onnx_graph import prefixed
+from trapstream.models.raw import OLDEST, RawModel, brought_to_opset, opset_of
 
 INPUT, DETECTIONS, COUNT = "images", "detections", "count"
 PREFIX = "raw/"

@@ -14,7 +14,13 @@ import msgspec
 
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import whole_file
-from trapstream.models.runtime import RUNTIME, Runtime
+
+Runtime = Literal["onnxruntime", "openvino", "openvino-bfloat16"]
+"""What can run a bundle without a GPU, behind Triton's Python backend. The name decides every bit of the answers."""
+RUNTIME: Runtime = "onnxruntime"
+"""Where none was chosen: it gives the same answers on every machine of a kind, whatever is faster on the day."""
+PRECISION: dict[Runtime, str] = {"onnxruntime": "float32", "openvino": "float32", "openvino-bfloat16": "bfloat16"}
+"""What each computes in."""
 
 
 class DeployedError(TrapstreamError):
@@ -55,12 +61,12 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         """How a version is served."""
         return self.of(name).versions.get(version, Deployment())
 
-    def noted(self, name: str, version: str, deployment: Deployment) -> "Deployed":
+    def with_version(self, name: str, version: str, deployment: Deployment) -> "Deployed":
         """With this version, not as the default."""
         before = self.of(name)
         return self._with(name, msgspec.structs.replace(before, versions={**before.versions, version: deployment}))
 
-    def chosen(self, name: str, version: str, untried: bool = False) -> "Deployed":
+    def with_default(self, name: str, version: str, untried: bool = False) -> "Deployed":
         """With this version as the default of its name, and the old default as the one before it."""
         before = self.of(name)
         if before.default == version:
@@ -68,7 +74,7 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
         versions = {version: Deployment(), **before.versions}
         return self._with(name, Versions(default=version, previous=before.default, untried=untried, versions=versions))
 
-    def forgotten(self, name: str) -> "Deployed":
+    def without_default(self, name: str) -> "Deployed":
         """With no default of this name: one that was never tried, and does not work."""
         return self._with(name, msgspec.structs.replace(self.of(name), default=None, untried=False))
 
@@ -115,7 +121,7 @@ def write(home: Path, deployed: Deployed) -> None:
 def alone(home: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
     """Holds what is deployed against others until the end of the block.
 
-    Where somebody else holds it, `wait` is told and it waits; without `wait` it gives False at once.
+    Where somebody else holds it, `wait` is called and it waits; without `wait` it gives False at once.
     """
     home.mkdir(parents=True, exist_ok=True)
     with deployed_file(home).with_suffix(".lock").open("a") as file:

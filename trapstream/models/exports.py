@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from trapstream.models import layouts
-from trapstream.models.batches import BATCH, keeps_apart, one_by_one, with_free_batch
 from trapstream.models.classes import checked_names
 from trapstream.models.decoding import decode
-from trapstream.models.exported_input import ImageInput, image_input
+from trapstream.models.export_facts import ImageInput, Metadata, image_input, read_metadata
 from trapstream.models.layouts import Kind, Layout, UnknownLayoutError
-from trapstream.models.metadata import Told, read_metadata
-from trapstream.models.naming import add_prefix
 from trapstream.models.onnx_file import ExportError, load_onnx
-from trapstream.models.opset import OpsetError, brought_to_opset
-from trapstream.models.probe import Probe, ProbeError, noise
-from trapstream.models.raw import RawModel
+from trapstream.models.onnx_graph import add_prefix
+from trapstream.models.probe import BATCH, Probe, ProbeError, keeps_apart, noise, one_by_one, with_free_batch
+from trapstream.models.raw import OpsetError, RawModel, brought_to_opset
 
 PREFIX = "export/"
 _FREE_SIZE = (256, 320)
@@ -49,7 +46,7 @@ class Hints:
 
 
 def read_export(path: Path, hints: Hints | None = None) -> RawModel:
-    """The detector in the ONNX file `path`. ExportError says in one line what is wrong, or what has to be told;
+    """The detector in the ONNX file `path`. ExportError says in one line what is wrong, or what the user has to say;
     ClassMapError names what can be no name of a class.
 
     The graph is run a few times on images of noise: to see what its outputs are, and whether it keeps the images of a
@@ -59,24 +56,24 @@ def read_export(path: Path, hints: Hints | None = None) -> RawModel:
     if hints.family is not None and hints.family not in layouts.FAMILIES:
         raise ExportError(f"no family {hints.family}: there is {', '.join(layouts.FAMILIES)}")
     model = load_onnx(path)
-    told = read_metadata(model)
-    told = replace(told, names=hints.names or told.names, stride=hints.stride or told.stride)
-    if told.names is not None:
-        checked_names(told.names, str(path))
-    if told.task not in {None, "detect"}:
-        raise ExportError(f"{path}: its metadata say that it is for the task {told.task}; only detect is of use")
+    metadata = read_metadata(model)
+    metadata = replace(metadata, names=hints.names or metadata.names, stride=hints.stride or metadata.stride)
+    if metadata.names is not None:
+        checked_names(metadata.names, str(path))
+    if metadata.task not in {None, "detect"}:
+        raise ExportError(f"{path}: its metadata say that it is for the task {metadata.task}; only detect is of use")
     try:
         source = image_input(model)
         model = brought_to_opset(model)
-        return _read(model, source, told, hints)
+        return _read(model, source, metadata, hints)
     except (OpsetError, UnknownLayoutError, ProbeError) as error:
         raise ExportError(f"{path}: {error}") from error
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error
 
 
-def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) -> RawModel:
-    _make_room(model)
+def _read(model: onnx.ModelProto, source: ImageInput, metadata: Metadata, hints: Hints) -> RawModel:
+    _prefix_names(model)
     size = source.fixed or _FREE_SIZE
     probe = Probe(model)
     try:
@@ -85,7 +82,7 @@ def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) 
         if source.fixed:
             raise
         # A side can be called free that is not. Then it takes the size it was exported for.
-        wanted = told.size if hints.image_size is None else (hints.image_size, hints.image_size)
+        wanted = metadata.size if hints.image_size is None else (hints.image_size, hints.image_size)
         if wanted is None:
             raise ExportError(
                 f"it does not run on {size[1]} x {size[0]} pixels, though it says that any size will do: --image-size "
@@ -95,10 +92,10 @@ def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) 
         answers = probe.run(_feeds(source, size))
     del probe  # and its copy of the weights
     outputs = {name.removeprefix(PREFIX): value for name, value in answers.items()}
-    layout = layouts.recognise(outputs, size, told.names, hints.family)
+    layout = layouts.recognise(outputs, size, metadata.names, hints.family)
     fixed = source.fixed
     if layout.kind in _STRETCHED and fixed is None:
-        fixed = told.size if hints.image_size is None else (hints.image_size, hints.image_size)
+        fixed = metadata.size if hints.image_size is None else (hints.image_size, hints.image_size)
         if fixed is None:
             raise ExportError(f"its {layout.kind.family} wants square images of one size: --image-size tells which")
     if source.fixed and hints.image_size not in {None, max(source.fixed)}:
@@ -107,21 +104,21 @@ def _read(model: onnx.ModelProto, source: ImageInput, told: Told, hints: Hints) 
             f"{max(source.fixed)}; export the model again for another"
         )
     graph = _for_any_batch(_decode(model, source, layout, fixed), source, fixed or size)
-    image_size = max(fixed) if fixed else hints.image_size or (max(told.size) if told.size else None)
+    image_size = max(fixed) if fixed else hints.image_size or (max(metadata.size) if metadata.size else None)
     return RawModel(
         graph=graph,
         family=layout.kind.family,
-        classes=told.names,
+        classes=metadata.names,
         image_size=image_size,
-        stride=_stride(told, layout, fixed),
+        stride=_stride(metadata, layout, fixed),
         fixed=fixed,
         stretch=layout.kind in _STRETCHED,
         suppress=layout.kind not in _SUPPRESSED,
-        notes=_notes(told, layout),
+        notes=_notes(metadata, layout),
     )
 
 
-def _make_room(model: onnx.ModelProto) -> None:
+def _prefix_names(model: onnx.ModelProto) -> None:
     """Gives the model names that leave room for those of the nodes to come, and a version that fits its opset."""
     add_prefix(model.graph, PREFIX)
     model.ir_version = max(helper.find_min_ir_version_for(model.opset_import), 8)
@@ -193,18 +190,18 @@ def _for_any_batch(model: onnx.ModelProto, source: ImageInput, size: tuple[int, 
     )
 
 
-def _stride(told: Told, layout: Layout, fixed: tuple[int, int] | None) -> int | None:
+def _stride(metadata: Metadata, layout: Layout, fixed: tuple[int, int] | None) -> int | None:
     """A fixed input needs no padding to a stride, and so one that divides it will do."""
-    stride = told.stride or layout.stride
+    stride = metadata.stride or layout.stride
     if fixed is None:
         return stride
     return next(each for each in (stride or _USUAL_STRIDE, _USUAL_STRIDE, 1) if max(fixed) % each == 0)
 
 
-def _notes(told: Told, layout: Layout) -> tuple[str, ...]:
-    if layout.kind is not Kind.END_TO_END or told.suppressed_from is None:
+def _notes(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
+    if layout.kind is not Kind.END_TO_END or metadata.suppressed_from is None:
         return ()
     return (
-        f"exported with suppression inside: detections below {told.suppressed_from:g} never appear, and overlaps were "
-        "suppressed by the export's rule, not MegaDetector's",
+        f"exported with suppression inside: detections below {metadata.suppressed_from:g} never appear, and overlaps "
+        "were suppressed by the export's rule, not MegaDetector's",
     )

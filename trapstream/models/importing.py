@@ -10,8 +10,7 @@ from typing import Literal
 import onnx
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models import bundle_store as store
-from trapstream.models import classes, known
+from trapstream.models import bundle_store, classes, known
 from trapstream.models.agreement import FLOOR
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import Card
@@ -21,11 +20,11 @@ from trapstream.models.exports import Hints, read_export
 from trapstream.models.half import to_half
 from trapstream.models.known import Recognised
 from trapstream.models.onnx_file import ExportError
+from trapstream.models.onnx_graph import hollow, large, write_graph
 from trapstream.models.original import pack
 from trapstream.models.pictures import drawn
 from trapstream.models.raw import RawModel
-from trapstream.models.weights import hollow, large, write_graph
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 _TYPICAL, _CONSERVATIVE = 0.2, 0.1
 """MegaDetector's thresholds for models that it does not know."""
@@ -43,18 +42,13 @@ class ModelImportError(TrapstreamError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Hints):
     """What the user says of the model. It goes before what the file says, and before what is known of it."""
 
     name: str | None = None
     version: str | None = None
     classes: str | Mapping[str, str] | None = None
     """As `classes.choose` takes it."""
-    names: tuple[str, ...] | None = None
-    """The names of the model's own classes, in its order."""
-    family: str | None = None
-    image_size: int | None = None
-    stride: int | None = None
     threshold: float | None = None
     precision: Literal["float32", "float16"] = "float32"
     """What the network computes in; boxes are decoded in float32 always."""
@@ -84,7 +78,7 @@ def import_model(
         md5, sha256 = known.digests(file)
         found = known.recognise(file, md5)
         name, version = _label(file, options, found)
-        store.unless_taken(home, name, version, sha256)
+        bundle_store.unless_taken(home, name, version, sha256)
         raw = _read(file, options, found, progress)
     except OSError as error:
         raise ModelImportError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -112,12 +106,12 @@ def import_model(
         progress("writing the bundle", 0)
         detector = parts.pop()
         shell = replace(detector, graph=hollow(detector.graph))
-        write_graph(draft / store.RAW, pack(shell, chosen.members), large(detector.graph))
+        write_graph(draft / bundle_store.RAW, pack(shell, chosen.members), large(detector.graph))
         if options.precision == "float16":
             detector = replace(detector, graph=_halved(file, detector))
             shell = replace(detector, graph=hollow(detector.graph))
         completed = complete(shell, members=chosen.members)
-        write_graph(draft / store.GRAPH, completed, large(detector.graph, PREFIX))
+        write_graph(draft / bundle_store.GRAPH, completed, large(detector.graph, PREFIX))
 
     notes = [*raw.notes, *_notes(file, options, found)]
     del raw
@@ -126,7 +120,7 @@ def import_model(
         progress("checking the bundle against its original", 0)
         notes.extend(_checked(bundle))
 
-    return Imported(store.keep(home, card, write, check), tuple(notes))
+    return Imported(bundle_store.keep(home, card, write, check), tuple(notes))
 
 
 def _checked(bundle: Bundle) -> list[str]:
@@ -161,22 +155,21 @@ def _read(file: Path, options: Options, found: Recognised | None, progress: Prog
     if file.suffix.lower() in _CHECKPOINTS or start == _ZIP or start[:1] == _PICKLE:
         return read_checkpoint(file, lambda count: progress("reading", count))
     progress("reading", 0)
-    hints = Hints(family=options.family, image_size=options.image_size, stride=options.stride, names=options.names)
     try:
-        return read_export(file, hints)
+        return read_export(file, options)
     except ExportError:
         if found is None:
             raise
         # The file of a known model may say less of itself than is known of it.
-        size, stride = hints.image_size or found.known.image_size, hints.stride or found.known.stride
-        names = hints.names or found.known.classes
-        return read_export(file, Hints(family=options.family, image_size=size, stride=stride, names=names))
+        size, stride = options.image_size or found.known.image_size, options.stride or found.known.stride
+        names = options.names or found.known.classes
+        return read_export(file, replace(options, image_size=size, stride=stride, names=names))
 
 
 def _label(file: Path, options: Options, found: Recognised | None) -> tuple[str, str]:
     """Name and version: as told, else as known, else after the file."""
-    told = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in file.stem).strip("-")
-    name = options.name or (found.known.name if found else told or "model")
+    stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in file.stem).strip("-")
+    name = options.name or (found.known.name if found else stem or "model")
     return name, options.version or (found.known.version if found else "1")
 
 

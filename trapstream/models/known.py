@@ -37,8 +37,6 @@ class Known:
     """Of the published file; None where its makers state none."""
     typical: float = 0.2
     conservative: float = 0.1
-    export: bool = False
-    """The published file has to be exported to ONNX before it can be imported."""
     classes: tuple[str, ...] = MEGADETECTOR
 
     @property
@@ -54,17 +52,17 @@ def _v5(letter: str, patch: str, md5: str) -> Known:
     )  # fmt: skip
 
 
-def _v1000(tree: str, md5: str, size: int, licence: str, *, stride: int = 32, export: bool = False) -> Known:
+def _v1000(tree: str, md5: str, size: int, licence: str, *, stride: int = 32) -> Known:
     return Known(
         name=f"mdv1000-{tree}", version="0.0", file=f"md_v1000.0.0-{tree}.pt", address=f"{_MORRIS}/v1000.0", md5=md5,
-        licence=licence, image_size=size, stride=stride, typical=0.3, export=export,
+        licence=licence, image_size=size, stride=stride, typical=0.3,
     )  # fmt: skip
 
 
 def _v6(file: str, licence: str, size: int, *, name: str | None = None) -> Known:
     return Known(
         name=(name or file.rpartition(".")[0]).lower(), version="1", file=file, address=_ZENODO, licence=licence,
-        image_size=size, stride=32, export=True,
+        image_size=size, stride=32,
     )  # fmt: skip
 
 
@@ -75,9 +73,9 @@ KNOWN = (
     _v5("b", "1", "f17ed6fedfac2e403606a08c89984905"),
     _v1000("redwood", "74474b3aec9cf1a990da38b37ddf9197", 1280, "GPL-3.0", stride=64),
     _v1000("spruce", "1c9d1d2b3ba54931881471fdd508e6f2", 640, "GPL-3.0"),
-    _v1000("cedar", "3d6472c9b95ba687b59ebe255f7c576b", 640, "GPL-3.0", export=True),
-    _v1000("larch", "cab94ebd190c2278e12fb70ffd548b6d", 640, "AGPL-3.0", export=True),
-    _v1000("sorrel", "4339a2c8af7a381f18ded7ac2a4df03e", 960, "AGPL-3.0", export=True),
+    _v1000("cedar", "3d6472c9b95ba687b59ebe255f7c576b", 640, "GPL-3.0"),
+    _v1000("larch", "cab94ebd190c2278e12fb70ffd548b6d", 640, "AGPL-3.0"),
+    _v1000("sorrel", "4339a2c8af7a381f18ded7ac2a4df03e", 960, "AGPL-3.0"),
     _v6("MDV6-yolov9-c.pt", "AGPL-3.0", 1280),
     _v6("MDV6-yolov9-e-1280.pt", "AGPL-3.0", 1280, name="mdv6-yolov9-e"),
     _v6("MDV6-yolov10-c.pt", "AGPL-3.0", 1280),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from trapstream.core.errors import TrapstreamError
-from trapstream.models.opset import opset_of
+from trapstream.models.raw import opset_of
 
 LARGEST = 2**31 - 1
 """Bytes: what one ONNX message may have, weights that lie beside the file included."""
@@ -31,7 +31,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """
     model = _parse(path)
     if opset_of(model) is None:
-        raise ExportError(f"{path}: no opset is told, so the file is cut short or damaged: get it again")
+        raise ExportError(f"{path}: no opset is named, so the file is cut short or damaged: get it again")
     _fetch_weights(path, model)
     for name, tensor in _tensors(model.graph):
         if tensor.data_type in _FLOATS and np.isnan(_array(path, name, tensor).astype(np.float32, copy=False)).any():
@@ -70,22 +70,22 @@ def _fetch_weights(path: Path, model: onnx.ModelProto) -> None:
     parts = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
     root = path.parent.resolve()
     for part in sorted(parts):
-        place = (root / part).resolve()
-        if not place.is_relative_to(root):
+        location = (root / part).resolve()
+        if not location.is_relative_to(root):
             raise ExportError(f"{path}: it wants weights from {part}, which is not beside it: they are not read")
-        if not place.is_file():
+        if not location.is_file():
             raise ExportError(
                 f"{path}: its weights are in {part}, which is not beside it: put it there, or export the model into "
                 "one file"
             )
-    room = LARGEST
+    left = LARGEST
     try:
         for tensor in outside:
             external_data_helper.load_external_data_for_tensor(tensor, str(root))
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
-            room -= len(tensor.raw_data)
-            if room < 0:
+            left -= len(tensor.raw_data)
+            if left < 0:
                 raise ExportError(f"{path}: with its weights more than {LARGEST:,} bytes, which cannot be read")
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         reason = str(error).strip().splitlines()[0]

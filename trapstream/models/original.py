@@ -5,7 +5,6 @@ Nothing of complete.py is used: what completion does wrong must not be done wron
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from trapstream.core import json_codec
 from trapstream.core.errors import TrapstreamError
 from trapstream.models.agreement import Given, Rows, suppress
 from trapstream.models.raw import RawModel
@@ -42,11 +42,15 @@ def pack(raw: RawModel, members: Sequence[Sequence[int]] | None = None) -> onnx.
     """
     packed = onnx.ModelProto()
     packed.CopyFrom(raw.graph)
-    notes = {entry.key: entry.value for entry in packed.metadata_props}
-    notes |= {_SUPPRESS: json.dumps(raw.suppress)}
-    notes |= {_MEMBERS: json.dumps([list(each) for each in members] if members is not None else None)}
-    helper.set_model_props(packed, notes)
+    properties = {entry.key: entry.value for entry in packed.metadata_props}
+    properties |= {_SUPPRESS: _text(raw.suppress)}
+    properties |= {_MEMBERS: _text(members)}
+    helper.set_model_props(packed, properties)
     return packed
+
+
+def _text(value: object) -> str:
+    return json_codec.encode(value).decode()
 
 
 @dataclass(frozen=True)
@@ -91,16 +95,16 @@ def open_original(folder: Path) -> Original:
     except Exception as error:  # ONNX Runtime has a class of its own for each way to refuse
         raise NoOriginal(f"ONNX Runtime refuses the original in {folder}: {error}") from error
     metadata = session.get_modelmeta().custom_metadata_map
-    notes = {key: json.loads(value) for key, value in metadata.items() if key.startswith("trapstream.")}
-    members = notes.get(_MEMBERS)
-    return Original(session, bool(notes.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
+    properties = {key: json_codec.decode(value) for key, value in metadata.items() if key.startswith("trapstream.")}
+    members = properties.get(_MEMBERS)
+    return Original(session, bool(properties.get(_SUPPRESS, True)), tuple(map(tuple, members)) if members else None)
 
 
 def open_session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
     """A graph in ONNX Runtime on all cores that this process may use. Raises what ONNX Runtime raises."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised as well
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
@@ -130,5 +134,5 @@ def _inside(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     inside = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     suppressed = any(node.op_type == "NonMaxSuppression" for node in model.graph.node)
-    helper.set_model_props(inside, {_SUPPRESS: json.dumps(suppressed)})
+    helper.set_model_props(inside, {_SUPPRESS: _text(suppressed)})
     return inside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def drawn(card: Card, count: int = len(SEEDS)) -> Iterator[Picture]:
 def in_folder(card: Card, folder: Path, skipped: list[str]) -> Iterator[Picture]:
     """The images below a folder, in the order of their names; what is no image goes to `skipped`. OSError."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    yield from letterboxed(card, ((str(path.relative_to(folder)), path.read_bytes()) for path in files), skipped)
+    yield from letterboxed(card, ((_text(path.relative_to(folder)), path.read_bytes()) for path in files), skipped)
 
 
 def letterboxed(card: Card, images: Iterable[tuple[str, bytes]], skipped: list[str] | None = None) -> Iterator[Picture]:
@@ -43,6 +44,11 @@ def letterboxed(card: Card, images: Iterable[tuple[str, bytes]], skipped: list[s
                 skipped.append(name)
             continue
         yield Picture(name, decoded.pixels, (decoded.letterbox.width, decoded.letterbox.height))
+
+
+def _text(path: Path) -> str:
+    """Valid Unicode, whatever bytes are in the path."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _scene(seed: int, size: tuple[int, int]) -> bytes:

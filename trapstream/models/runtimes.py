@@ -15,9 +15,9 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.models.agreement import ENOUGH, FLOOR, Rows
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.check import Picture, Row, Side, check, rows_of
+from trapstream.models.deployed import PRECISION, Runtime
 from trapstream.models.original import Pixels, open_original
 from trapstream.models.pictures import drawn
-from trapstream.models.runtime import PRECISION, Runtime
 
 ALL: tuple[Runtime, ...] = ("onnxruntime", "openvino", "openvino-bfloat16")
 """A later one is chosen only where it is faster by MARGIN: the choice must not depend on the load of the moment."""
@@ -135,8 +135,8 @@ def _replaying(runtime: Runtime, bundle: Bundle, outcome: _Outcome, pictures_of:
 
 
 def _words(trial: Trial) -> str:
-    said = f"{trial.runtime} {trial.images_per_second:.3g} images/s" if trial.images_per_second else trial.runtime
-    return said if trial.agrees else f"{said}, not to be used ({trial.fault})"
+    line = f"{trial.runtime} {trial.images_per_second:.3g} images/s" if trial.images_per_second else trial.runtime
+    return line if trial.agrees else f"{line}, not to be used ({trial.fault})"
 
 
 def _in_a_process(
@@ -179,8 +179,8 @@ def _try(
             if PRECISION[runtime] == "bfloat16" and not has_bfloat16():
                 raise RuntimeError("this CPU has no bfloat16")
             session = served.open_session(graph, threads, runtime.partition("-")[0], PRECISION[runtime])
-            places = [session.outputs.index(name) for name in ("detections", "count")]
-            outcomes[runtime] = _Outcome(answers=tuple(_answer(session, places, image) for image in pictures))
+            indices = [session.outputs.index(name) for name in ("detections", "count")]
+            outcomes[runtime] = _Outcome(answers=tuple(_answer(session, indices, image) for image in pictures))
             runs[runtime] = session.run
         except Exception as error:  # whatever it raises, this runtime cannot be used
             text = " ".join(str(error).split()) or type(error).__name__
@@ -201,9 +201,9 @@ def _try(
     connection.close()
 
 
-def _answer(session: served.Session, places: list[int], image: Pixels) -> Rows:
+def _answer(session: served.Session, indices: list[int], image: Pixels) -> Rows:
     arrays = session.run(image[None])
-    return rows_of(arrays[places[0]], arrays[places[1]])
+    return rows_of(arrays[indices[0]], arrays[indices[1]])
 
 
 def has_bfloat16() -> bool:

@@ -3,21 +3,26 @@
 TensorRT for RTX has the same API and compiles without a GPU, for GPUs of its own kind.
 """
 
+import ctypes
 import importlib
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from trapstream.core.errors import TrapstreamError
 from trapstream.models.complete import INPUT
-from trapstream.models.gpu import find_gpu
-from trapstream.models.plan import PlanError
-from trapstream.models.plan_key import Gpu
-from trapstream.models.profiles import Profile
+from trapstream.models.plan_key import Gpu, Profile
+from trapstream.models.tensorrt_plan import PlanError
 
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
 _OLDEST = 10
 _KEPT = 5
 """Complaints of TensorRT that are kept for the user."""
+
+
+class NoGpu(TrapstreamError):
+    """No NVIDIA GPU can be used here. One line that says what to do."""
 
 
 class TensorRT:
@@ -27,10 +32,8 @@ class TensorRT:
         self._api, self.gpu = api, gpu
         self.version: str = api.__version__
 
-    def compile(
-        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
-    ) -> tuple[bytes, bytes]:
-        """The plan of an ONNX graph, strongly typed, and the timings with what was learned. See `plan.Compiler`."""
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
+        """The plan of an ONNX graph, strongly typed. See `plan.Compiler`."""
         api = self._api
         complaints: deque[str] = deque(maxlen=_KEPT)
         log = _logger(api, complaints)
@@ -41,8 +44,8 @@ class TensorRT:
         network = builder.create_network(_strongly_typed(api))
         parser = api.OnnxParser(network, log)
         if not parser.parse(graph):
-            said = "; ".join(_described(parser.get_error(number)) for number in range(parser.num_errors))
-            raise PlanError(f"TensorRT {self.version} does not take the graph: {said}")
+            reasons = "; ".join(_described(parser.get_error(number)) for number in range(parser.num_errors))
+            raise PlanError(f"TensorRT {self.version} does not take the graph: {reasons}")
         config = builder.create_builder_config()
         if hasattr(api.BuilderFlag, "TF32"):
             config.clear_flag(api.BuilderFlag.TF32)  # float32 is float32: who wants speed imports FP16
@@ -50,7 +53,6 @@ class TensorRT:
             profile = builder.create_optimization_profile()
             profile.set_shape(INPUT, shape.smallest, shape.tuned, shape.largest)
             config.add_optimization_profile(profile)
-        cache = _timing_cache(config, timings)
         monitor = _monitor(api, report)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
@@ -58,7 +60,34 @@ class TensorRT:
             raise KeyboardInterrupt
         if plan is None:
             raise PlanError(_line(f"TensorRT {self.version} could not build the plan", complaints))
-        return bytes(plan), b"" if cache is None else bytes(cache.serialize())
+        return bytes(plan)
+
+
+def find_gpu() -> Gpu:
+    """The first GPU that CUDA_VISIBLE_DEVICES leaves, which is the one that TensorRT builds for."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise NoGpu(
+            "no NVIDIA driver here: a plan is built on the machine that serves it; run this where the GPU is "
+            "(in a container: with the NVIDIA container toolkit)"
+        ) from None
+    device = ctypes.c_int()
+    _ask(driver.cuInit(0), "cuInit")
+    _ask(driver.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
+    name = ctypes.create_string_buffer(256)
+    _ask(driver.cuDeviceGetName(name, len(name), device), "cuDeviceGetName")
+    found = []
+    for attribute in (_MAJOR, _MINOR):
+        value = ctypes.c_int()
+        _ask(driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device), "cuDeviceGetAttribute")
+        found.append(value.value)
+    return Gpu(name.value.decode(errors="replace"), (found[0], found[1]))
+
+
+def _ask(status: int, what: str) -> None:
+    if status != 0:
+        raise NoGpu(f"the NVIDIA driver gives no GPU ({what}: error {status}); does nvidia-smi list one here?")
 
 
 def here() -> TensorRT:
@@ -79,7 +108,8 @@ def _module() -> ModuleType:
             reasons.append(f"{name}: {error}")
     raise PlanError(
         f"TensorRT's Python API is not here ({'; '.join(reasons)}); "
-        "use the image of deploy/docker/triton.Dockerfile, or install the package of the server's own version"
+        "use the image of deploy/docker/triton.Dockerfile, or `pip install 'trapstream[gpu]'`, with the version of "
+        "TensorRT that the server has"
     )
 
 
@@ -87,17 +117,6 @@ def _strongly_typed(api: ModuleType) -> int:
     """The flag of a network whose precision is the graph's. What knows no other kind of network has no flag."""
     flag = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
-
-
-def _timing_cache(config: Any, timings: bytes) -> Any:
-    """The cache that the build reads and fills; an old one that does not fit is left out. None where there is none."""
-    if not hasattr(config, "create_timing_cache"):
-        return None
-    cache = config.create_timing_cache(timings)
-    if cache is None or not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    return cache
 
 
 def _logger(api: ModuleType, complaints: deque[str]) -> Any:

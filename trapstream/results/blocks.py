@@ -91,6 +91,13 @@ def unpack_seqs(seqs: bytes) -> Seqs:
     return np.frombuffer(seqs, dtype="<u2")
 
 
+def bitmap(seqs: Seqs) -> bytearray:
+    """One bit for each image of a piece, set where `seqs` has it."""
+    there = np.zeros(PIECE, dtype=np.uint8)
+    there[seqs] = 1
+    return bytearray(np.packbits(there, bitorder="little").tobytes())
+
+
 def add_up(tally: dict[str, int], codes: Codes, kinds: Mapping[int, str]) -> None:
     """Counts a piece's codes into `tally`, by kind. `kinds`: what each code means in the store."""
     for code, count in enumerate(np.bincount(codes).tolist()):

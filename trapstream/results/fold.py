@@ -60,21 +60,12 @@ class JobFold:
     """Kind of result to count."""
     repeated: int = 0
     """Results that came again."""
-    highest: int = -1
-    """Of the seqs seen."""
-
-    @property
-    def done(self) -> int:
-        """Images with an entry."""
-        return sum(self.tally.values())
 
     def below(self, total: int) -> int:
         """How many images with seq < `total` have an entry."""
-        if self.highest < total:
-            return self.done
         whole, rest = divmod(total, PIECE)
         count = sum(int.from_bytes(bits, "little").bit_count() for piece, bits in self.seen.items() if piece < whole)
-        last = int.from_bytes(self.seen.get(whole, b""), "little") & ((1 << rest) - 1)
+        last = int.from_bytes(self.bits(whole), "little") & ((1 << rest) - 1)
         return count + last.bit_count()
 
     def bits(self, piece: int) -> bytes:
@@ -95,7 +86,6 @@ def fold(state: JobFold, seq: int, kind: str) -> bool:
         return False
     bits[byte] |= bit
     state.tally[kind] = state.tally.get(kind, 0) + 1
-    state.highest = max(state.highest, seq)
     return True
 
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts
 from trapstream.results import blocks
-from trapstream.results.blocks import Seqs, key_range
-from trapstream.results.fold import PIECE, PIECE_BITS, JobFold, Result, counts, fold
+from trapstream.results.blocks import key_range
+from trapstream.results.fold import PIECE_BITS, JobFold, Result, counts, fold
 from trapstream.results.fold_reader import FILE, read_pieces, refusals
 
 _FORMAT = 1
@@ -178,13 +177,16 @@ class Store:
         """What is kept of a job: nothing of one that is not there."""
         return self.jobs.get(job) or StoredJob(0, JobFold())
 
+    def change_end(self, job: str, **changes: object) -> JobEnd:
+        """Writes down what changes of a job's end, whatever else was written meanwhile; the whole of it."""
+        end = msgspec.structs.replace(self.job(job).end, **changes)
+        self.set_ends({job: end})
+        return end
+
     def cut(self, job: str) -> JobEnd:
         """Lets no further result of a job count. The first call decides from which offset on they do not."""
         end = self.job(job).end
-        if end.cut is None:
-            end = msgspec.structs.replace(end, cut=self.next_offset or 0)
-            self.set_ends({job: end})
-        return end
+        return end if end.cut is not None else self.change_end(job, cut=self.next_offset or 0)
 
     def drop_some(self, job: str) -> bool:
         """Deletes a few of a job's blocks. False once none is left. Retryable as `fold`."""
@@ -260,15 +262,7 @@ class Store:
                 low, high = key_range(number)
                 for start, codes, seqs in read_pieces(self._db, low, high):
                     blocks.add_up(state.tally, codes, kinds)
-                    _take_again(state, (start - low) >> PIECE_BITS, seqs)
-
-
-def _take_again(state: JobFold, piece: int, seqs: Seqs) -> None:
-    """Puts a stored piece back into the fold's memory."""
-    there = np.zeros(PIECE, dtype=np.uint8)
-    there[seqs] = 1
-    state.seen[piece] = bytearray(np.packbits(there, bitorder="little").tobytes())
-    state.highest = (piece << PIECE_BITS) + int(seqs.max())
+                    state.seen[(start - low) >> PIECE_BITS] = blocks.bitmap(seqs)
 
 
 def lock(path: Path) -> int:

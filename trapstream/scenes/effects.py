@@ -1,4 +1,4 @@
-"""What the camera adds: infra-red nights, weather, sun, sensor noise and the strip of text at the bottom."""
+"""Effects of the camera and the light: infra-red nights, weather, sun, sensor noise, the strip of text below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the way: trees, bushes, rocks, logs and grass. None of it is an animal."""
+"""Clutter that may hide a figure: trees, bushes, rocks, logs and grass. None of it is an animal."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ NIGHT_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Box:
-    """What a figure shows of itself, in pixels of its scene."""
+    """The box around the visible part of a figure, in pixels of its scene."""
 
     category: str
     x_min: int

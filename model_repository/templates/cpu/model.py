@@ -8,7 +8,7 @@ on a CPU the intermediate tensors of one image stay in the cache, those of eight
 import contextlib
 import ctypes
 import functools
-import json
+import json  # of the standard library: inside Triton nothing of Trapstream can be imported
 import mmap
 import os
 import re
@@ -198,13 +198,13 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the graph. What is for live images loads it with the first of them: many stacks never have one."""
-        self._told = {
+        self._parameters = {
             key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
         }
         self._folder = Path(args["model_repository"]) / "1"  # one graph for both versions
         self._regions = Regions()
-        if args["model_version"] != self._told["live"]:
-            os.nice(int(self._told["nice"]))  # this thread, and those that it starts
+        if args["model_version"] != self._parameters["live"]:
+            os.nice(int(self._parameters["nice"]))  # this thread, and those that it starts
             _ = self._session
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -213,8 +213,8 @@ class TritonPythonModel:
 
     @functools.cached_property
     def _session(self) -> Session:
-        told = self._told
-        return open_session(self._folder / "model.onnx", int(told["threads"]), told["runtime"], told["precision"])
+        given = self._parameters
+        return open_session(self._folder / "model.onnx", int(given["threads"]), given["runtime"], given["precision"])
 
     def _answer(self, request: Any) -> Any:
         try:

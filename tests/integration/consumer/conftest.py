@@ -6,9 +6,9 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from tests import graphs
-from trapstream.core.triton_names import entry_name
-from trapstream.local import entry
+from trapstream.core.triton_names import triton_name
 from trapstream.local.testing import RunningStack
+from trapstream.models.repository_entry import CpuServing, render_cpu
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
     repository = stack.home / "triton" / "repository"
     graph = repository.parent / "picky.onnx"
     graphs.save_picky(graph, limit=200)
-    name = entry_name("picky", "1")
-    entry.render(graph, name, repository, entry.Serving(instances=1))
+    name = triton_name("picky", "1")
+    render_cpu(graph, name, repository, CpuServing(instances=1))
     client = triton.InferenceServerClient(stack.triton)
     await client.load_model(name)
     yield "picky"
@@ -30,8 +30,8 @@ async def picky(stack: RunningStack) -> AsyncIterator[str]:
 async def tensor_only(stack: RunningStack) -> AsyncIterator[str]:
     """The stack's own graph as an entry that takes pixels as a tensor only, as a TensorRT plan does."""
     repository = stack.home / "triton" / "repository"
-    name = entry_name("tensor-only", "1")
-    config = entry.render(stack.graph, name, repository, entry.Serving(instances=1)) / "config.pbtxt"
+    name = triton_name("tensor-only", "1")
+    config = render_cpu(stack.graph, name, repository, CpuServing(instances=1)) / "config.pbtxt"
     config.write_text("".join(line for line in config.read_text().splitlines(True) if '"places"' not in line))
     config.write_text(config.read_text().replace("},\n]", "}\n]").replace(" optional: true", ""))
     client = triton.InferenceServerClient(stack.triton)

@@ -19,7 +19,7 @@ from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core.errors import Permanent, Reason
 from trapstream.core.messages import Lane, ModelInfo
-from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION, entry_name
+from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION, triton_name
 from trapstream.images.letterbox import letterbox
 from trapstream.local import control
 from trapstream.local.testing import RunningStack
@@ -80,7 +80,7 @@ async def test_each_lane_has_instances_of_its_own(stack: RunningStack, prefix: s
     pool, images = SlabPool(1, prefix), _images(3)
 
     async def answered(client: triton.InferenceServerClient) -> dict[str, int]:
-        told = await client.get_inference_statistics(entry_name(stack.model, "1"))
+        told = await client.get_inference_statistics(triton_name(stack.model, "1"))
         return {model.version: model.inference_count for model in told.model_stats}
 
     found = {}
@@ -156,7 +156,7 @@ async def test_a_refused_image_fails_alone(stack: RunningStack, prefix: str, pic
 
 async def test_a_model_that_is_not_served_is_told_apart(stack: RunningStack, prefix: str, picky: str) -> None:
     """Never heard of, or unloaded, and whatever the image: it is the model that is away; once loaded it answers."""
-    entry = entry_name(picky, "1")
+    entry = triton_name(picky, "1")
     client = triton.InferenceServerClient(stack.triton)
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:
@@ -181,7 +181,7 @@ async def test_a_model_that_is_not_served_is_told_apart(stack: RunningStack, pre
 async def test_a_model_that_comes_and_goes_costs_no_image(stack: RunningStack, prefix: str, picky: str) -> None:
     """Asked without a pause while the model is unloaded and loaded again and again, each image is answered or the
     model is away: never is the image refused."""
-    entry, answered, away = entry_name(picky, "1"), 0, 0
+    entry, answered, away = triton_name(picky, "1"), 0, 0
     client = triton.InferenceServerClient(stack.triton)
     pool = SlabPool(1, prefix)
     async with Detector(stack.triton, prefix) as detector:

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from consumer import http_fetch
+from consumer.away import Transient
 from consumer.fetch import Fetcher
 from consumer.file_fetch import read_files
 from trapstream.core import outgoing
@@ -244,6 +245,32 @@ async def test_sizes(tmp_path: Path) -> None:
         assert await failed(tmp_path, url(server, "1001")) == limit
         assert await failed(tmp_path, url(server, "endless")) == limit
         assert await failed(tmp_path, url(server, "0")) == (Reason.EMPTY_FILE, "")
+
+
+async def test_whose_fault_it_is(tmp_path: Path) -> None:
+    """A server that answers nothing may be at fault itself; one that answers for another image meanwhile is not, and
+    the image is."""
+    answered = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/good":
+            return web.Response(body=b"pixels")
+        if request.path == "/late":
+            await answered.wait()
+        return web.Response(status=503)
+
+    async with serving(handler) as server, Fetcher(settings(tmp_path, fetch_attempts=1)) as fetcher:
+        with pytest.raises(Transient) as caught:
+            await fetcher.fetch(url(server, "bad"))
+        assert str(caught.value.final()) == str(caught.value)
+        late = asyncio.create_task(fetcher.fetch(url(server, "late")))
+        await asyncio.sleep(0)
+        assert await fetcher.fetch(url(server, "good")) == b"pixels"
+        answered.set()
+        with pytest.raises(Permanent) as caught_late:
+            await late
+        assert type(caught_late.value) is Permanent
+        assert str(caught_late.value) == str(caught.value)
 
 
 async def test_time_limit(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from tests.losing import lose
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus, Lane, Outcome
-from trapstream.core.triton_names import entry_name
-from trapstream.local import entry
+from trapstream.core.triton_names import triton_name
 from trapstream.local.testing import RunningStack
+from trapstream.models import repository_entry
 
 COUNT = 60
 
@@ -47,7 +47,7 @@ class Late:
     """A model of this test's own, and who loads it."""
 
     def __init__(self, stack: RunningStack, name: str) -> None:
-        self.name, self.entry = name, entry_name(name, "1")
+        self.name, self.entry = name, triton_name(name, "1")
         self.client = triton.InferenceServerClient(stack.triton)
         self._repository = stack.home / "triton" / "repository"
 
@@ -55,7 +55,7 @@ class Late:
         """Also in place of one that is loaded: `limit` as in `graphs.save_picky`."""
         graph = self._repository.parent / f"{self.name}.onnx"
         graphs.save_picky(graph, limit)
-        entry.render(graph, self.entry, self._repository, entry.Serving(instances=1))
+        repository_entry.render_cpu(graph, self.entry, self._repository, repository_entry.CpuServing(instances=1))
         await self.client.load_model(self.entry)
 
     async def unload(self) -> None:

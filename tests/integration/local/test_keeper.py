@@ -11,13 +11,12 @@ from tests.unit.values import MODEL, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
 from trapstream.local.testing import RunningStack
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
 
@@ -28,17 +27,17 @@ class Model:
     def __init__(self, stack: RunningStack, name: str) -> None:
         self.stack, self.name = stack, name
         for version in ("1", "2"):
-            target = store.folder(stack.home, name, version)
+            target = bundle_store.folder(stack.home, name, version)
             target.mkdir(parents=True)
-            shutil.copyfile(stack.graph, target / store.GRAPH)
-            card = read_card(stack.graph.with_name(store.CARD))
-            write_card(target / store.CARD, msgspec.structs.replace(card, name=name, version=version))
+            shutil.copyfile(stack.graph, target / bundle_store.GRAPH)
+            card = read_card(stack.graph.with_name(bundle_store.CARD))
+            write_card(target / bundle_store.CARD, msgspec.structs.replace(card, name=name, version=version))
 
     def deploy(self, *versions: str) -> None:
         """Notes the first of them as the default."""
-        known = Deployed().noted(self.name, versions[0], Deployment()).chosen(self.name, versions[0])
+        known = Deployed().with_version(self.name, versions[0], Deployment()).with_default(self.name, versions[0])
         for version in versions[1:]:
-            known = known.noted(self.name, version, Deployment())
+            known = known.with_version(self.name, version, Deployment())
         with deployed.alone(self.stack.home, lambda: None):
             deployed.write(self.stack.home, known)
 
@@ -47,7 +46,7 @@ class Model:
 
     async def served(self) -> set[str]:
         address = self.stack.triton_http
-        return {each for each in ("1", "2", "3") if await loading.is_ready(address, entry_name(self.name, each))}
+        return {each for each in ("1", "2", "3") if await loading.is_ready(address, triton_name(self.name, each))}
 
     async def reaches(self, *versions: str) -> None:
         """Waits until these are served and no others, and no entry of others is left."""
@@ -68,9 +67,9 @@ async def model(stack: RunningStack, member: str) -> AsyncIterator[Model]:
     with deployed.alone(stack.home, lambda: None):
         deployed.deployed_file(stack.home).unlink(missing_ok=True)
         for version in await made.served():
-            await loading.unload(stack.triton_http, entry_name(made.name, version))
+            await loading.unload(stack.triton_http, triton_name(made.name, version))
             repository.remove(stack.home, f"{made.name}@{version}")
-        shutil.rmtree(store.models_folder(stack.home) / made.name)
+        shutil.rmtree(bundle_store.models_folder(stack.home) / made.name)
 
 
 async def publish(stack: RunningStack, job: JobSpec, *statuses: JobStatus) -> None:
@@ -88,8 +87,8 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
     job = job_spec(job=member, model=used)
     model.deploy("1", "2", "3")
     await model.reaches("1")
-    repository.render(stack.home, store.find(stack.home, f"{model.name}@2"), Deployment())
-    await loading.load(stack.triton_http, entry_name(model.name, "2"))
+    repository.render(stack.home, bundle_store.find(stack.home, f"{model.name}@2"), Deployment())
+    await loading.load(stack.triton_http, triton_name(model.name, "2"))
     await model.reaches("1")
     await publish(stack, job)
     await model.reaches("1", "2")
@@ -111,7 +110,7 @@ async def test_a_version_stays_while_an_open_job_needs_it(stack: RunningStack, m
 async def test_a_server_that_starts_again_is_well_without_what_was_unloaded(stack: RunningStack, member: str) -> None:
     """Of the models that the first start needed, the server is asked for those that are in its repository still."""
     folder, port = stack.home / "triton" / "repository", int(stack.triton_http.rpartition(":")[2])
-    gone = entry_name(f"gone-{member}", "1")
+    gone = triton_name(f"gone-{member}", "1")
     ready = triton.models_ready(port, folder, (stack.entry, gone))
     assert await ready()
     (folder / gone).mkdir()

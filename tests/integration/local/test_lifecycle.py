@@ -15,7 +15,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.waiting import patient
-from trapstream.local import control, processes, shm, state
+from trapstream.local import control, processes, state
 from trapstream.local.home import shm_prefix
 from trapstream.local.testing import RunningStack
 
@@ -36,7 +36,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
 
 def nothing_is_left(home: Path) -> bool:
     prefix = shm_prefix(home)
-    return processes.leftovers(prefix, state.read(home)) == [] and shm.regions(prefix) == []
+    return processes.leftovers(prefix, state.read(home)) == [] and processes.regions(prefix) == []
 
 
 def stack_of(home: Path) -> state.Stack:
@@ -62,7 +62,7 @@ def test_ps_and_a_second_up_on_a_stack_that_runs(stack: RunningStack) -> None:
 
 def test_killed_servers_come_back_where_they_were(stack: RunningStack) -> None:
     before = stack_of(stack.home)
-    regions = set(shm.regions(f"{stack.shm_prefix}backend-"))
+    regions = set(processes.regions(f"{stack.shm_prefix}backend-"))
     assert regions
     for name in ("kafka", "triton"):
         os.kill(before.process(name).pid or pytest.fail(name), signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_killed_servers_come_back_where_they_were(stack: RunningStack) -> None:
     after = stack_of(stack.home)
     assert after.endpoints == before.endpoints
     assert {p.last_exit for p in after.processes} == {"signal 9"}
-    assert not regions & set(shm.regions(stack.shm_prefix)), "a killed Triton's regions are removed"
+    assert not regions & set(processes.regions(stack.shm_prefix)), "a killed Triton's regions are removed"
     assert "died (signal 9)" in trapstream(stack.home, "logs", "supervisor").stdout
 
 
@@ -111,7 +111,7 @@ async def test_after_a_killed_supervisor_up_cleans_up_and_the_data_is_there(home
     beside = stack_of(stack.home)
     assert control.running(stack.home) == beside
     assert beside.state == "up"
-    assert len(shm.regions(stack.shm_prefix)) > 0
+    assert len(processes.regions(stack.shm_prefix)) > 0
 
 
 @pytest.mark.parametrize("moment", ["triton: starting", "the stack is up"])
@@ -143,6 +143,27 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert "cannot be served" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert nothing_is_left(home)
+
+
+def test_the_command_among_folders_called_as_packages(
+    home: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up -d` and its supervisor run from where they are installed, and a relative path is of the user's folder."""
+    here = tmp_path / "here"
+    for folder in (here, home):
+        for name in ("trapstream", "consumer", "model_repository"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text("raise SystemExit('this is no part of Trapstream')\n")
+    (here / "broken").mkdir()
+    (here / "broken" / "card.json").write_bytes((bundle / "card.json").read_bytes())
+    (here / "broken" / "model.onnx").write_bytes(b"no graph")
+    monkeypatch.setenv("TRAPSTREAM_BUNDLE", "broken")
+    monkeypatch.chdir(here)
+    command = [str(Path(sys.executable).with_name("trapstream")), "--home", str(home), "up", "-d"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3
+    assert str(here / "broken") in answer.stderr
+    assert "no part of Trapstream" not in answer.stderr
 
 
 def test_a_passing_stack_goes_with_the_process_that_wanted_it(home: Path) -> None:

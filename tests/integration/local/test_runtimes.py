@@ -21,17 +21,16 @@ import model_repository.demonstration
 from bench.tools import tensorrt_table
 from model_repository.templates.cpu import model as served
 from tests.unit import bundles
-from trapstream.core.triton_names import entry_name
-from trapstream.local import entry, triton
+from trapstream.core.triton_names import triton_name
+from trapstream.local import triton
 from trapstream.local.testing import RunningStack
-from trapstream.models import runtimes
+from trapstream.models import repository_entry, runtimes
 from trapstream.models.agreement import CONFIDENCE, ENOUGH
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
-from trapstream.models.check import Row, check_bundle
+from trapstream.models.check import NotServed, Row, check_bundle, in_triton
+from trapstream.models.deployed import PRECISION, Runtime
 from trapstream.models.pictures import drawn
-from trapstream.models.runtime import PRECISION, Runtime
-from trapstream.models.served import NotServed, in_triton
 
 OUTPUTS = [InferRequestedOutput("detections"), InferRequestedOutput("count")]
 DEMONSTRATION = Path(model_repository.demonstration.__path__[0])
@@ -58,9 +57,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module", params=HERE)
 def runtime(request: pytest.FixtureRequest, stack: RunningStack, detector: Bundle) -> Iterator[Runtime]:
     """The bundle's entry, served by one of the runtimes."""
-    name = entry_name(detector.card.name, detector.card.version)
-    serving = entry.Serving(instances=2, threads=1)
-    folder = entry.render(detector.graph, name, stack.home / triton.REPOSITORY, serving, request.param)
+    name = triton_name(detector.card.name, detector.card.version)
+    serving = repository_entry.CpuServing(instances=2, threads=1)
+    folder = repository_entry.render_cpu(detector.graph, name, stack.home / triton.REPOSITORY, serving, request.param)
     control = Control(stack.triton)
     control.load_model(name)
     yield request.param
@@ -75,7 +74,7 @@ def pictures(seed: int, *shape: int) -> npt.NDArray[np.uint8]:
 async def ask(client: InferenceServerClient, detector: Bundle, images: Array) -> Array:
     tensor = InferInput("images", list(images.shape), "UINT8")
     tensor.set_data_from_numpy(images)
-    name = entry_name(detector.card.name, detector.card.version)
+    name = triton_name(detector.card.name, detector.card.version)
     answer = (await client.infer(name, [tensor], outputs=OUTPUTS)).as_numpy("detections")
     return np.asarray(answer)
 

@@ -10,10 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.integration import outages
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, plan, ports, testing, triton
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, sha256_of, write_card
 from trapstream.models.deployed import Deployed, Deployment
 
@@ -39,14 +38,14 @@ def failing(graph: onnx.GraphProto) -> None:
 
 def place(home: Path, name: str, version: str, change: Callable[[onnx.GraphProto], None] | None = None) -> None:
     """A version of a tiny model, as an import leaves it."""
-    folder = testing.write_bundle(store.folder(home, name, version), name)
-    card = read_card(folder / store.CARD)
+    folder = testing.write_bundle(bundle_store.folder(home, name, version), name)
+    card = read_card(folder / bundle_store.CARD)
     if change is not None:
-        model = onnx.load(str(folder / store.GRAPH))
+        model = onnx.load(str(folder / bundle_store.GRAPH))
         change(model.graph)
-        onnx.save(model, str(folder / store.GRAPH))
-    sha256 = sha256_of(folder / store.GRAPH)
-    write_card(folder / store.CARD, msgspec.structs.replace(card, version=version, sha256=sha256))
+        onnx.save(model, str(folder / bundle_store.GRAPH))
+    sha256 = sha256_of(folder / bundle_store.GRAPH)
+    write_card(folder / bundle_store.CARD, msgspec.structs.replace(card, version=version, sha256=sha256))
 
 
 async def test_a_version_that_does_not_work_leaves_the_one_before_it(
@@ -61,17 +60,17 @@ async def test_a_version_that_does_not_work_leaves_the_one_before_it(
     ):  # fmt: skip
         place(tmp_path, name, "1")
         place(tmp_path, name, "2", change)
-        known = known.noted(name, "1", Deployment()).chosen(name, "1")
-        known = known.noted(name, "2", Deployment()).chosen(name, "2", untried)
+        known = known.with_version(name, "1", Deployment()).with_default(name, "1")
+        known = known.with_version(name, "2", Deployment()).with_default(name, "2", untried)
     place(tmp_path, "newt", "1", failing)
-    deployed.write(tmp_path, known.noted("newt", "1", Deployment()).chosen("newt", "1", untried=True))
+    deployed.write(tmp_path, known.with_version("newt", "1", Deployment()).with_default("newt", "1", untried=True))
 
     said: list[str] = []
     chosen = ports.choose(triton.PORTS, {})
     async with outages.running(plan.server(tmp_path, chosen, said.append), tmp_path):
         http = f"{ports.HOST}:{chosen['triton-http']}"
         labels = [(name, version) for name in ("elk", "fox", "hare", "newt") for version in ("1", "2")]
-        served = {f"{n}@{v}" for n, v in labels if await loading.is_ready(http, entry_name(n, v))}
+        served = {f"{n}@{v}" for n, v in labels if await loading.is_ready(http, triton_name(n, v))}
     assert served == {"elk@1", "fox@2", "hare@1"}
     after = deployed.read(tmp_path).models
     assert {name: each.default for name, each in after.items()} == {

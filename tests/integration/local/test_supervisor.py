@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from tests.waiting import eventually, patient
-from trapstream.local import claim, health, ports, processes, shm, state
+from trapstream.local import claim, health, ports, processes, state
 from trapstream.local.child import Child
 from trapstream.local.home import lock_file, shm_prefix
-from trapstream.local.plan import Progress, Recipe
-from trapstream.local.state import StackError
+from trapstream.local.plan import Recipe
+from trapstream.local.state import Progress, StackError
 from trapstream.local.supervise import Beside, supervise
 
 SERVER = "import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
@@ -88,7 +88,7 @@ async def running(
             signal.raise_signal(signal.SIGTERM)
         await asyncio.wait([task])
         assert processes.leftovers(shm_prefix(home), state.read(home)) == []
-        assert shm.regions(shm_prefix(home)) == []
+        assert processes.regions(shm_prefix(home)) == []
     task.result()
 
 
@@ -238,7 +238,7 @@ async def test_grandchildren_and_shared_memory_go_with_a_child_that_died(tmp_pat
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE)
         await until(is_back(tmp_path, 1))
-        assert len(shm.regions(shm_prefix(tmp_path))) == 1
+        assert len(processes.regions(shm_prefix(tmp_path))) == 1
 
 
 async def test_one_home_has_one_supervisor(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ async def test_one_home_has_one_supervisor(tmp_path: Path) -> None:
 
 async def test_another_homes_shared_memory_is_left_alone(tmp_path: Path) -> None:
     mine, other = tmp_path / "a", tmp_path / "b"
-    foreign = shm.SHM / f"{shm_prefix(other)}region"
+    foreign = processes.SHM / f"{shm_prefix(other)}region"
     foreign.touch()
     try:
         async with running(mine, (), recipe(), []):

@@ -123,3 +123,13 @@ async def test_a_death_at_each_step_loses_nothing(stack: RunningStack, member: s
             await notifier.says("webhook is told all")
             assert server.images("/good") == wanted[:5] + wanted[4:]
             assert notifier.stop() == 0
+
+
+async def test_a_stand_by_stops_at_once(stack: RunningStack, member: str, tmp_path: Path) -> None:
+    """A notifier that waits for another one's lock has no delivery to wait for when it is stopped."""
+    slow: dict[str, Any] = {"drain_seconds": "240"}
+    with service("notifier", tmp_path, stack.kafka, member, **slow) as first:
+        await first.says('"ready"')
+        with service("notifier", tmp_path, stack.kafka, f"{member}-2", **slow) as second:
+            await second.says("standing by")
+            assert await asyncio.wait_for(asyncio.to_thread(second.stop), 60) == 0

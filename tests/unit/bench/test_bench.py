@@ -15,8 +15,7 @@ from bench import compare, load, report
 from bench.cameras import due_times
 from bench.records import Book, Record, Runs, record, until_stable
 from bench.tools import tensorrt_table
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import profiles
+from trapstream.models.plan_key import Gpu, PlanKey, profiles
 
 values = st.floats(0.1, 1e6)
 

@@ -7,7 +7,7 @@ import pytest
 from bench import models
 from bench.models import Model
 from tests.unit import bundles
-from trapstream.core.triton_names import entry_name
+from trapstream.core.triton_names import triton_name
 from trapstream.local import repository
 from trapstream.models import deployed
 from trapstream.models.bundle_store import Bundle, NoSuchModel, folder
@@ -22,8 +22,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_a_model_is_run_by_what_it_is_deployed_with(tmp_path: Path, bundle: Bundle) -> None:
     """NAME is found in the home and run as it is deployed there, or as asked; without NAME it is the usual one."""
-    known = Deployed().noted("random", "1", Deployment(runtime="openvino-bfloat16"))
-    deployed.write(tmp_path, known.chosen("random", "1"))
+    known = Deployed().with_version("random", "1", Deployment(runtime="openvino-bfloat16"))
+    deployed.write(tmp_path, known.with_default("random", "1"))
     found = models.chosen(tmp_path, "random", None)
     assert (found.bundle.folder, found.runtime) == (bundle.folder, "openvino-bfloat16")
     assert models.chosen(tmp_path, "random@1", "openvino").runtime == "openvino"
@@ -39,7 +39,7 @@ def test_a_stack_of_the_benchmark_serves_its_model_alone(
     """A home of the benchmark's own comes up with one entry: that of the model, run by the runtime that was chosen."""
     for name, value in Model(bundle, "openvino").deploy(tmp_path / "bench").items():
         monkeypatch.setenv(name, value)
-    served = entry_name("random", "1")
+    served = triton_name("random", "1")
     assert repository.prepare(tmp_path / "bench", print) == (served,)
     [entry] = (tmp_path / "bench" / "triton" / "repository").iterdir()
     assert entry.name == served

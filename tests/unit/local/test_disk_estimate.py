@@ -12,8 +12,7 @@ from tests.unit.values import MODEL
 from trapstream.core import messages
 from trapstream.core.messages import ImageRef, ImageResult, Outcome, StageTimes
 from trapstream.core.result_store import ManifestLine
-from trapstream.local import disk_estimate as room
-from trapstream.local import processes
+from trapstream.local import disk_estimate, processes
 from trapstream.results.fold import Result
 from trapstream.results.fold_store import Store
 
@@ -64,11 +63,11 @@ def test_estimates_are_measured(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.fold([Result(JOB, seq, "detected", _entry(seq)) for seq in range(COUNT)], COUNT)
     store.close()
-    need = room.estimate(COUNT, manifest)
+    need = disk_estimate.estimate(COUNT, manifest)
     for estimated, taken in (
         (need.references, _in_log(refs, None)),
         (need.results, _in_log([messages.encode(result) for result in _results()], JOB.encode())),
-        (need.store, room.used(tmp_path)),
+        (need.store, disk_estimate.used(tmp_path)),
         (need.file, sum(len(_entry(seq)) + 2 for seq in range(COUNT))),
     ):
         assert taken <= estimated <= 1.5 * taken, (estimated, taken)
@@ -78,8 +77,8 @@ def test_a_job_without_room_is_told_so(tmp_path: Path, monkeypatch: pytest.Monke
     """One line names the images, what they need, what is free and what to do; a job that fits is let through."""
     usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert room.lacking(tmp_path, 100_000, 10_000_000) is None
-    line = room.lacking(tmp_path, 3_000_000, 300_000_000)
+    assert disk_estimate.shortage(tmp_path, 100_000, 10_000_000) is None
+    line = disk_estimate.shortage(tmp_path, 3_000_000, 300_000_000)
     assert line is not None
     assert "3,000,000 images" in line and "5.0 GB are free" in line and "\n" not in line
 

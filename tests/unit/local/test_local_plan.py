@@ -1,7 +1,9 @@
 """What the stack's parts are told: properties, flags, model configuration, ports, names. Nothing is started."""
 
+import os
 import random
 import socket
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -12,15 +14,18 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
-from trapstream.local import entry, kafka, plan, ports, state, testing, triton
+from trapstream.core import json_codec
+from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
+from trapstream.local import broker, plan, ports, processes, state, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
+from trapstream.models import repository_entry
 
 PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(state.SERVICES))}
 
 
 def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() -> None:
-    lines = dict(line.split("=", 1) for line in kafka.properties(PORTS).splitlines())
+    lines = dict(line.split("=", 1) for line in broker.properties(PORTS).splitlines())
     assert lines["listeners"] == "PLAINTEXT://127.0.0.1:20000,CONTROLLER://127.0.0.1:20001"
     assert lines["advertised.listeners"] == "PLAINTEXT://127.0.0.1:20000"
     assert lines["auto.create.topics.enable"] == "false"
@@ -30,7 +35,7 @@ def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() ->
 
 def test_no_cluster_id_passes_for_an_option() -> None:
     """One of 64 would begin with a dash, which Kafka's formatter refuses."""
-    ids = [kafka.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
+    ids = [broker.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
     assert len(set(ids)) == 63, "two share one"
     assert not [each for each in ids if each.startswith("-") or len(each) != 22]
 
@@ -46,8 +51,8 @@ def test_flags_that_this_server_does_not_know_are_left_out() -> None:
 
 def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     bundle = testing.write_bundle(tmp_path / "bundle")
-    serving = entry.Serving(instances=3, threads=2)
-    folder = entry.render(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
+    serving = repository_entry.CpuServing(instances=3, threads=2)
+    folder = repository_entry.render_cpu(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("tiny@2b", "python", 8)
     assert [(each.name, list(each.dims)) for each in config.input] == [("images", [-1, -1, 3]), ("places", [1])]
@@ -65,14 +70,14 @@ def test_an_entry_stays_in_its_repository_and_out_of_the_shell(tmp_path: Path, n
     """A name that would need escaping, or would lead elsewhere, is refused, and nothing is written."""
     graph = testing.write_bundle(tmp_path / "bundle") / "model.onnx"
     with pytest.raises(ValueError, match="no name for a model"):
-        entry.render(graph, name, tmp_path / "repository", entry.Serving())
+        repository_entry.render_cpu(graph, name, tmp_path / "repository", repository_entry.CpuServing())
     assert not (tmp_path / "repository").exists()
 
 
 def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\xff nothing of the kind")
     with pytest.raises(ValueError, match="no ONNX graph"):
-        entry.signature(tmp_path / "model.onnx")
+        repository_entry.signature(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 96, 3), (8, 64, 96, 3), (5, 96, 64, 3)])
@@ -119,7 +124,45 @@ def test_a_service_is_told_where_everything_is(tmp_path: Path) -> None:
     assert child.env["TRAPSTREAM_TRITON"] == f"127.0.0.1:{PORTS['triton-grpc']}"
     assert child.env["TRAPSTREAM_HTTP_PORT"] == str(PORTS["consumer"])
     assert child.env["TRAPSTREAM_SHM_PREFIX"].startswith(shm_prefix(tmp_path))
-    assert child.argv[-2:] == ("-m", "consumer")
+    assert child.argv[1:] == ("-m", "consumer")
+
+
+def poison(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders called as packages of ours are, in the folder that the test goes on in."""
+    for name in ("trapstream", "consumer", "json"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise SystemExit('this is no part of Trapstream')\n")
+    monkeypatch.chdir(folder)
+
+
+def test_a_folder_called_as_a_package_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service runs from where its package is installed, whatever lies in the home or in the user's folder."""
+    poison(tmp_path, monkeypatch)
+    child = plan.service("consumer", tmp_path, PORTS)
+    env = {**processes.environment(os.environ), **child.env, "TRAPSTREAM_BATCH": "none"}
+    ran = subprocess.run(child.argv, env=env, cwd=child.cwd, capture_output=True, text=True, timeout=60, check=False)
+    assert "ConsumerSettings" in ran.stdout + ran.stderr, "it came to its settings, and said what is wrong"
+    assert "no part of Trapstream" not in ran.stdout + ran.stderr
+
+
+def test_relative_paths_are_those_of_the_command_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that is a path is made absolute before a process starts in another folder; others stay."""
+    of_services = {
+        f"TRAPSTREAM_{name.upper()}"
+        for kind in (ProducerSettings, ConsumerSettings, AggregatorSettings, NotifierSettings)
+        for name, field in kind.model_fields.items()
+        if "Path" in str(field.annotation)
+    }
+    monkeypatch.chdir(tmp_path)
+    given = {"TRAPSTREAM_BUNDLE": "a", "TRAPSTREAM_CACHE": "~", "TRAPSTREAM_KAFKA": "b:1", "PYTHONPATH": ":lib:/x"}
+    given |= dict.fromkeys(of_services - {"TRAPSTREAM_ROOTS"}, "keys") | {"TRAPSTREAM_ROOTS": '["photos", "/data"]'}
+    made = processes.environment(given)
+    assert made["TRAPSTREAM_ROOTS"] == json_codec.encode([str(tmp_path / "photos"), "/data"]).decode()
+    assert {made[name] for name in of_services - {"TRAPSTREAM_ROOTS"}} == {str(tmp_path / "keys")}
+    assert (made["TRAPSTREAM_BUNDLE"], made["TRAPSTREAM_CACHE"]) == (str(tmp_path / "a"), str(Path.home()))
+    assert made["TRAPSTREAM_KAFKA"] == "b:1"
+    assert made["PYTHONPATH"].split(":")[1:] == [str(tmp_path / "lib"), "/x"]
+    assert processes.environment({"TRAPSTREAM_ROOTS": "nonsense"})["TRAPSTREAM_ROOTS"] == "nonsense"
 
 
 def test_consumers_share_the_cores_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

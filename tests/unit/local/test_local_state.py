@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trapstream.local import claim, processes, shm, state, supervise
+from trapstream.local import claim, processes, state, supervise
 from trapstream.local.home import default_home, stack_file
 from trapstream.local.state import Process, Stack
 
@@ -50,20 +50,6 @@ def test_back_off_grows_to_five_seconds() -> None:
     assert min(seconds[5:]) > 3
 
 
-def test_a_large_log_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_LOG_BYTES", 10)
-    log = tmp_path / "logs" / "kafka.log"
-    for text in ("first run\n", "second run\n", "third\n"):
-        descriptor = processes.open_log(log)
-        os.write(descriptor, text.encode())
-        os.close(descriptor)
-    assert log.read_text() == "third\n"
-    assert (
-        log.with_name("kafka.log.1").read_text() == "first run\nsecond run\n"
-        or log.with_name("kafka.log.1").read_text() == "second run\n"
-    )
-
-
 def test_the_lock_names_its_holder_and_ends(tmp_path: Path) -> None:
     assert claim.supervisor(tmp_path) is None
     with claim.claimed(tmp_path):
@@ -76,11 +62,11 @@ def test_the_lock_names_its_holder_and_ends(tmp_path: Path) -> None:
 
 
 def test_only_the_own_prefix_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shm, "SHM", tmp_path)
+    monkeypatch.setattr(processes, "SHM", tmp_path)
     for name in ("trapstream-a-1", "trapstream-a-2", "trapstream-b-1", "sem.other"):
         (tmp_path / name).touch()
-    assert shm.sweep("trapstream-a-") == 2
-    assert shm.sweep("") == 0
+    assert processes.sweep("trapstream-a-") == 2
+    assert processes.sweep("") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sem.other", "trapstream-b-1"]
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from trapstream.local import repository, testing, triton
 from trapstream.local.state import StackError
-from trapstream.models import bundle_store as store
-from trapstream.models import deployed
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
 
@@ -18,9 +17,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with demonstration@2 and owl@1 imported, beside the package's demonstration@1."""
     monkeypatch.delenv("TRAPSTREAM_BUNDLE", raising=False)
     for name, version in (("demonstration", "2"), ("owl", "1")):
-        target = testing.write_bundle(store.folder(tmp_path, name, version), name)
-        card = read_card(target / store.CARD)
-        write_card(target / store.CARD, msgspec.structs.replace(card, version=version))
+        target = testing.write_bundle(bundle_store.folder(tmp_path, name, version), name)
+        card = read_card(target / bundle_store.CARD)
+        write_card(target / bundle_store.CARD, msgspec.structs.replace(card, version=version))
     return tmp_path
 
 
@@ -33,7 +32,7 @@ def deploy(home: Path, *labels: str) -> None:
     known = Deployed()
     for label in labels:
         name, _, version = label.partition("@")
-        known = known.noted(name, version, Deployment()).chosen(name, version)
+        known = known.with_version(name, version, Deployment()).with_default(name, version)
     deployed.write(home, known)
 
 
@@ -68,7 +67,7 @@ def test_the_bundle_that_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_model_of_its_own_that_cannot_be_served_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the stack cannot be called up."""
     bundle = testing.write_bundle(home / "elsewhere", "fox")
-    (bundle / store.GRAPH).write_bytes(b"nothing of the kind")
+    (bundle / bundle_store.GRAPH).write_bytes(b"nothing of the kind")
     monkeypatch.setenv("TRAPSTREAM_BUNDLE", str(bundle))
     with pytest.raises(StackError, match="cannot be served"):
         repository.prepare(home, pytest.fail)

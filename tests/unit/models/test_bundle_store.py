@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trapstream.models import bundle_store as store
-from trapstream.models import bundles, deployed
+from tests.unit import bundles
+from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, CardError, sha256_of
 from trapstream.models.draft import draft_folder
-from trapstream.models.weights import write_graph
+from trapstream.models.onnx_graph import write_graph
 
 CARD = Card(
     name="owl", version="1", family="test", classes={"1": "animal"}, image_size=64, stride=32,
@@ -36,9 +36,9 @@ def graph(value: float = 1.0) -> onnx.ModelProto:
     return helper.make_model(helper.make_graph([], "none", [], [out], [constant]))
 
 
-def add(home: Path, version: str = "1", value: float = 1.0, **changes: str) -> store.Bundle:
+def add(home: Path, version: str = "1", value: float = 1.0, **changes: str) -> bundle_store.Bundle:
     card = msgspec.structs.replace(CARD, version=version, **changes)
-    return store.add(home, card, graph(value), graph(-value))
+    return bundles.add(home, card, graph(value), graph(-value))
 
 
 def everything(home: Path) -> dict[str, bytes]:
@@ -53,17 +53,16 @@ def test_a_bundle_is_found_as_it_was_added(tmp_path: Path) -> None:
     assert added.folder == tmp_path / "models/owl/1"
     assert sorted(path.name for path in added.folder.iterdir()) == ["card.json", "model.onnx", "raw.onnx"]
     assert added.card.sha256 == sha256_of(added.graph)
-    assert added.raw is not None
-    assert onnx.load(str(added.raw)) == graph(-1.0)
-    assert store.find(tmp_path, "owl") == store.find(tmp_path, "owl@1") == added
-    assert bundles.find(tmp_path, "owl").sha256 == added.card.sha256
-    assert added in store.list_bundles(tmp_path)
+    assert onnx.load(str(added.folder / bundle_store.RAW)) == graph(-1.0)
+    assert bundle_store.find(tmp_path, "owl") == bundle_store.find(tmp_path, "owl@1") == added
+    assert bundle_store.find(tmp_path, "owl").card.info.sha256 == added.card.sha256
+    assert added in bundle_store.list_bundles(tmp_path)
 
 
 def test_the_demonstration_model_is_always_there(tmp_path: Path) -> None:
     """An empty home has the package's model, and asking makes nothing in it."""
-    assert store.find(tmp_path / "none", "demonstration").card.version == "1"
-    assert [bundle.card.name for bundle in store.list_bundles(tmp_path / "none")] == ["demonstration"]
+    assert bundle_store.find(tmp_path / "none", "demonstration").card.version == "1"
+    assert [bundle.card.name for bundle in bundle_store.list_bundles(tmp_path / "none")] == ["demonstration"]
     assert not (tmp_path / "none").exists()
 
 
@@ -71,9 +70,9 @@ def test_without_a_version_the_default_one_else_the_newest(tmp_path: Path) -> No
     """The version imported last answers to the bare name until another is made the default."""
     for moment, version in enumerate(("2", "10", "9")):
         os.utime(add(tmp_path, version).folder / "card.json", (moment, moment))
-    assert store.find(tmp_path, "owl").card.version == "9"
-    deployed.write(tmp_path, deployed.Deployed().chosen("owl", "2"))
-    assert store.find(tmp_path, "owl").card.version == "2"
+    assert bundle_store.find(tmp_path, "owl").card.version == "9"
+    deployed.write(tmp_path, deployed.Deployed().with_default("owl", "2"))
+    assert bundle_store.find(tmp_path, "owl").card.version == "2"
 
 
 def test_the_same_bundle_again_changes_nothing(tmp_path: Path) -> None:
@@ -90,9 +89,9 @@ def test_another_bundle_of_the_same_name_is_refused(tmp_path: Path) -> None:
     """Neither another graph nor another card replaces what is there; the message says what to do."""
     add(tmp_path)
     before = everything(tmp_path)
-    with pytest.raises(store.BundleExists, match=r"another owl@1 .*--version"):
+    with pytest.raises(bundle_store.BundleExists, match=r"another owl@1 .*--version"):
         add(tmp_path, value=2.0)
-    with pytest.raises(store.BundleExists, match=r"another owl@1 .*--version"):
+    with pytest.raises(bundle_store.BundleExists, match=r"another owl@1 .*--version"):
         add(tmp_path, licence="MIT")
     assert everything(tmp_path) == before
 
@@ -100,11 +99,11 @@ def test_another_bundle_of_the_same_name_is_refused(tmp_path: Path) -> None:
 def test_a_taken_name_is_told_before_the_work(tmp_path: Path) -> None:
     """Another file's bundle takes a name, the same file's does not, and the package's own always does."""
     add(tmp_path)
-    store.unless_taken(tmp_path, "owl", "1", "f1")
-    store.unless_taken(tmp_path, "owl", "2", "f2")
+    bundle_store.unless_taken(tmp_path, "owl", "1", "f1")
+    bundle_store.unless_taken(tmp_path, "owl", "2", "f2")
     for name in ("owl", "demonstration"):
-        with pytest.raises(store.BundleExists):
-            store.unless_taken(tmp_path, name, "1", "f2")
+        with pytest.raises(bundle_store.BundleExists):
+            bundle_store.unless_taken(tmp_path, name, "1", "f2")
 
 
 @pytest.mark.parametrize(
@@ -113,8 +112,8 @@ def test_a_taken_name_is_told_before_the_work(tmp_path: Path) -> None:
 def test_a_name_that_is_no_file_name_is_refused(text: str, tmp_path: Path) -> None:
     """Neither a name nor a version can be a path."""
     for name, version in ((text, "1"), ("owl", text)):
-        with pytest.raises(store.StoreError, match="can be no"):
-            store.folder(tmp_path, name, version)
+        with pytest.raises(bundle_store.StoreError, match="can be no"):
+            bundle_store.folder(tmp_path, name, version)
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
@@ -122,8 +121,8 @@ def test_no_label_leads_out_of_the_store(name: str, version: str) -> None:
     """Whatever is asked for, what is looked at lies below the home's models, or the answer is no."""
     home = Path("/nowhere/home")
     try:
-        found = store.folder(home, name, version)
-    except store.StoreError:
+        found = bundle_store.folder(home, name, version)
+    except bundle_store.StoreError:
         return
     assert Path(os.path.normpath(found)).relative_to(home / "models").parts == (name, version)
 
@@ -133,20 +132,20 @@ def test_a_label_that_is_a_path_finds_nothing(tmp_path: Path) -> None:
     outside = add(tmp_path / "other").folder
     add(tmp_path / "home")
     for label in (f"{outside.parent}@1", "../../other/models/owl@1", "owl@../../../other/models/owl/1", "@", "..@1"):
-        with pytest.raises(store.NoSuchModel, match="owl@1"):
-            store.find(tmp_path / "home", label)
+        with pytest.raises(bundle_store.NoSuchModel, match="owl@1"):
+            bundle_store.find(tmp_path / "home", label)
 
 
 def test_what_check_refuses_is_not_kept(tmp_path: Path) -> None:
     """The check sees the whole bundle; what it raises is raised, and nothing is left."""
     seen = []
 
-    def check(bundle: store.Bundle) -> None:
+    def check(bundle: bundle_store.Bundle) -> None:
         seen.append((bundle.graph.exists(), bundle.card.sha256 == sha256_of(bundle.graph)))
-        raise store.StoreError("not equal")
+        raise bundle_store.StoreError("not equal")
 
-    with pytest.raises(store.StoreError, match="not equal"):
-        store.keep(tmp_path, CARD, lambda draft: write_graph(draft / store.GRAPH, graph()), check)
+    with pytest.raises(bundle_store.StoreError, match="not equal"):
+        bundle_store.keep(tmp_path, CARD, lambda draft: write_graph(draft / bundle_store.GRAPH, graph()), check)
     assert seen == [(True, True)]
     assert everything(tmp_path) == {}
     assert not (tmp_path / "models/owl").exists()
@@ -161,7 +160,7 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
     try:
-        with pytest.raises(store.StoreError, match=r"could not be written .*make room"):
+        with pytest.raises(bundle_store.StoreError, match=r"could not be written .*make room"):
             add(tmp_path, "1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -179,7 +178,7 @@ def test_what_a_killed_import_left_is_removed(tmp_path: Path) -> None:
             (draft / "model.onnx").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
     """
-    models = store.models_folder(tmp_path)
+    models = bundle_store.models_folder(tmp_path)
     subprocess.run([sys.executable, "-c", textwrap.dedent(program), models], check=False)
     assert len([path for path in models.iterdir() if path.is_dir()]) == 1
     with draft_folder(models) as living:
@@ -194,10 +193,10 @@ def test_a_damaged_bundle_does_not_hide_the_others(tmp_path: Path) -> None:
     add(tmp_path, name="lynx")
     damaged.graph.write_bytes(b"other")
     with pytest.raises(CardError, match="is not the graph"):
-        store.find(tmp_path, "owl@1")
+        bundle_store.find(tmp_path, "owl@1")
     (damaged.folder / "card.json").write_text("{")
     with pytest.raises(CardError, match=r"owl/1/card\.json"):
-        store.find(tmp_path, "owl")
-    assert store.find(tmp_path, "lynx").card.name == "lynx"
-    with pytest.raises(store.NoSuchModel, match="lynx@1, owl@1"):
-        store.find(tmp_path, "wolf")
+        bundle_store.find(tmp_path, "owl")
+    assert bundle_store.find(tmp_path, "lynx").card.name == "lynx"
+    with pytest.raises(bundle_store.NoSuchModel, match="lynx@1, owl@1"):
+        bundle_store.find(tmp_path, "wolf")

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from trapstream.models.bundles import info_of
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
 
 
@@ -111,5 +110,5 @@ def test_an_old_card_says_nothing_of_a_fixed_input() -> None:
 
 def test_a_job_carries_what_its_model_takes() -> None:
     """Consumers have no model store: fixed and stretch travel with the job."""
-    info = info_of(parse_card(json.dumps(values(fixed=[480, 640], stretch=True)).encode()))
+    info = parse_card(json.dumps(values(fixed=[480, 640], stretch=True)).encode()).info
     assert (info.fixed, info.stretch) == ((480, 640), True)

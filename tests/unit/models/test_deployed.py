@@ -19,9 +19,9 @@ def lived(history: list[tuple[bool, str, str]]) -> Deployed:
     """What is deployed after `history`: versions noted, or noted and chosen."""
     known = Deployed()
     for chosen, name, version in history:
-        known = known.noted(name, version, Deployment())
+        known = known.with_version(name, version, Deployment())
         if chosen:
-            known = known.chosen(name, version)
+            known = known.with_default(name, version)
     return known
 
 
@@ -43,10 +43,10 @@ def test_two_rollbacks_are_none(history: list[tuple[bool, str, str]], name: str)
     known = lived(history)
     previous = known.of(name).previous
     if previous is not None:
-        there = known.chosen(name, previous)
+        there = known.with_default(name, previous)
         back = there.of(name).previous
         assert back is not None
-        assert there.chosen(name, back) == known
+        assert there.with_default(name, back) == known
 
 
 @given(steps, st.sets(st.tuples(names, versions)))

@@ -1,6 +1,5 @@
 """model import: from a file to a bundle that a job can name, or one line and nothing left behind."""
 
-import json
 import pickle
 import re
 import shutil
@@ -22,8 +21,7 @@ from tests import models
 from tests.unit.models import checkpoints, reference
 from tests.unit.models.checkpoints import Maker
 from trapstream.cli import main
-from trapstream.models import bundle_store as store
-from trapstream.models import bundles, known
+from trapstream.models import bundle_store, known
 from trapstream.models.complete import Rule
 
 
@@ -41,9 +39,9 @@ class Ran:
         """What it said last."""
         return self.err.strip().splitlines()[-1]
 
-    def imported(self) -> store.Bundle:
+    def imported(self) -> bundle_store.Bundle:
         assert self.status == 0, self.err
-        return store.find(self.home, self.out.strip())
+        return bundle_store.find(self.home, self.out.strip())
 
     def refused(self) -> str:
         """The one line of a refusal, after which nothing is there."""
@@ -96,7 +94,7 @@ def test_a_published_file_needs_no_flags(run: Command, tmp_path: Path) -> None:
     assert card.source == "md_v5a.0.0.pt"  # and not the address of the published one, whose md5 it has not
     assert "not the published file" in ran.err
     assert "no answers were compared" in ran.err
-    assert bundles.find(ran.home, "mdv5a").label == "mdv5a@0.0"
+    assert bundle_store.find(ran.home, "mdv5a").card.info.label == "mdv5a@0.0"
 
 
 def test_the_bundle_answers_as_the_model_does(run: Command, tmp_path: Path) -> None:
@@ -120,18 +118,17 @@ def test_half_precision_is_kept_and_checked(run: Command, tmp_path: Path) -> Non
     half = run(file, "--image-size", 128, "--version", "1-half", "--precision", "float16").imported()
     assert (whole.card.precision, half.card.precision) == ("float32", "float16")
     assert TensorProto.FLOAT16 in {tensor.data_type for tensor in onnx.load(str(half.graph)).graph.initializer}
-    assert (half.folder / store.RAW).read_bytes() == (whole.folder / store.RAW).read_bytes()
+    assert (half.folder / bundle_store.RAW).read_bytes() == (whole.folder / bundle_store.RAW).read_bytes()
     assert half.graph.stat().st_size < whole.graph.stat().st_size
 
 
-def test_the_json_of_an_import(run: Command, tmp_path: Path) -> None:
-    """With --json: the label, the folder, the card and the notes."""
-    ran = run(checkpoint(tmp_path / "fox.pt"), "--image-size", 128, "--json", "--version", "3", "--threshold", "0.4")
-    told = json.loads(ran.out)
-    assert told["model"] == "fox@3"
-    assert Path(told["folder"]) == ran.home / "models/fox/3"
-    assert told["card"]["typical_detection_threshold"] == 0.4
-    assert told["card"]["source"] == "fox.pt"
+def test_a_threshold_and_a_version_of_one_s_own(run: Command, tmp_path: Path) -> None:
+    """What the user gives goes into the card, and the bundle is found by the name that is printed."""
+    ran = run(checkpoint(tmp_path / "fox.pt"), "--image-size", 128, "--version", "3", "--threshold", "0.4")
+    assert ran.out == "fox@3\n"
+    card = ran.imported().card
+    assert (card.typical_detection_threshold, card.source) == (0.4, "fox.pt")
+    assert (ran.home / "models/fox/3/card.json").is_file()
 
 
 def test_an_onnx_export(run: Command, tmp_path: Path) -> None:
@@ -381,7 +378,7 @@ def test_the_table_of_published_models_makes_sense() -> None:
     assert len(set(digests)) == len(digests) == 9
     assert all(len(each) == 32 and set(each) <= set("0123456789abcdef") for each in digests)
     for each in known.KNOWN:
-        store.folder(Path(), each.name, each.version)
+        bundle_store.folder(Path(), each.name, each.version)
         assert each.image_size % each.stride == 0
         assert 0 < each.conservative < each.typical < 1
         assert each.source.startswith("https://")

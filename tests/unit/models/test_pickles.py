@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from tests.unit.models import checkpoints
 from tests.unit.models.checkpoints import Call, Maker, Pickler
-from trapstream.models.yolov5 import pickles
-from trapstream.models.yolov5.errors import CheckpointError
-from trapstream.models.yolov5.names import CLASSES, FUNCTIONS, STORAGES
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.yolov5 import CheckpointError, pickles
+from trapstream.models.yolov5.checkpoint import read_checkpoint
+from trapstream.models.yolov5.pickled_names import CLASSES, FUNCTIONS, STORAGES
 
 
 class Evil:

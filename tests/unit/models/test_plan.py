@@ -22,15 +22,13 @@ from tritonclient.grpc import model_config_pb2
 from consumer import detect
 from tests.waiting import patient
 from trapstream.images.letterbox import letterbox
-from trapstream.models import bundle_store as store
-from trapstream.models import plan_entry, tensorrt
+from trapstream.models import bundle_store, repository_entry, tensorrt
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.complete import Rule
-from trapstream.models.gpu import NoGpu, find_gpu
-from trapstream.models.plan import Plan, PlanError, build, plans_folder
-from trapstream.models.plan_key import Gpu, PlanKey
-from trapstream.models.profiles import Profile, Shape, profiles
+from trapstream.models.plan_key import Gpu, PlanKey, Profile, Shape, profiles
+from trapstream.models.tensorrt import NoGpu, find_gpu
 from trapstream.models.tensorrt_graph import data_dependent, input_dims, prepare
+from trapstream.models.tensorrt_plan import Plan, PlanError, build, plans_folder
 from trapstream.scenes.scene import write_scenes
 
 FREE = (None, None, None, 3)
@@ -45,24 +43,22 @@ class Compiler:
 
     def __init__(self, version: str = "11.2.1.2", gpu: Gpu = GPU) -> None:
         self.version, self.gpu = version, gpu
-        self.asked: list[tuple[bytes, tuple[Profile, ...], bytes]] = []
+        self.asked: list[tuple[bytes, tuple[Profile, ...]]] = []
         self.error: Exception | None = None
 
-    def compile(
-        self, graph: bytes, shapes: tuple[Profile, ...], timings: bytes, report: Callable[[str, int, int], None]
-    ) -> tuple[bytes, bytes]:
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
         """A plan that is another one each time."""
-        self.asked.append((graph, shapes, timings))
+        self.asked.append((graph, shapes))
         report("a phase", 1, 2)
         if self.error is not None:
             raise self.error
-        return b"plan %d" % len(self.asked), timings + b"+"
+        return b"plan %d" % len(self.asked)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """The demonstration model."""
-    return store.find(tmp_path, "demonstration")
+    return bundle_store.find(tmp_path, "demonstration")
 
 
 def make(home: Path, bundle: Bundle, compiler: Compiler, most: int = 32) -> Plan:
@@ -115,13 +111,13 @@ def test_a_fixed_input_has_one_profile() -> None:
 
 
 def test_a_plan_is_built_once(tmp_path: Path, bundle: Bundle) -> None:
-    """The first call builds, the second finds; nothing else is left in the folder but the timings."""
+    """The first call builds, the second finds; nothing else is left in the folder."""
     compiler = Compiler()
     first, second = make(tmp_path, bundle, compiler), make(tmp_path, bundle, compiler)
     assert (first.built, second.built, len(compiler.asked)) == (True, False, 1)
     assert first.path == second.path and first.path.read_bytes() == b"plan 1"
     assert first.path.name.startswith("demonstration@1-trt11.2.1.2-NVIDIA-H100-80GB-HBM3-cc9.0-b32-")
-    assert {path.suffix for path in plans_folder(tmp_path).iterdir()} == {".plan", ".cache"}
+    assert {path.suffix for path in plans_folder(tmp_path).iterdir()} == {".plan"}
 
 
 def test_a_change_of_any_part_builds_anew(tmp_path: Path, bundle: Bundle) -> None:
@@ -147,15 +143,6 @@ def test_the_key_s_file() -> None:
     key = PlanKey("a@1", "0" * 64, "float32", "11.2", GPU, profiles(640, 32, FREE, 4))
     assert replace(key, recipe=key.recipe + 1).file != key.file
     assert "/" not in replace(key, gpu=Gpu("/../x y", (1, 0))).file
-
-
-def test_timings_are_handed_on(tmp_path: Path, bundle: Bundle) -> None:
-    """What one build learned the next one gets, on the same TensorRT and GPU only."""
-    first, second, other = Compiler(), Compiler(), Compiler(version="11.3")
-    make(tmp_path, bundle, first, 32)
-    make(tmp_path, bundle, second, 16)
-    make(tmp_path, bundle, other, 32)
-    assert [compiler.asked[0][2] for compiler in (first, second, other)] == [b"", b"+", b""]
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, bundle: Bundle) -> None:
@@ -208,7 +195,7 @@ def test_the_entry_is_one_that_triton_reads(
 ) -> None:
     """Triton's own format takes the configuration; it names each profile, and warms up what each usual shape needs."""
     shapes = profiles(*size, dims, most)
-    text = plan_entry.config("cat@1.2", shapes, recordable, plan_entry.Serving(instances=3))
+    text = repository_entry.plan_config("cat@1.2", shapes, recordable, repository_entry.PlanServing(instances=3))
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("cat@1.2", "tensorrt", most)
     (given_input,) = config.input
@@ -234,7 +221,7 @@ def test_the_entry_holds_the_plan(tmp_path: Path, bundle: Bundle) -> None:
     repository = tmp_path / "repository"
     for version in ("11.2", "11.3"):
         plan = make(tmp_path, bundle, Compiler(version=version))
-        entry = plan_entry.render(plan, "demonstration@1", repository, plan_entry.Serving())
+        entry = repository_entry.render_plan(plan, "demonstration@1", repository, repository_entry.PlanServing())
     assert (entry / "1" / "model.plan").samefile(plan.path)
     assert sorted(str(path.relative_to(repository)) for path in repository.rglob("*")) == [
         "demonstration@1", "demonstration@1/1", "demonstration@1/1/model.plan", "demonstration@1/config.pbtxt",

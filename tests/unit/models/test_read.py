@@ -13,8 +13,8 @@ import pytest
 
 from tests.unit.models import checkpoints, reference
 from tests.unit.models.checkpoints import Maker, Obj
-from trapstream.models.yolov5.errors import CheckpointError
-from trapstream.models.yolov5.read import read_checkpoint
+from trapstream.models.yolov5 import CheckpointError
+from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 ORIGINALS = sorted((Path(__file__).parents[4] / "shared" / "fixtures").glob("yolov5-*.pt"))
 """Checkpoints with the numbers of the original implementation. They lie beside some checkouts only."""

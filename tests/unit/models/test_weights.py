@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from tests import models
-from trapstream.models.weights import hollow, large, write_graph
+from trapstream.models.onnx_graph import hollow, large, write_graph
 
 
 def grown() -> onnx.ModelProto:

@@ -5,7 +5,6 @@ The layout is PyTorch's: https://github.com/pytorch/pytorch/blob/main/docs/sourc
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
@@ -13,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from trapstream.models.yolov5.errors import CheckpointError
+from trapstream.core import json_codec
+from trapstream.models.yolov5 import CheckpointError
 
 _END = b"PK\x05\x06"
 _END_SIZE = 22
@@ -21,7 +21,7 @@ _DIRECTORY = 16 << 20
 """Bytes of the zip's own list of members, at most: a checkpoint of a thousand tensors has 70 kB."""
 _PICKLE = 32 << 20
 """Bytes of the pickle, at most. It has no weights in it."""
-_NOTES = 1 << 20
+_INFO = 1 << 20
 """Bytes of what MegaDetector's tools say of a model, at most."""
 _STORAGES = 4 << 30
 """Bytes of tensors that are read from one file, at most."""
@@ -76,18 +76,18 @@ class Archive:
             raise CheckpointError(f"storage {key} has {len(content)} bytes and should have {size}: the file is damaged")
         return content
 
-    def notes(self) -> Any:
+    def megadetector_info(self) -> Any:
         """What MegaDetector's own tools added to the file, which is JSON (`add_metadata_to_megadetector_model_file` of
         its pytorch_detector.py); None where they added nothing."""
         try:
             with self._zip.open(f"{self._prefix}/megadetector_info.json") as member:
-                content = member.read(_NOTES + 1)  # it is compressed: its size in the list of members may be a lie
-            if len(content) > _NOTES:
-                raise CheckpointError(f"megadetector_info.json in the file has more than {_NOTES:,} bytes")
-            return json.loads(content)
+                content = member.read(_INFO + 1)  # it is compressed: its size in the list of members may be a lie
+            if len(content) > _INFO:
+                raise CheckpointError(f"megadetector_info.json in the file has more than {_INFO:,} bytes")
+            return json_codec.decode(content)
         except KeyError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise CheckpointError(f"megadetector_info.json in the file cannot be read: {error}") from error
         except _DAMAGE as error:
             raise CheckpointError(
@@ -139,9 +139,9 @@ def _look(file: BinaryIO) -> None:
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_SIZE - 0xFFFF))
     tail = file.read()
-    place = tail.rfind(_END)
-    if place < 0 or len(tail) - place < _END_SIZE:
+    end = tail.rfind(_END)
+    if end < 0 or len(tail) - end < _END_SIZE:
         raise CheckpointError("the file was not downloaded completely: the end of the zip is missing")
-    if struct.unpack_from("<I", tail, place + 12)[0] > _DIRECTORY:
+    if struct.unpack_from("<I", tail, end + 12)[0] > _DIRECTORY:
         raise CheckpointError("the zip has more members than any checkpoint")
     file.seek(0)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trapstream.models.yolov5 import CheckpointError
 from trapstream.models.yolov5.archive import Archive
-from trapstream.models.yolov5.errors import CheckpointError
-from trapstream.models.yolov5.records import Record, Tensor
+from trapstream.models.yolov5.pickled import Record, Tensor
 
 OPSET = 17
 Array = npt.NDArray[Any]
@@ -73,8 +73,8 @@ class Module:
 
     def tensor(self, name: str) -> Tensor | None:
         """A parameter or buffer, or None."""
-        for place in ("_parameters", "_buffers"):
-            value = self.get(place, dict, {}).get(name)
+        for kind in ("_parameters", "_buffers"):
+            value = self.get(kind, dict, {}).get(name)
             if isinstance(value, Tensor):
                 return value
         value = self.record.state.get(name)

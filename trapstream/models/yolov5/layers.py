@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trapstream.models.yolov5.errors import CheckpointError
+from trapstream.models.yolov5 import CheckpointError
 from trapstream.models.yolov5.graph import Array, Module, Tap, Writer
 
 Layer = Callable[[Writer, Module, Tap], Tap]

@@ -11,9 +11,8 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from trapstream.models.yolov5 import records
-from trapstream.models.yolov5.errors import CheckpointError
-from trapstream.models.yolov5.records import Name, Record
+from trapstream.models.yolov5 import CheckpointError, pickled
+from trapstream.models.yolov5.pickled import Name, Record
 
 _OPS = 4_000_000
 """Steps of the pickle, at most. YOLOv5x6 with its optimiser has some 700,000."""
@@ -63,13 +62,13 @@ class _Machine:
 
     def group(self) -> list[Any]:
         """Takes what stands above the last mark, and the mark."""
-        place = len(self.stack) - 1
-        while type(self.stack[place]) is not _Mark:
-            if place == 0:
+        index = len(self.stack) - 1
+        while type(self.stack[index]) is not _Mark:
+            if index == 0:
                 raise ValueError("a mark is missing")
-            place -= 1
-        values = self.stack[place + 1 :]
-        del self.stack[place:]
+            index -= 1
+        values = self.stack[index + 1 :]
+        del self.stack[index:]
         return values
 
     def last(self, count: int) -> tuple[Any, ...]:
@@ -85,23 +84,23 @@ def _push(machine: _Machine, value: Any) -> None:
     machine.stack.append(value)
 
 
-def _remember(machine: _Machine, place: int) -> None:
-    machine.memo[place] = machine.stack[-1]
+def _remember(machine: _Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
 
 
 def _name_from_stack(machine: _Machine, _: Any) -> None:
     name, module = machine.pop(str), machine.pop(str)
-    _push(machine, records.named(f"{module}.{name}"))
+    _push(machine, pickled.named(f"{module}.{name}"))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
     args = machine.pop(tuple)
-    _push(machine, records.called(machine.pop(Name), args))
+    _push(machine, pickled.called(machine.pop(Name), args))
 
 
 def _new(machine: _Machine, _: Any) -> None:
     args = machine.pop(tuple)
-    _push(machine, records.made(machine.pop(Name), args))
+    _push(machine, pickled.made(machine.pop(Name), args))
 
 
 def _build(machine: _Machine, _: Any) -> None:
@@ -155,8 +154,8 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "POP": lambda machine, _: machine.last(1),
     "POP_MARK": lambda machine, _: machine.group(),
     "DUP": lambda machine, _: _push(machine, machine.stack[-1]),
-    "BINGET": lambda machine, place: _push(machine, machine.memo[place]),
-    "LONG_BINGET": lambda machine, place: _push(machine, machine.memo[place]),
+    "BINGET": lambda machine, index: _push(machine, machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: _push(machine, machine.memo[index]),
     "BINPUT": _remember,
     "LONG_BINPUT": _remember,
     "MEMOIZE": lambda machine, _: _remember(machine, len(machine.memo)),
@@ -174,11 +173,11 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "ADDITEMS": _extend,
     "SETITEM": _set_item,
     "SETITEMS": _set_items,
-    "GLOBAL": lambda machine, text: _push(machine, records.named(text.replace(" ", ".", 1))),
+    "GLOBAL": lambda machine, text: _push(machine, pickled.named(text.replace(" ", ".", 1))),
     "STACK_GLOBAL": _name_from_stack,
     "REDUCE": _reduce,
     "NEWOBJ": _new,
     "BUILD": _build,
-    "BINPERSID": lambda machine, _: _push(machine, records.storage(machine.pop(tuple))),
+    "BINPERSID": lambda machine, _: _push(machine, pickled.storage(machine.pop(tuple))),
 }
 """Opcode to what it does. Those that are not here are refused."""
