@@ -185,7 +185,7 @@ class Answers:
                     result = messages.decode(record.value, ImageResult)
                     self.first.setdefault(result.seq, result)
 
-    async def reach(self, enough: Callable[[set[int]], bool], seconds: float = 90.0) -> None:
+    async def reach(self, enough: Callable[[set[int]], bool], seconds: float = 40.0) -> None:
         """Waits until the answered images are `enough`."""
 
         async def there() -> bool:

@@ -15,6 +15,7 @@ Progress = Callable[[str], None]
 """Takes one line for the user."""
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
 
 
 class StackError(TrapstreamError):
