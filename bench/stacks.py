@@ -21,8 +21,7 @@ from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
 from trapstream.local import control, processes, service_load
-from trapstream.local.plan import SERVICES
-from trapstream.local.state import Stack
+from trapstream.local.state import SERVICES, Stack
 
 _STALL_SECONDS = 120.0
 FILLING = 64
