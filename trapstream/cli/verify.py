@@ -15,6 +15,7 @@ from trapstream.cli.context import say
 from trapstream.cli.target import Target, find, stack_options
 from trapstream.core import json_codec, result_store
 from trapstream.core import status as statuses
+from trapstream.jobs import kinds
 from trapstream.jobs.manifest import Notes
 from trapstream.jobs.sources import manifest_lines, open_sources
 from trapstream.results import read
@@ -64,7 +65,7 @@ def _say(found: Account, own: Mapping[str, Any], differing: list[str], notes: No
             **asdict(found),
             "explanation": why,
             "disagreements": differing,
-            "left_out": notes.counts,
+            "left_out": kinds.account(notes.counts),
         }
         click.echo(json_codec.encode(report))
         return

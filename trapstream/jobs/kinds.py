@@ -1,11 +1,13 @@
 """What the name of a file says of it: an image that is read, or the kind as which it is left out. Pure."""
 
 import re
+from collections.abc import Mapping
 
 IMAGE_SUFFIXES = (
     b".jpg", b".jpeg", b".jpe", b".jfif", b".mpo", b".gif", b".png", b".tif", b".tiff", b".bmp", b".webp", b".avif",
 )  # fmt: skip
 
+_WERE = " were left out"
 HIDDEN = "hidden files and folders were left out"
 BINS = "recycle bins, snapshots and folders that file servers keep for themselves were left out"
 MOST_BINS = 30
@@ -36,6 +38,12 @@ _SUFFIXES = {
         .xcf""",
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+
+
+def account(counts: Mapping[str, int]) -> dict[str, int]:
+    """Of counted notes those on files that were left out, by the short name of their kind, in its order."""
+    kinds = {HIDDEN, BINS, _OTHERS, *_SUFFIXES}
+    return {kind.partition(_WERE)[0]: counts[kind] for kind in sorted(kinds & counts.keys())}
 
 
 def is_image_name(name: bytes) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from trapstream.core import messages
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import manifest_path, whole_file
-from trapstream.jobs import sources
+from trapstream.jobs import kinds, sources
 from trapstream.jobs.manifest import Notes
 
 _BATCH = 1000
@@ -31,6 +31,8 @@ class Manifest:
     """Of its bytes."""
     notes: tuple[str, ...]
     """The entries that were left out, a line for each kind."""
+    left_out: dict[str, int]
+    """The files of folders and buckets among them, by kind."""
 
 
 async def make_manifest(
@@ -91,7 +93,7 @@ def write_manifest(
         raise SubmitError(
             f"cannot write the manifest to {results}: {error.strerror}; make room or permit it, and submit again"
         ) from error
-    return Manifest(images, digest, tuple(notes.lines()))
+    return Manifest(images, digest, tuple(notes.lines()), kinds.account(notes.counts))
 
 
 def reuse_manifest(results: Path, earlier: str, job: str) -> None:

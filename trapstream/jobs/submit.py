@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
@@ -62,6 +63,7 @@ async def submit(
             created=time.time(),
             webhooks=webhooks,
             weight=weight,
+            left_out=manifest.left_out or msgspec.UNSET,
         )
         await _announce(servers, producer, results, spec, lacking)
     return spec
@@ -89,6 +91,7 @@ async def replay(
             images=earlier.images,
             manifest_sha256=earlier.manifest_sha256,
             created=time.time(),
+            left_out=earlier.left_out,
         )
         await _announce(servers, producer, results, spec, lacking)
     return spec

@@ -408,7 +408,17 @@ def test_a_manifest_is_stored_whole(tmp_path: Path) -> None:
     folder, ticks = touch(tmp_path / "in", *(f"{n}.jpg" for n in range(1500))), list[int]()
     made = stored_manifest.write_manifest(tmp_path, "job", [str(folder)], ticks.append)
     assert list(read_manifest(manifest_path(tmp_path, "job"))) == lines(folder)
-    assert (made.images, made.notes, ticks) == (1500, (), [1000, 1500])
+    assert (made.images, made.notes, made.left_out, ticks) == (1500, (), {}, [1000, 1500])
+    touch(folder, "a.MP4", "b.mp4", "._a.jpg", "x/@eaDir/a.jpg", "c.dng", "notes.txt")
+    (folder / "x" / "up").symlink_to(folder)
+    made = stored_manifest.write_manifest(tmp_path, "second", [str(folder)], ticks.append)
+    assert made.left_out == {
+        "hidden files and folders": 1,
+        "other files": 1,
+        "raw files of cameras": 1,
+        "recycle bins, snapshots and folders that file servers keep for themselves": 1,
+        "videos": 2,
+    }
 
 
 def test_a_full_disk_leaves_no_half_made_manifest(tmp_path: Path) -> None:
