@@ -146,7 +146,10 @@ def submit(
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
         raise click.UsageError("-o needs --wait")
+    from trapstream.jobs.sources import check  # noqa: PLC0415 - as in `make_job`
+
     hooks = read_webhooks(webhook, webhook_filter)
+    check(sources, anyway)
 
     async def work() -> JobStatus | None:
         spec = await make_job(target, sources, name, model, threshold, Lane(lane), anyway, weight, hooks)

@@ -54,10 +54,10 @@ def require_one(uris: Sequence[str], name: str, base: bytes) -> None:
     hint = ""
     if any(_is_there(here + path[len(base) :]) for path in map(_path, uris) if path.startswith(base + b"/")):
         hint = f", and from the working folder {path_text(here)} they are there: move the list into it"
-    count = "its only entry is not" if len(uris) == 1 else f"none of its first {len(uris):,} entries is"
-    raise SourceError(
-        f"{name}: {count} there, such as {shown}; relative paths count from {path_text(base)}{hint}{_ANYWAY}"
-    )
+    what = f"its only entry, {shown}, is not there"
+    if len(uris) > 1:
+        what = f"none of its first {len(uris):,} entries is there, such as {shown}"
+    raise SourceError(f"{name}: {what}; relative paths count from {path_text(base)}{hint}{_ANYWAY}")
 
 
 def _path(uri: str) -> bytes:
