@@ -225,6 +225,8 @@ def _of_item(item: lists.Item, base: bytes, name: str, anyway: bool) -> SourceIm
         uri = manifest.file_uri(manifest.absolute(path, base))
         file, is_relative = manifest.as_text(path), not path.startswith(b"/")
     if item.file is not None:
-        path = manifest.normalised(manifest.as_bytes(item.file))
+        path = manifest.as_bytes(item.file)
+        if not manifest.is_url(path) and uri.startswith("file://"):  # of a key or an address, `//` is a part
+            path = manifest.normalised(path)
         file, is_relative = manifest.as_text(path), not (path.startswith(b"/") or manifest.is_url(path))
     return SourceImage(ManifestLine(file=file, uri=uri, meta=item.meta), is_relative)

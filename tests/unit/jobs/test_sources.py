@@ -209,6 +209,27 @@ def test_json_forms_carry_meta_and_names(tmp_path: Path) -> None:
     ]
 
 
+def test_names_of_objects_stay_exact(tmp_path: Path) -> None:
+    """A key with // is another object than the one without, in every form of list; a file's path is the same."""
+    rows = [
+        {"file": "x//A.JPG", "uri": "s3://b/x//A.JPG"},
+        {"file": "x/A.JPG", "uri": "s3://b/x/A.JPG"},
+        {"uri": "s3://b//x/A.JPG"},
+        {"file": "gs://b//y/./A.JPG", "uri": "gs://b//y/./A.JPG"},
+        {"file": "z//A.JPG", "uri": "z//A.JPG"},
+    ]
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [(line.file, line.uri) for line in lines(tmp_path / "l.jsonl")] == [
+        ("x//A.JPG", "s3://b/x//A.JPG"),
+        ("x/A.JPG", "s3://b/x/A.JPG"),
+        ("s3://b//x/A.JPG", "s3://b//x/A.JPG"),
+        ("gs://b//y/./A.JPG", "gs://b//y/./A.JPG"),
+        ("z/A.JPG", f"file://{tmp_path}/z/A.JPG"),
+    ]
+    (tmp_path / "l.txt").write_text("s3://b//x/A.JPG\ns3://b/x//A.JPG\ns3://b/x/A.JPG\n")
+    assert [line.file for line in lines(tmp_path / "l.txt")] == ["s3://b//x/A.JPG", "s3://b/x//A.JPG", "s3://b/x/A.JPG"]
+
+
 @pytest.mark.parametrize("form", ["txt", "json", "jsonl", "cr", "crlf"])
 @pytest.mark.parametrize(
     ("written", "meant"),
