@@ -7,10 +7,10 @@ import pytest
 
 from tests.acceptance.command import Command
 from tests.integration.aggregator import harness
+from tests.stacks import RunningStack
 from trapstream.core import kafka
 from trapstream.core.messages import JobState
 from trapstream.core.result_store import result_path
-from trapstream.local.testing import RunningStack
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.stacks import RunningStack
 from tests.unit.values import MODEL, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
@@ -15,7 +16,6 @@ from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
-from trapstream.local.testing import RunningStack
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment

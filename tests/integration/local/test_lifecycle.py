@@ -14,10 +14,10 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.stacks import RunningStack
 from tests.waiting import patient
 from trapstream.local import control, processes, state
 from trapstream.local.home import shm_prefix
-from trapstream.local.testing import RunningStack
 
 COMMAND = [sys.executable, "-m", "trapstream.cli.main"]
 

@@ -14,9 +14,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
+from tests import stacks
 from trapstream.core import json_codec
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
-from trapstream.local import broker, plan, ports, processes, state, testing, triton
+from trapstream.local import broker, plan, ports, processes, state, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
 from trapstream.models import repository_entry
@@ -50,7 +51,7 @@ def test_flags_that_this_server_does_not_know_are_left_out() -> None:
 
 
 def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
-    bundle = testing.write_bundle(tmp_path / "bundle")
+    bundle = stacks.write_bundle(tmp_path / "bundle")
     serving = repository_entry.CpuServing(instances=3, threads=2)
     folder = repository_entry.render_cpu(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
@@ -68,7 +69,7 @@ def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "..", "../tiny@1", "tiny@1/2", "-rf@1", "$(id)@1", "a b@1", "x" * 300])
 def test_an_entry_stays_in_its_repository_and_out_of_the_shell(tmp_path: Path, name: str) -> None:
     """A name that would need escaping, or would lead elsewhere, is refused, and nothing is written."""
-    graph = testing.write_bundle(tmp_path / "bundle") / "model.onnx"
+    graph = stacks.write_bundle(tmp_path / "bundle") / "model.onnx"
     with pytest.raises(ValueError, match="no name for a model"):
         repository_entry.render_cpu(graph, name, tmp_path / "repository", repository_entry.CpuServing())
     assert not (tmp_path / "repository").exists()
@@ -82,7 +83,7 @@ def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 64, 96, 3), (8, 64, 96, 3), (5, 96, 64, 3)])
 def test_the_answer_for_an_image_has_the_same_bits_alone_and_in_company(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    graph = stacks.write_bundle(tmp_path) / "model.onnx"
     session = served.open_session(graph, threads=1)
     images = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
     together = served.detect(session, images)
@@ -93,7 +94,7 @@ def test_the_answer_for_an_image_has_the_same_bits_alone_and_in_company(tmp_path
 
 
 def test_onnx_runtime_itself_agrees(tmp_path: Path) -> None:
-    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    graph = stacks.write_bundle(tmp_path) / "model.onnx"
     images = np.random.default_rng(4).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     expected = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"]).run(None, {"images": images})
     for ours, theirs in zip(served.detect(served.open_session(graph, 1), images), expected, strict=True):

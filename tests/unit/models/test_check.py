@@ -121,10 +121,10 @@ def test_a_changed_weight_is_found(raw: RawModel, scenes: list[Picture], tmp_pat
 
 def test_a_bundle_without_an_original_is_told(tmp_path: Path) -> None:
     """No raw.onnx and no network inside: there is nothing to hold it against."""
-    from trapstream.local import testing
+    from tests import stacks
 
     with pytest.raises(NoOriginal, match="import the model again"):
-        check_bundle(testing.write_bundle(tmp_path), "float32", [])
+        check_bundle(stacks.write_bundle(tmp_path), "float32", [])
 
 
 def test_images_come_from_a_folder_in_order(bundle: Bundle, tmp_path: Path) -> None:
