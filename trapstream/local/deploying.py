@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,11 @@ from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.core.triton_names import TRITON_VERSION
 from trapstream.local import loading, repository
 from trapstream.local.state import Progress, Stack
-from trapstream.models import bundle_store, deployed, repository_entry
+from trapstream.models import bundle_store, deployed
 from trapstream.models.bundle_store import Bundle
+from trapstream.models.complete import COUNT, DETECTIONS, INPUT
 from trapstream.models.deployed import Deployed, Deployment
 
-_SAY_SECONDS = 5.0
 _GREY = 114
 _FIRST_SECONDS = 300.0
 
@@ -48,9 +47,7 @@ def deploy(
         before = _with_own(found, card.name)
         old = before.of(card.name).default
         deploying = before.with_version(card.name, card.version, wanted)
-        if stack is None:
-            _examine(bundle)  # the rest is for the next start: starting.py
-        else:
+        if stack is not None:  # else all of it is for the next start: starting.py
             deployed.write(home, deploying)  # 1.
             try:
                 asyncio.run(_serve(home, bundle, stack, progress, before, wanted))
@@ -77,13 +74,6 @@ def _with_own(known: Deployed, name: str) -> Deployed:
     return known.with_version(name, own.version, Deployment()).with_default(name, own.version)
 
 
-def _examine(bundle: Bundle) -> None:
-    try:
-        repository_entry.signature(bundle.graph)
-    except (OSError, ValueError) as error:
-        raise NotDeployedError(f"{bundle.label} cannot be served: {error}") from error
-
-
 async def _serve(
     home: Path, bundle: Bundle, stack: Stack, progress: Progress, before: Deployed, wanted: Deployment
 ) -> None:
@@ -106,11 +96,11 @@ async def bring(
     home: Path, bundle: Bundle, wanted: Deployment, endpoints: Mapping[str, str], progress: Progress
 ) -> None:
     """Steps 2 and 3: Triton loads the bundle, and answers an image. TrapstreamError says why it does not."""
-    async with _with_progress(progress, f"loading {bundle.label}"):
-        name = await asyncio.to_thread(repository.render, home, bundle, wanted)
-        await loading.load(endpoints["triton-http"], name)
-    async with _with_progress(progress, f"warming up {bundle.label}"):
-        await _answer_first_image(endpoints["triton-grpc"], name, bundle)
+    progress(f"loading {bundle.label}")
+    name = await asyncio.to_thread(repository.render, home, bundle, wanted)
+    await loading.load(endpoints["triton-http"], name)
+    progress(f"warming up {bundle.label}")
+    await _answer_first_image(endpoints["triton-grpc"], name, bundle)
 
 
 async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
@@ -120,27 +110,21 @@ async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
 
     loading.NotLoadedError where the model answers with an error, or with what is no number.
     """
-    (given,), outputs = repository_entry.signature(bundle.graph)
-    image = np.full((1, *_shape(given.dims, bundle)), _GREY, np.uint8)
-    pixels = triton.InferInput(given.name, list(image.shape), "UINT8")
+    size, stride = bundle.card.image_size, bundle.card.stride
+    height, width = bundle.card.fixed or (-(-size * 3 // 4 // stride) * stride, size)
+    image = np.full((1, height, width, 3), _GREY, np.uint8)
+    pixels = triton.InferInput(INPUT, list(image.shape), "UINT8")
     pixels.set_data_from_numpy(image)
     async with triton.InferenceServerClient(address) as client:
         try:
             answer = await client.infer(
                 entry, [pixels], model_version=TRITON_VERSION, client_timeout=_FIRST_SECONDS,
-                outputs=[triton.InferRequestedOutput(output.name) for output in outputs],
+                outputs=[triton.InferRequestedOutput(name) for name in (DETECTIONS, COUNT)],
             )  # fmt: skip
         except InferenceServerException as error:
             raise loading.NotLoadedError(f"it fails on its first image: {loading.reason(error.message())}") from error
-    if not all(np.isfinite(answer.as_numpy(output.name)).all() for output in outputs):
+    if not all(np.isfinite(answer.as_numpy(name)).all() for name in (DETECTIONS, COUNT)):
         raise loading.NotLoadedError("it answers its first image with what is no number")
-
-
-def _shape(dims: tuple[int, ...], bundle: Bundle) -> tuple[int, ...]:
-    """Height, width, 3: the graph's own where it is fixed, else a landscape of 4:3."""
-    size, stride = bundle.card.image_size, bundle.card.stride
-    free = (-(-size * 3 // 4 // stride) * stride, size, 3)
-    return tuple(fixed if fixed > 0 else wanted for fixed, wanted in zip(dims, free, strict=True))
 
 
 async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
@@ -158,21 +142,3 @@ async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) 
             await loading.unload(http, name)
     if there is None:
         repository.remove(home, bundle.label)
-
-
-@contextlib.asynccontextmanager
-async def _with_progress(progress: Progress, what: str) -> AsyncIterator[None]:
-    """Says what is being done, and from time to time for how long already."""
-    began = time.monotonic()
-
-    async def go_on() -> None:
-        while True:
-            await asyncio.sleep(_SAY_SECONDS)
-            progress(f"{what}: {time.monotonic() - began:.0f} s")
-
-    progress(what)
-    saying = asyncio.create_task(go_on())
-    try:
-        yield
-    finally:
-        saying.cancel()

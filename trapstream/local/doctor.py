@@ -16,7 +16,7 @@ import psutil
 
 from trapstream.core import topics
 from trapstream.core.result_store import incoming_folder
-from trapstream.local import disk_estimate, ports
+from trapstream.local import disk_estimate
 from trapstream.local.home import cache_folder
 from trapstream.local.processes import SHM
 
@@ -53,9 +53,7 @@ def examine(home: Path) -> list[Check]:
         lambda: state(home),
         lambda: uploads(home),
         lambda: shared_memory(shutil.disk_usage(SHM).free if SHM.is_dir() else None),
-        bindable,
         lambda: memory(psutil.virtual_memory().available),
-        lambda: cores(len(os.sched_getaffinity(0))),
         lambda: bfloat16(Path("/proc/cpuinfo")),
         gpu,
     ]
@@ -169,24 +167,12 @@ def shared_memory(free: int | None) -> Check:
     return Check("shared memory", "ok", text)
 
 
-def bindable(is_free: Callable[[int], bool] = ports.is_free) -> Check:
-    """Whether this process may listen on 127.0.0.1 at all."""
-    if is_free(0):
-        return Check("ports", "ok", f"can listen on {ports.HOST}")
-    return Check("ports", "missing", f"cannot listen on {ports.HOST}", "allow loopback for this user")
-
-
 def memory(available: int) -> Check:
     """Kafka 0.3 GB, Triton 0.3 GB and 0.2 GB for each core, the services 1 GB."""
     text = f"{available / _GB:.1f} GB available"
     if available < 2 * _GB:
         return Check("memory", "missing", text, "at least 2 GB must be free")
     return Check("memory", "ok" if available >= 4 * _GB else "note", text)
-
-
-def cores(count: int) -> Check:
-    """How many this process may use."""
-    return Check("cores", "ok" if count > 1 else "note", str(count))
 
 
 def bfloat16(cpuinfo: Path) -> Check:

@@ -81,4 +81,4 @@ def read(home: Path) -> Stack | None:
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, ValueError):
-        return None  # from another version: leftovers are found by their environment as well
+        return None  # from another version: leftovers are found by their environment

@@ -1,9 +1,7 @@
 """One Triton on this machine: the server of the nvidia-pytriton wheel with its Python backend."""
 
-import functools
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -59,21 +57,8 @@ def prepare_backends(folder: Path) -> None:
         part.replace(target / source.name)
 
 
-@functools.cache
-def known_flags() -> frozenset[str]:
-    """The flags that this server has, from its own help: they differ from version to version."""
-    answer = subprocess.run(
-        [server_folder() / "bin" / "tritonserver", "--help"],
-        env={**os.environ, "LD_LIBRARY_PATH": library_path()},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", timeout=60, check=False,
-    )  # fmt: skip
-    words = (line.strip().split(maxsplit=1)[0] for line in answer.stdout.splitlines() if line.strip())
-    return frozenset(word for word in words if word.startswith("--"))
-
-
-def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) -> tuple[str, ...]:
-    """The server's flags. Those that only some versions have are given where `flags` names them.
+def arguments(ports: Mapping[str, int], shm_prefix: str) -> tuple[str, ...]:
+    """The server's flags.
 
     Paths are relative to the home, where the server is started: it puts them into a shell's command line unescaped.
     """
@@ -92,12 +77,8 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
         "--strict-readiness": "false",
         "--exit-timeout-secs": "1",  # whoever asked it has ended; unloading takes seconds and is worth nothing then
         "--log-format": "ISO8601",
-    }
-    by_version = {
-        "--allow-client-shm": "true",  # off by default since 2.68
         "--grpc-infer-allocation-pool-size": "64",
     }
-    chosen = wanted | {flag: value for flag, value in by_version.items() if flag in flags}
     python = {
         "shm-region-prefix-name": f"{shm_prefix}{_REGIONS}",
         "shm-default-byte-size": str(16 << 20),  # a request of eight images at once without growing
@@ -105,7 +86,7 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
         "stub-timeout-seconds": "60",
     }
     return (
-        *(f"{flag}={value}" for flag, value in chosen.items()),
+        *(f"{flag}={value}" for flag, value in wanted.items()),
         *(f"--backend-config=python,{key}={value}" for key, value in python.items()),
     )
 
@@ -117,10 +98,7 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
     packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
     return Child(
         name="triton",
-        argv=(
-            str(server_folder() / "bin" / "tritonserver"),
-            *arguments(ports, shm_prefix, known_flags()),
-        ),
+        argv=(str(server_folder() / "bin" / "tritonserver"), *arguments(ports, shm_prefix)),
         env={
             "LD_LIBRARY_PATH": library_path(),
             # The stub embeds Python and finds its packages through the first python3 on the path.

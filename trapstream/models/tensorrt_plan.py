@@ -1,6 +1,5 @@
 """Plans: built once for all that they depend on, kept in the home, found again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,11 +29,8 @@ class Compiler(Protocol):
     def gpu(self) -> Gpu:
         """The GPU that it builds for."""
 
-    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
-        """The plan of an ONNX graph. PlanError says why there is none.
-
-        `report` takes a phase, the steps of it that are done, and its steps.
-        """
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...]) -> bytes:
+        """The plan of an ONNX graph. PlanError says why there is none."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def plans_folder(home: Path) -> Path:
     return home / "plans"
 
 
-def build(home: Path, bundle: Bundle, compiler: Compiler, most: int, report: Callable[[str, int, int], None]) -> Plan:
+def build(home: Path, bundle: Bundle, compiler: Compiler, most: int) -> Plan:
     """The plan of a bundle, for batches of up to `most` images: found, or built now. PlanError says why there is none.
 
     1. Look for a plan of the same key. Killed after this: nothing was done.
@@ -80,7 +76,7 @@ def build(home: Path, bundle: Bundle, compiler: Compiler, most: int, report: Cal
     if path.is_file() and path.stat().st_size:
         return Plan(path, key, recordable, built=False)
     try:
-        plan = compiler.compile(prepared.SerializeToString(), shapes, report)
+        plan = compiler.compile(prepared.SerializeToString(), shapes)
         with whole_file(path) as file:
             file.write(plan)
     except OSError as error:

@@ -87,7 +87,7 @@ async def running(
         if not task.done():
             signal.raise_signal(signal.SIGTERM)
         await asyncio.wait([task])
-        assert processes.leftovers(shm_prefix(home), state.read(home)) == []
+        assert processes.leftovers(shm_prefix(home)) == []
         assert processes.regions(shm_prefix(home)) == []
     task.result()
 
@@ -149,7 +149,7 @@ async def test_a_home_that_is_deleted_takes_the_stack_down(tmp_path: Path, made_
     with pytest.raises(StackError, match=r"the state folder \S+home was deleted or moved away: the stack goes down"):
         async with asyncio.timeout(patient(30)):
             await task
-    assert processes.leftovers(shm_prefix(home), None) == []
+    assert processes.leftovers(shm_prefix(home)) == []
     assert (list(home.iterdir()) == [lock_file(home)]) if made_anew else not home.exists()
 
 

@@ -31,9 +31,6 @@ GB = 1_000_000_000
         (doctor.memory(GB), "missing"),
         (doctor.memory(3 * GB), "note"),
         (doctor.memory(8 * GB), "ok"),
-        (doctor.bindable(lambda _: False), "missing"),
-        (doctor.bindable(lambda _: True), "ok"),
-        (doctor.cores(1), "note"),
         (doctor.bfloat16(Path("/nowhere")), "note"),
     ],
 )

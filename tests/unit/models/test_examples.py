@@ -9,7 +9,7 @@ import model_repository
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.plan_key import Gpu, PlanKey, profiles
-from trapstream.models.repository_entry import CpuServing, PlanServing, render_cpu, render_plan
+from trapstream.models.repository_entry import CpuServing, render_cpu, render_plan
 from trapstream.models.tensorrt_graph import data_dependent, input_dims
 from trapstream.models.tensorrt_plan import Plan
 
@@ -36,7 +36,7 @@ def rendered(kind: str, repository: Path) -> Path:
     path = repository / "plan"
     path.touch()
     plan = Plan(path, key, recordable=not data_dependent(graph), built=False)
-    return render_plan(plan, NAME, repository, PlanServing())
+    return render_plan(plan, NAME, repository)
 
 
 @pytest.mark.parametrize("kind", FILES)
