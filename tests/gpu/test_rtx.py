@@ -23,8 +23,7 @@ from trapstream.models.complete import complete
 from trapstream.models.half import to_half
 from trapstream.models.plan_key import Gpu, profiles
 from trapstream.models.tensorrt import TensorRT
-from trapstream.models.tensorrt_graph import input_dims, prepare
-from trapstream.models.tensorrt_plan import PlanError
+from trapstream.models.tensorrt_plan import PlanError, input_dims, prepare
 from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"

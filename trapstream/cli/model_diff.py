@@ -11,7 +11,6 @@ import click
 from trapstream.cli import exits
 from trapstream.cli.context import check_output, say
 from trapstream.cli.jobs import follow, require_served
-from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import result_store
 from trapstream.core import status as statuses
@@ -23,9 +22,6 @@ from trapstream.models import bundle_store
 from trapstream.results import contact_sheet
 from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary, write_changes
 from trapstream.results.read import ResultFile, open_result
-
-_TICK = 10_000
-"""Images between two words on the progress of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def diff(
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(contact_sheet.MOST_CHANGES)
-    changes = _with_progress(_compared(old, new), earlier.images)
+    changes = _compared(old, new)
     if output is None:
         for found in changes:
             largest.add(found)
@@ -150,14 +146,6 @@ def _compared(old: _Answers, new: _Answers) -> Iterator[Change]:
         yield from compare(old.result.entries(), new.result.entries(), old.side, new.side)
     except OSError as error:
         raise exits.CommandError(f"a result cannot be read: {error.filename}: {error.strerror}") from error
-
-
-def _with_progress(changes: Iterator[Change], images: int) -> Iterator[Change]:
-    with progress("comparing") as report:
-        for number, found in enumerate(changes, 1):
-            if number % _TICK == 0 or number == images:
-                report(number, images)
-            yield found
 
 
 def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change], largest: Largest) -> None:

@@ -5,11 +5,12 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from trapstream.local import processes
-from trapstream.local.child import Child, Health
+from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_status
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
@@ -23,17 +24,8 @@ _REGIONS = "backend-"
 
 
 def server_folder() -> Path:
-    """Where the wheel keeps the server. Raises StackError where it is not installed.
-
-    Found without importing pytriton, which takes seconds.
-    """
-    try:
-        found = Path(str(metadata.distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
-    except metadata.PackageNotFoundError:
-        found = Path()
-    if not (found / "bin" / "tritonserver").is_file():
-        raise StackError("Triton's server is not installed; install the package nvidia-pytriton")
-    return found
+    """Where the wheel keeps the server, found without importing pytriton, which takes seconds."""
+    return Path(str(metadata.distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
 
 
 def library_path() -> str:
@@ -47,8 +39,6 @@ def prepare_backends(folder: Path) -> None:
     server, target = server_folder(), folder / "python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / _STUB
-    if not stub.is_file():
-        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11 or 3.12")
     target.mkdir(parents=True, exist_ok=True)
     for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
         part = target / f"{source.name}.part"
@@ -105,31 +95,27 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
             "PATH": f"{python}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": ":".join((*packages, processes.environment(os.environ)["PYTHONPATH"])),
         },
-        health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
+        health=partial(models_ready, ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,
         start_seconds=300.0,  # each instance loads a model of its own
-        alive=http_alive(ports["triton-http"], "/v2/health/live"),
+        alive=partial(http_alive, ports["triton-http"], "/v2/health/live"),
         silent_seconds=300.0,  # while it loads a large model it may answer nothing
         ports=tuple(ports[name] for name in PORTS),
         shm_prefix=f"{shm_prefix}{_REGIONS}",
     )
 
 
-def models_ready(port: int, repository: Path, models: tuple[str, ...]) -> Health:
+async def models_ready(port: int, repository: Path, models: tuple[str, ...]) -> bool:
     """Ready once server and models are. A server that answers has tried to load them all: no use to wait longer.
 
     A model whose entry is no longer in the repository was unloaded since the first start, and is not asked for.
     """
-
-    async def ready() -> bool:
-        if await http_status(port, "/v2/health/ready") != 200:
+    if await http_status(port, "/v2/health/ready") != 200:
+        return False
+    for model in (each for each in models if (repository / each).is_dir()):
+        status = await http_status(port, f"/v2/models/{model}/ready")
+        if status is None:
             return False
-        for model in (each for each in models if (repository / each).is_dir()):
-            status = await http_status(port, f"/v2/models/{model}/ready")
-            if status is None:
-                return False
-            if status != 200:
-                raise StackError(f"Triton could not load the model {model}; `trapstream logs triton` says why")
-        return True
-
-    return ready
+        if status != 200:
+            raise StackError(f"Triton could not load the model {model}; `trapstream logs triton` says why")
+    return True

@@ -4,7 +4,6 @@ An entry is a folder: `config.pbtxt`, and a folder for each of Triton's own vers
 of each kind.
 """
 
-import os
 import re
 import shutil
 import string
@@ -36,20 +35,6 @@ PLAN_INSTANCES = 2
 """Copies of a plan at work at once: two, so that one copies while the other computes."""
 
 
-def cpu_config(name: str, serving: CpuServing, runtime: Runtime = RUNTIME) -> str:
-    """config.pbtxt of an entry for the CPU."""
-    return string.Template(_template("cpu", "config.pbtxt")).substitute(
-        name=name,
-        instances=serving.instances,
-        threads=serving.threads,
-        live=LIVE_VERSION,
-        nice=BULK_NICE,
-        runtime=runtime.partition("-")[0],
-        precision=PRECISION[runtime],
-        most=Rule().most,
-    )
-
-
 def render_cpu(graph: Path, name: str, repository: Path, serving: CpuServing, runtime: Runtime = RUNTIME) -> Path:
     """Writes the entry `repository/name` of the graph, in place of the one that was there. Returns its folder.
 
@@ -61,8 +46,18 @@ def render_cpu(graph: Path, name: str, repository: Path, serving: CpuServing, ru
     for version in (TRITON_VERSION, LIVE_VERSION):
         with whole_file(entry / version / "model.py") as file:
             file.write(_template("cpu", "model.py").encode())
+    config = string.Template(_template("cpu", "config.pbtxt")).substitute(
+        name=name,
+        instances=serving.instances,
+        threads=serving.threads,
+        live=LIVE_VERSION,
+        nice=BULK_NICE,
+        runtime=runtime.partition("-")[0],
+        precision=PRECISION[runtime],
+        most=Rule().most,
+    )
     with whole_file(entry / "config.pbtxt") as file:
-        file.write(cpu_config(name, serving, runtime).encode())
+        file.write(config.encode())
     part = entry / TRITON_VERSION / "model.onnx.part"
     shutil.copyfile(graph, part)
     part.replace(part.with_suffix(""))
@@ -97,8 +92,8 @@ def render_plan(plan: Plan, name: str, repository: Path, instances: int = PLAN_I
     """
     entry = repository / name
     target = entry / TRITON_VERSION / "model.plan"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _link_or_copy(plan.path, target)
+    with plan.path.open("rb") as made, whole_file(target) as file:
+        shutil.copyfileobj(made, file)
     with whole_file(entry / "config.pbtxt") as file:
         file.write(plan_config(name, plan.key.profiles, plan.recordable, instances).encode())
     return entry
@@ -128,17 +123,3 @@ def _graphs(exact: Sequence[Profile], most: int) -> str:
 
 def _template(kind: str, name: str) -> str:
     return resources.files("model_repository").joinpath("templates", kind, name).read_text()
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """A second name of the plan, or a second plan where the repository lies on another disk; never half of one."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    part.unlink(missing_ok=True)
-    try:
-        try:
-            part.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -111,7 +112,7 @@ async def test_a_server_that_starts_again_is_well_without_what_was_unloaded(stac
     """Of the models that the first start needed, the server is asked for those that are in its repository still."""
     folder, port = stack.home / "triton" / "repository", int(stack.triton_http.rpartition(":")[2])
     gone = triton_name(f"gone-{member}", "1")
-    ready = triton.models_ready(port, folder, (stack.entry, gone))
+    ready = partial(triton.models_ready, port, folder, (stack.entry, gone))
     assert await ready()
     (folder / gone).mkdir()
     try:

@@ -9,7 +9,6 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from trapstream.core import json_codec
@@ -27,7 +26,7 @@ NotImplementedError, of one that claims a version or a compression that zipfile 
 
 
 class Archive:
-    """An open checkpoint. Everything in it is read with a limit. Use it in a `with`."""
+    """An open checkpoint. Everything in it is read with a limit."""
 
     def __init__(self, path: Path) -> None:
         """Opens the file. Raises CheckpointError where it is no zip of torch.save, OSError as the disk gives it."""
@@ -44,12 +43,8 @@ class Archive:
             self._file.close()
             raise
 
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Closes the file."""
         self._zip.close()
         self._file.close()
 
