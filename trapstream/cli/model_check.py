@@ -27,10 +27,7 @@ def check(context: Context, name: str, images: Path | None) -> None:
     served, unasked = _served(context.home, bundle)
     skipped: list[str] = []
     chosen = pictures.in_folder(bundle.card, images, skipped) if images else pictures.drawn(bundle.card)
-    try:
-        report = check_bundle(bundle.folder, bundle.card.precision, chosen, served)
-    except OSError as error:
-        raise CommandError(f"{error.filename or images} cannot be read: {error.strerror or error}") from error
+    report = check_bundle(bundle.folder, bundle.card.precision, chosen, served)
     Console().print(table(report))
     for line in (*notes(report, skipped), *([unasked] if unasked else [])):
         say(line)

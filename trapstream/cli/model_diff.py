@@ -65,7 +65,7 @@ def diff(
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(contact_sheet.MOST_CHANGES)
-    changes = _compared(old, new)
+    changes = compare(old.result.entries(), new.result.entries(), old.side, new.side)
     if output is None:
         for found in changes:
             largest.add(found)
@@ -132,20 +132,9 @@ def _unless_kept(earlier: JobSpec, model: ModelInfo, threshold: float | None) ->
 
 
 def _opened(target: Target, spec: JobSpec, threshold: float | None) -> _Answers:
-    path = result_store.result_path(target.results, spec.job)
-    try:
-        result = open_result(path)
-    except OSError as error:
-        raise exits.CommandError(f"the result of {spec.job} cannot be read: {path}: {error.strerror}") from error
+    result = open_result(result_store.result_path(target.results, spec.job))
     limit = spec.model.typical_threshold if threshold is None else threshold
     return _Answers(spec, result, Side(limit, result.detection_categories))
-
-
-def _compared(old: _Answers, new: _Answers) -> Iterator[Change]:
-    try:
-        yield from compare(old.result.entries(), new.result.entries(), old.side, new.side)
-    except OSError as error:
-        raise exits.CommandError(f"a result cannot be read: {error.filename}: {error.strerror}") from error
 
 
 def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change], largest: Largest) -> None:
