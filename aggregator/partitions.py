@@ -6,18 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiokafka import TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
 
 from aggregator.adopt import adopt
 from aggregator.lease import STORE, Lease, Released
 from trapstream.core import kafka, log, retry, topics
-from trapstream.core.errors import Fatal, Retryable
+from trapstream.core.errors import Fatal
 from trapstream.core.settings import AggregatorSettings
 from trapstream.results.fold_store import Store
 
 
-class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
+class Partitions(kafka.Listener):
     """The leases of this process. A partition is paused from its assignment until its store is open and sought."""
 
     def __init__(self, settings: AggregatorSettings, thread: ThreadPoolExecutor, tasks: asyncio.TaskGroup) -> None:
@@ -26,7 +24,6 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         """The group has answered."""
         self.on_taken: Callable[[Lease], None] = lambda _: None
         """Called with each lease that begins."""
-        self.consumer: kafka.Consumer = None  # type: ignore[assignment]  # until it is started
         self._settings = settings
         self._thread = thread
         self._tasks = tasks
@@ -124,12 +121,8 @@ async def bounds(consumer: kafka.Consumer, part: TopicPartition) -> tuple[int, i
     """The first offset of a partition and the one after its last; waits for a broker that is away."""
 
     async def ask() -> tuple[int, int]:
-        try:
-            begin = await consumer.beginning_offsets([part])
-            end = await consumer.end_offsets([part])
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
-        return begin[part], end[part]
+        with kafka.retryable("offsets"):
+            return (await consumer.beginning_offsets([part]))[part], (await consumer.end_offsets([part]))[part]
 
     return await retry.until_back(ask, "kafka")
 

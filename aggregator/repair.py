@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from aggregator.lease import Lease, Released
@@ -168,23 +167,14 @@ def never_answered(spec: JobSpec, missing: Missing) -> bytes:
 
 async def _figures(servers: str) -> Figures:
     """Asks Kafka how far the lanes are read and where topics end. Retryable if it does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
-    try:
-        await admin.start()
-        await client.start()
+    async with lag.connected(servers) as asked:
         read: dict[Lane, Offsets] = {}
         for lane in Lane:
-            parts = await lag.answered(admin, client, lane)
-            read[lane] = {number: part.offset for number, part in parts.items()}
-        results = await lag.ends(client, topics.DETECTIONS)
-        ends = {lane: await lag.ends(client, topics.lane_topic(lane)) for lane in Lane}
-    except (KafkaError, OSError) as error:
-        raise Retryable(f"{servers}: {error!r}") from error
-    finally:
-        await client.stop()
-        await admin.close()
-    return Figures(read=read, results=results, ends=ends)
+            read[lane] = {number: part.offset for number, part in (await asked.answered(lane)).items()}
+        results = await asked.ends(topics.DETECTIONS)
+        return Figures(
+            read=read, results=results, ends={lane: await asked.ends(topics.lane_topic(lane)) for lane in Lane}
+        )
 
 
 async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[Missing]]:

@@ -13,7 +13,6 @@ from aggregator.lease import Lease
 from aggregator.partitions import Partitions
 from aggregator.progress import status_of
 from trapstream.core import kafka, log, messages, metrics, retry, topics
-from trapstream.core.errors import Retryable
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import JobSpec
 from trapstream.core.outbox import Outbox
@@ -38,12 +37,10 @@ class Reports:
         """Sends a job's status; returns once it is acknowledged."""
 
         async def send() -> None:
-            try:
+            with kafka.retryable(self._settings.kafka):
                 async with self._sending:
                     sent = await self._producer.send(topics.STATUS.name, status, job.encode())
                 await sent
-            except KafkaError as error:
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
 
         await retry.until_back(send, "kafka")
 

@@ -11,8 +11,8 @@ from consumer.away import Away, MissingModel, MissingModels, Verdict
 from consumer.detect import Detector, ModelAwayError
 from consumer.work import Task
 from trapstream.core import log, metrics
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Reason, Retryable
+from trapstream.core.jobs import EndedJobs
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.core.retry import Waiter
 

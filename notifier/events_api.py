@@ -15,8 +15,7 @@ from notifier.event_stream import EventStream
 from notifier.hub import Hub
 from notifier.job_sequence import BadId, JobSequence, SingleJob
 from trapstream.core import door, event_filter, log, metrics
-from trapstream.core.connections import timed
-from trapstream.core.door import BadRequest, Handler
+from trapstream.core.door import BadRequest, Handler, timed
 from trapstream.core.errors import Fatal
 from trapstream.core.event_filter import BadFilter
 from trapstream.core.kafka import job_partition

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from aiokafka.errors import KafkaError
 
@@ -15,22 +15,8 @@ from trapstream.core.outbox import Outbox
 
 MOST_IN_FLIGHT = 8
 """Chunks sent and not yet acknowledged, of all jobs together: this bounds the producer's memory."""
-_STOP_SECONDS = 5.0
 _SAY_SECONDS = 5.0
 """A wait for Kafka is said as often as this."""
-
-
-@contextlib.asynccontextmanager
-async def started_outbox(servers: str) -> AsyncIterator[Outbox]:
-    """An outbox, once there is a broker. At its end it sends the messages that are left, for a few seconds."""
-    outbox = Outbox(servers)
-    await outbox.start()
-    try:
-        yield outbox
-    finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await outbox.stop()
 
 
 class Sender:

@@ -17,8 +17,7 @@ from producer.live.incoming import InHand
 from producer.live.live_job import Accepted, Arrival
 from producer.live.series_journal import Refused, SeriesJournal
 from trapstream.core import door, event_filter, faults, json_codec, log, metrics
-from trapstream.core.connections import timed
-from trapstream.core.door import BadRequest, Handler, as_json
+from trapstream.core.door import BadRequest, Handler, as_json, timed
 from trapstream.core.keys import BadKeys, Key, Keys, Quotas
 from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings

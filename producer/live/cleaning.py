@@ -13,9 +13,8 @@ from producer.live.incoming import InHand
 from producer.live.retention import JobNow
 from producer.live.series_journal import SeriesJournal
 from trapstream.core import faults, log, metrics, retry, topics
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Retryable
-from trapstream.core.jobs import JobTable
+from trapstream.core.jobs import EndedJobs, JobTable
 from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ProducerSettings
 

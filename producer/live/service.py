@@ -13,10 +13,10 @@ from producer.live.api import Door
 from producer.live.cleaning import Cleaner
 from producer.live.journal_publisher import JournalPublisher
 from producer.live.series_journal import SeriesJournal
-from producer.sender import started_outbox
 from trapstream.core import door, kafka, log, retry
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
 from trapstream.core.owner import owned
 from trapstream.core.result_store import live_folder
 from trapstream.core.service import Health
@@ -120,7 +120,7 @@ async def _publish(
 ) -> None:
     """Everything that needs Kafka."""
     await kafka.create_topics(settings.kafka)
-    async with started_outbox(settings.kafka) as outbox:
+    async with Outbox(settings.kafka) as outbox:
         publisher = JournalPublisher(settings, journal, outbox, table)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -129,7 +129,7 @@ async def _publish(
                 for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
                     tasks.create_task(body)
                 if settings.bucket_topic is not None:
-                    tasks.create_task(bucket_events.run(settings, journal, outbox))
+                    tasks.create_task(bucket_events.run(settings.bucket_topic, settings, journal, outbox))
         finally:
             with contextlib.suppress(TimeoutError, Retryable):
                 async with asyncio.timeout(_LAST_SECONDS):

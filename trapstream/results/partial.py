@@ -9,7 +9,7 @@ from pathlib import Path
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import kafka, topics
+from trapstream.core import kafka, retry, topics
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.result_store import whole_file
 from trapstream.results import fold_reader
@@ -58,18 +58,14 @@ class _Another(Exception):
 
 async def _fold_log(servers: str, spec: JobSpec, opened: Store, batch: int, cut: int | None) -> None:
     part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(spec.job))
-    consumer = kafka.Consumer(
-        bootstrap_servers=servers,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+    fetch_bytes = 4 * 1024 * 1024
+    consumer = await retry.until_back(
+        lambda: kafka.reader(servers, [part], max_partition_fetch_bytes=fetch_bytes), "kafka"
     )
-    await kafka.started(consumer)
     try:
-        consumer.assign([part])
         await consumer.seek_to_beginning(part)
         end = (await consumer.end_offsets([part]))[part]
+        consumer.resume(part)
         end = end if cut is None else min(end, cut)
         while await consumer.position(part) < end:
             for records in (await consumer.getmany(timeout_ms=200, max_records=batch)).values():
