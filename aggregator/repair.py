@@ -17,8 +17,8 @@ from aggregator.partitions import Partitions
 from trapstream.core import kafka, lag, log, messages, metrics, topics
 from trapstream.core.errors import Reason, Retryable
 from trapstream.core.jobs import JobTable
-from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
-from trapstream.core.result_store import ManifestLine, manifest_path
+from trapstream.core.messages import ImageResult, JobSpec, Lane, Outcome, StageTimes
+from trapstream.core.result_store import ManifestLine, decode_line, manifest_path, reference
 from trapstream.core.settings import AggregatorSettings
 from trapstream.results.entry import failure_entry
 from trapstream.results.fold import PIECE
@@ -27,8 +27,6 @@ ATTEMPTS = 2
 """How often missing images are published again."""
 _TOGETHER = 500
 """Messages on their way at once."""
-
-_decoder = msgspec.json.Decoder(ManifestLine)
 
 
 class Missing(NamedTuple):
@@ -97,7 +95,7 @@ class Repair:
         # 2. Send. Killed in it or after it: it is not written down, so all of it is sent again; the first result of
         #    an image counts.
         if end.attempts < ATTEMPTS:
-            sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, reference)
+            sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, published_again)
             metrics.REPAIRED.inc(sent)
             # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for results.
             attempts = end.attempts + 1
@@ -134,20 +132,9 @@ class Repair:
         return sent
 
 
-def reference(spec: JobSpec, missing: Missing) -> bytes:
+def published_again(spec: JobSpec, missing: Missing) -> bytes:
     """The image's reference, as the producer made it."""
-    line = missing.line
-    return messages.encode(
-        ImageRef(
-            job=spec.job,
-            seq=missing.seq,
-            file=line.file,
-            uri=line.uri,
-            meta=line.meta,
-            captured=line.captured or msgspec.UNSET,
-            arrived=line.arrived or msgspec.UNSET,
-        )
-    )
+    return messages.encode(reference(spec.job, missing.seq, missing.line))
 
 
 def never_answered(spec: JobSpec, missing: Missing) -> bytes:
@@ -186,7 +173,7 @@ async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[lis
             missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
             for start in range(0, len(missing), _TOGETHER):
                 numbers = missing[start : start + _TOGETHER]
-                yield [Missing(first + number, _decoder.decode(lines[number])) for number in numbers]
+                yield [Missing(first + number, decode_line(lines[number])) for number in numbers]
 
 
 def _trouble(path: Path, spec: JobSpec) -> str | None:

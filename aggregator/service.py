@@ -22,10 +22,10 @@ from trapstream.core import faults, jobs, kafka, letters, log, metrics, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
-from trapstream.core.service import Health, Main
+from trapstream.core.service import Health
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.fold import read
 from trapstream.results.fold_store import Store
-from trapstream.results.records import read
 
 T = TypeVar("T")
 
@@ -36,25 +36,21 @@ _ALIVE = 5.0
 """Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
 
 
-def service(settings: AggregatorSettings) -> Main:
-    """The aggregator's body for `trapstream.core.service.run`."""
-
-    async def main(stop: asyncio.Event, health: Health) -> None:
-        # Thousands of records live for the length of a batch: with the usual thresholds the collector looks through
-        # them again and again, and costs a sixth of the fold's rate.
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 100)
-        await kafka.create_topics(settings.kafka)
-        async with contextlib.AsyncExitStack() as stack:
-            producer = await stack.enter_async_context(Outbox(settings.kafka))
-            fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
-            write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
-            async with asyncio.TaskGroup() as tasks:
-                partitions = Partitions(settings, fold_thread, tasks)
-                work = Aggregator(settings, partitions, producer, write_thread, tasks, health.meters.stage("fold"))
-                await work.run(stop, health)
-
-    return main
+async def main(settings: AggregatorSettings, stop: asyncio.Event, health: Health) -> None:
+    """Folds until `stop` is set."""
+    # Thousands of records live for the length of a batch: with the usual thresholds the collector looks through them
+    # again and again, and costs a sixth of the fold's rate.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    await kafka.create_topics(settings.kafka)
+    async with contextlib.AsyncExitStack() as stack:
+        producer = await stack.enter_async_context(Outbox(settings.kafka))
+        fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
+        write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
+        async with asyncio.TaskGroup() as tasks:
+            partitions = Partitions(settings, fold_thread, tasks)
+            work = Aggregator(settings, partitions, producer, write_thread, tasks, health.meters.stage("fold"))
+            await work.run(stop, health)
 
 
 class Aggregator:

@@ -23,5 +23,4 @@ async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -
 
 
 if __name__ == "__main__":
-    own = ConsumerSettings()  # type: ignore[call-arg]  # from the environment
-    sys.exit(service.run("consumer", own, lambda stop, health: run(own, stop, health)))
+    sys.exit(service.run("consumer", ConsumerSettings, run))

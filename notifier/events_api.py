@@ -16,7 +16,6 @@ from notifier.hub import Hub
 from notifier.job_sequence import BadId, JobSequence, SingleJob
 from trapstream.core import door, event_filter, log, metrics
 from trapstream.core.door import BadRequest, Handler, timed
-from trapstream.core.errors import Fatal
 from trapstream.core.event_filter import BadFilter
 from trapstream.core.kafka import job_partition
 from trapstream.core.keys import BadKeys, Keys
@@ -136,26 +135,22 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
     app = web.Application(middlewares=[timed, _errors_as_json])
     app.router.add_get("/v1/jobs/{job}/events", api.stream_job, allow_head=False)
     app.router.add_get("/v1/series/{series}/events", api.stream_series, allow_head=False)
-    async with contextlib.AsyncExitStack() as held:
-        listening = door.listening(
-            app,
-            settings.events_host,
-            settings.events_port,
-            most=settings.events_clients + _SPARE_CONNECTIONS,
-            seconds=settings.events_patience_seconds,
-            shutdown=1.0,
-            cancels=True,
-        )
+    async with door.listening(
+        app,
+        settings.events_host,
+        settings.events_port,
+        "TRAPSTREAM_EVENTS_PORT",
+        most=settings.events_clients + _SPARE_CONNECTIONS,
+        seconds=settings.events_patience_seconds,
+        shutdown=1.0,
+        cancels=True,
+    ) as port:
+        health.details["events"] = port
+        log.get_logger().info("events", port=port, keys=settings.api_keys is not None)
         try:
-            health.details["events"] = await held.enter_async_context(listening)
-        except OSError as error:
-            raise Fatal(
-                f"port {settings.events_port} for events cannot be had ({error.strerror}); set TRAPSTREAM_EVENTS_PORT "
-                "to a free one, or to 0"
-            ) from error
-        log.get_logger().info("events", port=health.details["events"], keys=settings.api_keys is not None)
-        held.callback(hub.stop)
-        yield api
+            yield api
+        finally:
+            hub.stop()
 
 
 def _abort(request: web.Request, error: Exception) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from trapstream.core import lag, log, metrics, retry, topics
+from trapstream.core import lag, log, metrics, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.lag import Answered
 from trapstream.core.messages import Lane
@@ -31,19 +31,16 @@ class Figures(NamedTuple):
 
 async def figures(servers: str, lane: Lane, pause: Callable[[], Awaitable[None]]) -> AsyncGenerator[Figures, None]:
     """A lane's figures after each `pause`, for ever. A broker that is away is waited for."""
-    with retry.Waiter("kafka") as waiter:
-        while True:
-            try:
-                async with lag.connected(servers) as asked:
-                    while True:
-                        await pause()
-                        found = Figures(await asked.answered(lane), await asked.ends(topics.lane_topic(lane)))
-                        waiter.set(False)
-                        yield found
-            except Retryable as error:
-                waiter.set(True)
-                log.get_logger().warning("waiting", on="kafka", error=str(error))
-            await asyncio.sleep(_AGAIN_SECONDS)
+    while True:
+        try:
+            async with lag.connected(servers) as asked:
+                while True:
+                    await pause()
+                    answered = await asked.answered(lane)
+                    yield Figures(answered, await asked.ends(topics.lane_topic(lane)))
+        except Retryable as error:
+            log.get_logger().warning("waiting", on="kafka", error=str(error))
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 class LiveBacklog:

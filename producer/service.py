@@ -39,7 +39,7 @@ async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asynci
     async with Outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
         started.set()
         scheduler = PublishScheduler(settings, Sender(outbox), group, stop, health.meters.stage("publish"))
-        background = [group.create_task(health.meters.watch()), group.create_task(scheduler.run())]
+        background = [group.create_task(body) for body in (health.meters.watch(), scheduler.pace.run(), outbox.watch())]
         await _follow(settings, scheduler, stop, health)
         for task in background:
             task.cancel()
@@ -58,7 +58,7 @@ class _Partitions(kafka.Listener):
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
-        self._scheduler.set_share(len(assigned))
+        self._scheduler.pace.share = len(assigned) / topics.JOBS.partitions
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 

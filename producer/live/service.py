@@ -59,25 +59,21 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
 
     `health.details` gets the port, as `api`. Fatal if it cannot be had.
     """
-    async with contextlib.AsyncExitStack() as opened:
-        port = door.listening(
-            taking.app(),
-            settings.api_host,
-            settings.api_port,
-            most=settings.upload_connections,
-            seconds=settings.upload_patience_seconds,
-            shutdown=settings.drain_seconds / 2,
-        )
+    async with door.listening(
+        taking.app(),
+        settings.api_host,
+        settings.api_port,
+        "TRAPSTREAM_API_PORT",
+        most=settings.upload_connections,
+        seconds=settings.upload_patience_seconds,
+        shutdown=settings.drain_seconds / 2,
+    ) as port:
+        health.details["api"] = port
+        log.get_logger().info("uploads", port=port, keys=settings.api_keys is not None)
         try:
-            health.details["api"] = await opened.enter_async_context(port)
-        except OSError as error:
-            raise Fatal(
-                f"port {settings.api_port} for uploads cannot be had ({error.strerror}); set TRAPSTREAM_API_PORT to a "
-                "free one, or to 0"
-            ) from error
-        log.get_logger().info("uploads", port=health.details["api"], keys=settings.api_keys is not None)
-        opened.callback(taking.close)
-        yield
+            yield
+        finally:
+            taking.close()
 
 
 async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:

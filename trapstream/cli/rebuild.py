@@ -11,12 +11,11 @@ import click
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
 from trapstream.cli.target import Target, find, stack_options
-from trapstream.core import result_store
+from trapstream.core import owner, result_store
 from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
 from trapstream.core.states import ENDED
 from trapstream.local import control
-from trapstream.results import fold_store
 from trapstream.results import partial as from_log
 
 
@@ -63,13 +62,15 @@ def _stores(home: Path) -> None:
     folder = home / "aggregator"
     with contextlib.ExitStack() as held:
         try:
-            for lock in sorted(folder.glob("*/lock")):
-                held.callback(os.close, fold_store.lock(lock))
+            for path in sorted(folder.glob("*/lock")):
+                if (handle := owner.lock(path.parent)) is None:
+                    raise exits.CommandError(f"{path.parent} is held by another aggregator: stop it first")
+                held.callback(os.close, handle)
             shutil.rmtree(folder)
         except FileNotFoundError:
             say("there is nothing to make again")
         except Retryable as error:
-            raise exits.CommandError(f"{error}: stop it first") from None
+            raise exits.CommandError(f"{error}") from None
         except OSError as error:
             raise exits.CommandError(f"{folder} cannot be removed: {error.strerror}") from error
         else:

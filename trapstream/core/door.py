@@ -90,11 +90,20 @@ def as_json(value: object, status: int) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, most: int, seconds: float, shutdown: float, cancels: bool = False
+    app: web.Application,
+    host: str,
+    port: int,
+    variable: str,
+    *,
+    most: int,
+    seconds: float,
+    shutdown: float,
+    cancels: bool = False,
 ) -> AsyncIterator[int]:
-    """Has `app` listen, and gives its port. At most `most` connections, each with `seconds` for a head. OSError.
+    """Has `app` listen, and gives its port. At most `most` connections, each with `seconds` for a head.
 
-    `shutdown`: seconds for requests in hand when it closes. `cancels`: a client that goes ends its request.
+    Fatal if the port cannot be had; `variable` names its setting. `shutdown`: seconds for requests in hand when it
+    closes. `cancels`: a client that goes ends its request.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown, handler_cancellation=cancels)
     await runner.setup()
@@ -102,7 +111,12 @@ async def listening(
     assert server is not None
     connections = Connections(server, most, seconds)
     try:
-        listener = await asyncio.get_running_loop().create_server(connections, host, port, backlog=1024)
+        try:
+            listener = await asyncio.get_running_loop().create_server(connections, host, port, backlog=1024)
+        except OSError as error:
+            raise Fatal(
+                f"port {port} cannot be had ({error.strerror}); set {variable} to a free one, or to 0"
+            ) from error
         with contextlib.closing(listener):
             given: int = listener.sockets[0].getsockname()[1]
             yield given

@@ -13,8 +13,8 @@ from trapstream.core import kafka, retry, topics
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.result_store import whole_file
 from trapstream.results import fold_reader
+from trapstream.results.fold import read
 from trapstream.results.fold_store import Store
-from trapstream.results.records import read
 from trapstream.results.write import Sink, write_result
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapstream.jobs import lists, manifest, walk
+from trapstream.jobs import lists, manifest
 from trapstream.jobs.manifest import Notes, SourceError
-from trapstream.jobs.seen import Seen
+from trapstream.jobs.sources import Seen
 
 file_names = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 strings = st.text(min_size=1, max_size=30).filter(lambda text: "\0" not in text)
@@ -184,19 +184,13 @@ def test_what_is_no_list_is_said(name: str, data: bytes, expected: str) -> None:
 def test_seen_is_a_set(batches: list[list[bytes]]) -> None:
     """It says new exactly where a set would, across and within batches."""
     seen, known = Seen(), set[bytes]()
-    with patch("trapstream.jobs.seen.MOST_RUN", 64):
+    with patch("trapstream.jobs.sources.MOST_RUN", 64):
         for batch in batches:
             expected = []
             for name in batch:
                 expected.append(name not in known)
                 known.add(name)
             assert seen.add(batch) == expected
-
-
-@given(st.lists(file_names, max_size=60), st.integers(1, 20))
-def test_spilled_names_come_sorted(names: list[bytes], most: int) -> None:
-    """However few are held at once, all come back, in order."""
-    assert list(walk.in_order(names, most)) == sorted(names)
 
 
 def test_notes_count_all_and_name_the_first() -> None:
