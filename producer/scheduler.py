@@ -6,8 +6,7 @@ from pathlib import Path
 
 from producer import cursor
 from producer.pace import Pace
-from producer.publish import Publisher
-from producer.sender import Sender
+from producer.publish import Publisher, Sender
 from trapstream.core import log, retry, states
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter

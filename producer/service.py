@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from producer.live import service as live_service
+from producer.publish import Sender
 from producer.scheduler import PublishScheduler
-from producer.sender import Sender
 from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec

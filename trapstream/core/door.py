@@ -46,25 +46,19 @@ def check_host(variable: str, host: str, keys: Path | None) -> None:
         )
 
 
-def require_local(request: web.Request) -> None:
-    """Without keys only programs of this machine may ask, and no web page that a browser shows on it. BadRequest."""
-    origin = request.headers.get("Origin")
-    own = is_loopback(urlsplit(f"//{request.host}").hostname or "")
-    if not own or (origin is not None and urlsplit(origin).netloc != request.host):
-        raise BadRequest(403, "without API keys requests are taken from programs of this machine only")
-
-
-def bearer(request: web.Request) -> str:
-    """The key that the request carries; empty where it carries none."""
-    kind, _, given = request.headers.get("Authorization", "").partition(" ")
-    return given.strip() if kind.lower() == "bearer" else ""
-
-
 def authorised(request: web.Request, keys: Keys | None) -> Key | None:
-    """The request's key; None where none is needed. BadRequest; BadKeys."""
+    """The request's key, which comes as `Authorization: Bearer KEY`. BadRequest; BadKeys.
+
+    None without keys: then only programs of this machine may ask, and no web page that a browser shows on it.
+    """
     if keys is None:
+        origin = request.headers.get("Origin")
+        own = is_loopback(urlsplit(f"//{request.host}").hostname or "")
+        if not own or (origin is not None and urlsplit(origin).netloc != request.host):
+            raise BadRequest(403, "without API keys requests are taken from programs of this machine only")
         return None
-    key = keys.find(bearer(request))
+    kind, _, given = request.headers.get("Authorization", "").partition(" ")
+    key = keys.find(given.strip() if kind.lower() == "bearer" else "")
     if key is None or key.revoked:
         # One answer for both: whether a key was ever one is nobody's business.
         raise BadRequest(401, "a valid API key is needed: send it as `Authorization: Bearer KEY`")

@@ -38,22 +38,18 @@ async def rebuild(servers: str, spec: JobSpec, ended: JobStatus, path: Path) -> 
 
     None then; else what is different, in a line, and `path` is as it was. Otherwise as `partial`.
     """
-    try:
-        with whole_file(path) as file:
-            account = await partial(servers, spec, file, cut=ended.cut)
-            if file.sha256 != ended.sha256:
-                raise _Another(account.done)
-    except _Another as other:
-        if other.done != ended.counts.done:
-            return f"the log still has {other.done:,} of its {ended.counts.done:,} results"
-        return "the log has as many results, but they make other bytes: another version of Trapstream wrote the file"
-    return None
+    with contextlib.suppress(_OtherBytes), whole_file(path) as file:
+        account = await partial(servers, spec, file, cut=ended.cut)
+        if file.sha256 != ended.sha256:
+            raise _OtherBytes
+        return None
+    if account.done != ended.counts.done:
+        return f"the log still has {account.done:,} of its {ended.counts.done:,} results"
+    return "the log has as many results, but they make other bytes: another version of Trapstream wrote the file"
 
 
-class _Another(Exception):
-    def __init__(self, done: int) -> None:
-        super().__init__()
-        self.done = done
+class _OtherBytes(Exception):
+    """Leaves the file at its name as it was."""
 
 
 async def _fold_log(servers: str, spec: JobSpec, opened: Store, batch: int, cut: int | None) -> None:

@@ -88,15 +88,13 @@ def test_urls_become_addresses(url: bytes, uri: str) -> None:
     assert manifest.url_uri(url) == uri
 
 
-@given(st.lists(st.tuples(strings, st.none() | strings)), st.integers(1, 9))
-def test_a_json_list_is_read_as_it_was_written(entries: list[tuple[str, str | None]], chunk: int) -> None:
-    """Strings and pairs come back in order, wherever the chunks of the stream end."""
+@given(st.lists(st.tuples(strings, st.none() | strings)))
+def test_a_json_list_is_read_as_it_was_written(entries: list[tuple[str, str | None]]) -> None:
+    """Strings and pairs come back in order."""
     written = [file if meta is None else [file, meta] for file, meta in entries]
-    with patch.object(lists, "_CHUNK", chunk):
-        for text in (json.dumps(written), json.dumps(written, ensure_ascii=False, indent=1)):
-            read = stream(text.encode())
-            found = list(lists.parse_json(read, "list.json"))
-            assert [(item.location.decode(), item.meta) for item in found] == entries
+    for text in (json.dumps(written), json.dumps(written, ensure_ascii=False, indent=1)):
+        found = list(lists.parse_json(stream(text.encode()), "list.json"))
+        assert [(item.location.decode(), item.meta) for item in found] == entries
 
 
 @given(st.lists(st.tuples(strings, st.none() | strings)))
@@ -146,10 +144,10 @@ def test_the_form_is_seen_in_the_name_or_in_the_first_character() -> None:
         ("l.json", b'["a.jpg",\n"\\ud83d"]', 2, "not valid Unicode"),
         ("l.json", b'["a.jpg",\n""]', 2, "empty"),
         ("l.json", b'["a\\u0000"]', 1, "zero byte"),
-        ("l.json", b'["a.jpg",\n"\xff\xfe"]', 1, "not UTF-8"),
+        ("l.json", b'["a.jpg",\n"\xff\xfe"]', 2, "not UTF-8"),
         ("l.json", b"[" * 100_000, 1, "nested too deep"),
         ("l.json", b'["' + b"x" * 40_000 + b'"]', 1, "longer than"),
-        ("l.json", b'["' + b"x" * 400_000 + b'"]', 1, "not JSON"),
+        ("l.json", b'["' + b"x" * 400_000 + b'"]', 1, "longer than"),
         ("l.jsonl", b'{"file": "a"}\n\n{"file": 3}', 3, '"file" must be a string'),
         ("l.jsonl", b'{"file": "a"}\n{"name": "b"}', 2, 'an object with "file" or "uri"'),
         ("l.jsonl", b'{"file": "a"}\n"b"', 2, "found a string"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from producer.chunks import Chunk
 from producer.cursor import Cursor
-from producer.sender import MOST_IN_FLIGHT, Sender
+from producer.publish import MOST_IN_FLIGHT, Sender
 from tests.unit.values import job_spec
 from trapstream.core.messages import Lane
 from trapstream.core.outbox import Outbox
