@@ -11,8 +11,8 @@ STAMP := $(VENV)/.installed
 BROKEN := $(VENV)/.installing
 PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 30
 
-# It sends signals to its own process, which ended workers that had run other tests before it.
-ALONE := tests/integration/local/test_supervisor.py
+# A run of the tests that takes longer than this hangs.
+MOST := 90m
 
 # Passed by name, so that a path with spaces, quotes or a ~ is nobody's trouble: recipes read them from the environment.
 export IMAGES OUT
@@ -53,8 +53,10 @@ demo: $(STAMP) ## Run a whole job, on 300 drawn scenes or on IMAGES=FOLDER
 	$(BIN)/trapstream run -o "$$out" -- "$$images"
 
 test: $(STAMP) lint ## Check style, types and layers, and run every test
-	$(BIN)/python -m pytest $(ALONE)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder --ignore $(ALONE)
+	@status=0; timeout --foreground --signal INT --kill-after 60 $(MOST) \
+	    $(BIN)/python -m pytest --numprocesses 4 --durations 20 || status=$$?; \
+	if [[ $$status == 124 || $$status == 137 ]]; then echo 'The tests did not end within $(MOST): ended.'; fi; \
+	exit $$status
 
 unit: $(STAMP) ## Run the tests that need no server (within a minute)
 	$(BIN)/python -m pytest tests/unit

@@ -1,6 +1,8 @@
 """One stack for all acceptance tests, brought up by the command as a user would."""
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +38,15 @@ def trapstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 120 drawn scenes."""
-    folder = tmp_path_factory.mktemp("scenes")
-    list(write_scenes(folder, 120, seed=20_001, size=(640, 480)))
+def scenes(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of 120 drawn scenes: drawn once, by the first of several workers that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "scenes"
+    with folder.with_name("scenes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = folder.with_name("scenes.draft")
+            shutil.rmtree(draft, ignore_errors=True)  # of a worker that was killed
+            list(write_scenes(draft, 120, seed=20_001, size=(640, 480)))
+            draft.rename(folder)
     return folder

@@ -8,6 +8,7 @@ import pytest
 
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
+from tests.waiting import patient
 
 
 @pytest.mark.parametrize("verb", ["status", "results", "cancel"])
@@ -76,7 +77,7 @@ def test_a_full_disk_for_the_result(trapstream: Command, scenes: Path, tmp_path:
     # A limit on the size of files is a full disk that needs no privilege; the stack, which is up, does not have it.
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 4; trap '' XFSZ; {line}"],
-        env=trapstream.environment, capture_output=True, text=True, timeout=120, check=False,
+        env=trapstream.environment, capture_output=True, text=True, timeout=patient(40), check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "safe in" in done.stderr

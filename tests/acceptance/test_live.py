@@ -20,7 +20,7 @@ import pytest
 
 from tests import images
 from tests.acceptance.command import Command, Ran
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 
 
 def api(trapstream: Command) -> str:
@@ -161,7 +161,7 @@ def test_watch(trapstream: Command, scenes: Path, tmp_path: Path) -> None:
         assert twice.status == 1 and "already" in twice.err
     finally:
         watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
+    _, err = watching.communicate(timeout=patient(30))
     assert watching.returncode == 0 and "watching" in err
 
 
@@ -176,7 +176,7 @@ def test_watch_tells_a_webhook(trapstream: Command, scenes: Path, tmp_path: Path
             wait_for("the delivery", lambda: got)
         finally:
             watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=patient(30))
     [(headers, body)] = got
     told = json.loads(body)
     assert is_signed(trapstream, headers, body) and headers["webhook-id"] == told["id"]
@@ -205,10 +205,10 @@ def test_watch_without_what_it_needs(trapstream: Command, tmp_path: Path) -> Non
         assert ran.status == status and text in ran.err
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(120)
 def test_uploads_while_processes_are_killed() -> None:
     """The short form of `make chaos-live`: each of 200 images with a 2xx is in one file, once, and told both ways."""
     command = [sys.executable, "-m", "bench.tools.arrivals", "--uploads", "200", "--kills", "5"]
     more = ["--seconds", "8", "--period", "12", "--seed", "2"]
-    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=patient(110), check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

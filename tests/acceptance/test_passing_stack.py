@@ -9,7 +9,7 @@ import psutil
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
 from tests.acceptance.test_jobs import sum_of
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 
 
 def test_ctrl_c_ends_the_job_and_the_stack(scenes: Path, tmp_path: Path) -> None:
@@ -20,10 +20,10 @@ def test_ctrl_c_ends_the_job_and_the_stack(scenes: Path, tmp_path: Path) -> None
     command = command_for(tmp_path / "home")
     output = tmp_path / "results.json"
     running = command.start("run", listed, "-o", output)
-    wait_for("the job", lambda: _some_done(command), 120)
+    wait_for("the job", lambda: _some_done(command))
     pids = [process["pid"] for process in command.processes().values()]
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=patient(40))
     assert running.returncode == 130, said
     assert "Traceback" not in said
     assert "interrupted: many-jsonl" in said, said
@@ -44,7 +44,7 @@ def test_two_runs_share_a_passing_stack(scenes: Path, tmp_path: Path) -> None:
     wait_for("the first one's stack", (tmp_path / "home" / "stack.json").exists)
     second = command.start("run", scenes, "-o", long)
     for running in (first, second):
-        _, said = running.communicate(timeout=100)
+        _, said = running.communicate(timeout=patient(40))
         assert running.returncode == 0, said
     assert len(json.loads(short.read_text())["images"]) == 3
     assert len(json.loads(long.read_text())["images"]) == 120

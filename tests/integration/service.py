@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.waiting import eventually
+from tests.waiting import eventually, patient
 
 
 class Service:
@@ -45,10 +45,10 @@ class Service:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 90.0) -> int:
+    def wait(self, seconds: float = 30.0) -> int:
         """Its exit status, once it has ended."""
         assert self._process is not None
-        return self._process.wait(seconds)
+        return self._process.wait(patient(seconds))
 
     def stop(self) -> int:
         """SIGTERM; its exit status."""

@@ -324,7 +324,7 @@ async def test_images_of_jobs_that_have_ended_are_removed(live: Live) -> None:
     live.works.start("producer")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(120)
 async def test_a_producer_that_dies_at_each_step_loses_nothing(live: Live) -> None:
     """It is started again after each death; each image is sent until its 2xx, and is in one file once."""
     small = {"TRAPSTREAM_LIVE_MOST_IMAGES": "6"}  # a job is sealed when it is full

@@ -34,7 +34,7 @@ COUNT = 400
 IMAGES = 1_500
 """Of a job that is published while it is done."""
 
-pytestmark = pytest.mark.timeout(240 + 3 * outages.SECONDS)
+pytestmark = pytest.mark.timeout(90 + 3 * outages.SECONDS)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from bench.tools import chaos_model
 from tests.integration.whole import whole
 from tests.waiting import wait_for
@@ -16,7 +14,6 @@ from trapstream.local.testing import RunningStack
 LARGE, SMALL = 60_000, 100
 
 
-@pytest.mark.timeout(180)
 def test_a_small_job_ends_while_most_of_a_large_one_is_still_to_come(stack: RunningStack, tmp_path: Path) -> None:
     """It waits for no more of the large one than consumers had at hand, also while a consumer joins and leaves."""
     with whole(stack, tmp_path, LARGE, {"TRAPSTREAM_PUBLISH_AHEAD_SECONDS": "1"}) as works:

@@ -56,7 +56,7 @@ class Whole:
         )  # fmt: skip
         return asyncio.run(making)
 
-    def ended(self, job: str, seconds: float = 60.0) -> JobStatus:
+    def ended(self, job: str, seconds: float = 30.0) -> JobStatus:
         """The job's last status."""
         return asyncio.run(wait_status(self.stack.kafka, job, lambda status: status.state in ENDED, seconds))
 

@@ -19,6 +19,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.waiting import patient
 from trapstream import __version__
 from trapstream.cli import model_build
 from trapstream.core.settings import (
@@ -234,7 +235,7 @@ def test_what_is_built_is_there() -> None:
 def test_scripts_are_sound(path: Path) -> None:
     """Each script can be run, is read by bash without complaint, and stops at the first error."""
     assert os.access(path, os.X_OK)
-    subprocess.run(["bash", "-n", path], check=True, timeout=10)
+    subprocess.run(["bash", "-n", path], check=True, timeout=patient(10))
     assert "set -euo pipefail" in path.read_text()
 
 
@@ -277,7 +278,12 @@ def test_triton_s_image_has_what_the_build_needs() -> None:
         "from trapstream.cli.main import main; sys.exit(main(['model', 'build', '--help']))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(absent), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        input=json.dumps(absent),
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert "aiokafka" in absent

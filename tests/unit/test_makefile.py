@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import patient
+
 ROOT = Path(__file__).parents[2]
 NOTE = """#!/usr/bin/env bash
 printf '%s|' "$(basename "$0")" "$@" >>calls; echo >>calls
@@ -41,7 +43,7 @@ class Tree:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patient(30),
             check=False,
         )
 

@@ -24,10 +24,6 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
 from trapstream.core.triton_names import triton_name
-from trapstream.jobs import submit as submitting
-from trapstream.local import loading
-from trapstream.models import bundle_store
-from trapstream.results import partial as partial_results
 
 source_argument = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 
@@ -60,6 +56,9 @@ async def make_job(
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
     """Reads the sources and submits the job, with progress."""
+    from trapstream.jobs import submit as submitting  # noqa: PLC0415 - slow to import, and most verbs make no job
+    from trapstream.models import bundle_store  # noqa: PLC0415 - as above
+
     info = bundle_store.find(target.models, model).card.info
     webhooks: tuple[Webhook, ...] = ()
     for hook in hooks:
@@ -84,6 +83,8 @@ async def make_job(
 
 async def require_served(target: Target, model: ModelInfo) -> None:
     """Tells now what would only wait: a model that the stack's Triton does not serve. An away Triton is waited for."""
+    from trapstream.local import loading  # noqa: PLC0415 - as in `make_job`
+
     if target.triton is None:
         return
     if await loading.is_ready(target.triton, triton_name(model.name, model.version)) is False:
@@ -254,6 +255,8 @@ def results(target: Target, job: str, output: Path | None, partial: bool) -> Non
 
 
 async def _write_partial(target: Target, job: str, output: Path | None) -> None:
+    from trapstream.results import partial as partial_results  # noqa: PLC0415 - slow to import, and seldom needed
+
     spec = (await statuses.read_specs(target.kafka))[job]
     if output is not None:
         with result_store.whole_file(output) as file:
@@ -270,6 +273,7 @@ async def _write_partial(target: Target, job: str, output: Path | None) -> None:
 @target_options
 def cancel(target: Target, job: str) -> None:
     """End JOB: what is left of it is skipped, what was done stays."""
+    from trapstream.jobs import submit as submitting  # noqa: PLC0415 - as in `make_job`
 
     async def work() -> tuple[JobSpec, JobStatus]:
         if job not in await statuses.read_all(target.kafka):

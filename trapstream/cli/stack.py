@@ -14,16 +14,16 @@ from rich.table import Table
 
 from trapstream.cli.context import Context, say
 from trapstream.core import json_codec
-from trapstream.local import control, plan, processes
+from trapstream.local import control, processes
 from trapstream.local.home import log_file
-from trapstream.local.state import Process, Stack
+from trapstream.local.state import SERVICES, Process, Stack
 
 _SIGNS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 @click.command()
 @click.option("-d", "--detach", is_flag=True, help="Return once the stack is up; it goes on in the background.")
-@click.option("--services", default=",".join(plan.SERVICES), show_default=True, help="The services to start.")
+@click.option("--services", default=",".join(SERVICES), show_default=True, help="The services to start.")
 @click.pass_obj
 def up(context: Context, detach: bool, services: str) -> None:
     """Start Kafka, Triton and the services on this machine. Ctrl-C stops them."""

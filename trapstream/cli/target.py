@@ -16,7 +16,7 @@ from trapstream.cli import exits
 from trapstream.core import result_store
 from trapstream.core.messages import JobSpec, JobStatus
 from trapstream.core.verdict import Load
-from trapstream.local import control, disk_estimate, service_load
+from trapstream.local import control, disk_estimate
 from trapstream.local.state import Stack
 
 
@@ -41,11 +41,15 @@ class Target:
 
     async def load(self) -> Load | None:
         """How busy the services of the local stack are; None where another broker was named."""
+        from trapstream.local import service_load  # noqa: PLC0415 - slow to import, and asked only while a job runs
+
         stack = control.running(self.home) if self.home is not None else None
         return await service_load.load(stack) if stack is not None else None
 
     async def waiting(self) -> dict[str, str]:
         """`service_load.waiting_models` of the local stack; none where another broker was named."""
+        from trapstream.local import service_load  # noqa: PLC0415 - as in `load`
+
         stack = control.running(self.home) if self.home is not None else None
         return await service_load.waiting_models(stack) if stack is not None else {}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from trapstream.local import plan, processes, supervise
 from trapstream.local.home import default_home
 from trapstream.local.keeper import Keeper
-from trapstream.local.state import Stack, StackError
+from trapstream.local.state import SERVICES, Stack, StackError
 
 
 def stamped(write: Callable[[str], object]) -> Callable[[str], None]:
@@ -41,7 +41,7 @@ def main() -> int:
     """Returns the exit status: 0 stopped as asked, 3 could not start."""
     parser = argparse.ArgumentParser(description="Supervises the local stack of one home.")
     parser.add_argument("--home", type=Path, default=None)
-    parser.add_argument("--services", default=",".join(plan.SERVICES), help="comma-separated, may be empty")
+    parser.add_argument("--services", default=",".join(SERVICES), help="comma-separated, may be empty")
     parser.add_argument("--parent", type=int, help="the process with which the stack goes down")
     options = parser.parse_args()
     if options.parent is not None:

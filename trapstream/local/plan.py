@@ -14,7 +14,6 @@ from trapstream.local.home import cache_folder, shm_prefix
 from trapstream.local.ports import HOST
 from trapstream.local.state import Progress, StackError
 
-SERVICES = ("producer", "consumer", "aggregator", "notifier")
 _COPIES = {"consumer": "TRAPSTREAM_CONSUMERS", "aggregator": "TRAPSTREAM_AGGREGATORS"}
 """Services of which several may run, and the variables that say how many."""
 _DOORS = {"producer": "api", "notifier": "events"}

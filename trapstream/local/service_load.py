@@ -6,8 +6,7 @@ import aiohttp
 import msgspec
 
 from trapstream.core.verdict import Load, Totals, merged
-from trapstream.local.plan import SERVICES
-from trapstream.local.state import Stack
+from trapstream.local.state import SERVICES, Stack
 
 _SECONDS = aiohttp.ClientTimeout(total=2)
 

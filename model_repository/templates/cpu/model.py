@@ -5,12 +5,14 @@ Images are run one at a time, whatever batch they arrive in. So the answer for a
 on a CPU the intermediate tensors of one image stay in the cache, those of eight do not.
 """
 
+import contextlib
+import ctypes
 import functools
 import json  # of the standard library: inside Triton nothing of Trapstream can be imported
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,22 @@ def _onnxruntime(path: Path, threads: int) -> Session:
     )
 
 
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keeps this thread's stack for signals while OpenVINO starts.
+
+    Each of OpenVINO's cores puts a stack of its own in that place, and its end puts back the one before. Where cores
+    end in another order than they began, the one that is put back is gone by then, and the next signal for which Python
+    has a handler ends the process with SIGSEGV, without a word. A core that is not in its place puts nothing back.
+    """
+    system, kept = ctypes.CDLL(None), ctypes.create_string_buffer(24)  # a stack_t
+    system.sigaltstack(None, kept)
+    try:
+        yield
+    finally:
+        system.sigaltstack(kept, None)
+
+
 def _openvino(path: Path, threads: int, precision: str) -> Session:
     """Compiled once, with free sizes: a size that comes for the first time costs some milliseconds, none a compilation.
 
@@ -140,7 +158,12 @@ def _openvino(path: Path, threads: int, precision: str) -> Session:
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # else the first thread of every instance is pinned to the same core
     }
-    compiled = openvino.Core().compile_model(path, "CPU", options)
+
+    @_signals_kept()
+    def compile_anew() -> Any:
+        return openvino.Core().compile_model(path, "CPU", options)
+
+    compiled = compile_anew()
     request: Any = compiled.create_infer_request()
     taken = compiled.inputs[0].get_partial_shape()
 
@@ -152,7 +175,7 @@ def _openvino(path: Path, threads: int, precision: str) -> Session:
         # without a word: what an older image left would be the answer. So nothing is left, and after such a size the
         # graph is compiled anew; another request of the same compilation would go on as this one.
         if request is None:
-            request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+            request = compile_anew().create_infer_request()
         answer = list(request.infer([image]).values())  # copies
         if any(np.array_equal(array, _blank(array), equal_nan=True) for array in answer):
             request = None

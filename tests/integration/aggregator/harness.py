@@ -15,6 +15,7 @@ import msgspec
 
 from tests.integration.service import Service, service
 from tests.unit.values import MODEL, job_spec
+from tests.waiting import patient
 from trapstream.core import kafka, messages, status, topics
 from trapstream.core.errors import Reason, failure_text
 from trapstream.core.messages import ImageResult, JobSpec, JobState, JobStatus, Outcome, StageTimes
@@ -154,9 +155,9 @@ async def send_status(servers: str, status: JobStatus, **changes: object) -> Non
     await send(servers, topics.STATUS, [(status.job, messages.encode(changed))])
 
 
-async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 60.0) -> JobStatus:
+async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 30.0) -> JobStatus:
     """The first status of the job that `accept` takes."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patient(seconds)):
         async for found in status.watch(servers, job):
             if accept(found):
                 return found

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 import tritonclient.grpc.aio as triton
 
 from bench import timed
@@ -118,7 +117,6 @@ async def two_lanes(
         following.cancel()
 
 
-@pytest.mark.timeout(120)
 async def test_a_live_image_overtakes_a_full_backlog(stack: RunningStack, member: str, tmp_path: Path) -> None:
     """Live images behind 600 others are answered after a few of them: those that the server had already."""
     async with two_lanes(stack, tmp_path, member, 0.04, {Lane.BULK: 600}) as lanes:
@@ -135,7 +133,6 @@ async def test_a_live_image_overtakes_a_full_backlog(stack: RunningStack, member
         assert min(ms.wait, ms.fetch, ms.queue, ms.decode, ms.detect) > 0
 
 
-@pytest.mark.timeout(120)
 async def test_a_flood_of_live_images_leaves_bulk_its_share(stack: RunningStack, member: str, tmp_path: Path) -> None:
     """While both lanes have more than can be done, one answer in five is of the bulk lane."""
     async with two_lanes(stack, tmp_path, member, 0.008, {Lane.LIVE: 800, Lane.BULK: 400}) as lanes:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.waiting import patient
 from trapstream.local import control, processes, state
 from trapstream.local.home import shm_prefix
 from trapstream.local.testing import RunningStack
@@ -25,8 +26,8 @@ def trapstream(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, "--home", str(home), *arguments], capture_output=True, text=True, check=False)
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + patient(seconds)
     poll = psutil.Process()
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -81,7 +82,7 @@ def two_ups_at_once(home: Path) -> state.Stack:
     """They make one stack, and both name its endpoints."""
     command = [*COMMAND, "--home", str(home), "up", "-d", "--services", ""]
     ups = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [up.communicate(timeout=60) for up in ups]
+    answers = [up.communicate(timeout=patient(60)) for up in ups]
     assert [up.returncode for up in ups] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
     return stack_of(home)
@@ -121,7 +122,7 @@ def test_ctrl_c_leaves_nothing(home: Path, moment: str) -> None:
     said = next((line for line in up.stderr if line.startswith(moment)), "")
     assert said, "it ended before"
     up.send_signal(signal.SIGINT)
-    output, errors = up.communicate(timeout=60)
+    output, errors = up.communicate(timeout=patient(60))
     assert up.returncode == 0, errors
     assert "Traceback" not in errors
     assert nothing_is_left(home)
@@ -194,7 +195,7 @@ def test_ctrl_c_while_downloading_leaves_nothing(home: Path, tmp_path: Path, mon
         wait_for(lambda: len(supervisor.children()) == 1)
         (download,) = supervisor.children()
         up.send_signal(signal.SIGINT)
-        _, errors = up.communicate(timeout=30)
+        _, errors = up.communicate(timeout=patient(30))
     assert "Traceback" not in errors
     assert up.returncode == 0
     assert not download.is_running()

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,34 @@ def test_the_sizes_that_came_before_change_no_bit(random: Bundle, runtime: Runti
         for number in order:
             seen[number].add(session.run(images[number])[place].tobytes())
     assert [len(answers) for answers in seen.values()] == [1, 1, 1]
+
+
+ENDED_IN_ORDER = """
+import pathlib, signal, sys
+import numpy as np
+from model_repository.templates.cpu.model import open_session
+opened = [open_session(pathlib.Path(sys.argv[1]), 1, *sys.argv[2:]) for _ in range(3)]
+for each in opened:
+    each.run(np.zeros((1, 96, 128, 3), np.uint8))
+del each
+while opened:
+    del opened[0]
+signal.signal(signal.SIGALRM, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGALRM)
+"""
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_sessions_leave_signals_to_the_process(random: Bundle, runtime: Runtime) -> None:
+    """Sessions that end in the order in which they were opened take nothing from a signal's handler."""
+    arguments = (str(random.graph), runtime.partition("-")[0], PRECISION[runtime])
+    heard = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", ENDED_IN_ORDER, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (heard.returncode, heard.stdout) == (0, "heard\n"), heard.stderr
 
 
 @pytest.mark.parametrize("runtime", [runtime for runtime in HERE if runtime.startswith("openvino")])

@@ -11,6 +11,7 @@ import stamina
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from tests.waiting import patient
 from trapstream.local.testing import RunningStack
 
 OUTPUTS = [InferRequestedOutput("detections"), InferRequestedOutput("count")]
@@ -56,7 +57,9 @@ async def test_system_shared_memory(stack: RunningStack) -> None:
             await client.register_system_shared_memory(name, f"/{name}", images.nbytes)
             answer = await client.infer(stack.entry, [tensor], outputs=OUTPUTS)
             # The server lets go of a region a moment after its answer: until then it refuses.
-            async for attempt in stamina.retry_context(on=InferenceServerException, timeout=10, wait_initial=0.01):
+            async for attempt in stamina.retry_context(
+                InferenceServerException, timeout=patient(10), wait_initial=0.01
+            ):
                 with attempt:
                     await client.unregister_system_shared_memory(name)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import eventually
+from tests.waiting import eventually, patient
 from trapstream.local import claim, health, ports, processes, state
 from trapstream.local.child import Child
 from trapstream.local.home import lock_file, shm_prefix
@@ -56,7 +56,7 @@ async def until(true: Callable[[], bool]) -> None:
     async def look() -> bool:
         return true()
 
-    await eventually("what the supervisor does", look, 30)
+    await eventually("what the supervisor does", look)
 
 
 def is_up(home: Path) -> bool:
@@ -147,7 +147,7 @@ async def test_a_home_that_is_deleted_takes_the_stack_down(tmp_path: Path, made_
         lock_file(home).touch()
     web.kill()
     with pytest.raises(StackError, match=r"the state folder \S+home was deleted or moved away: the stack goes down"):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             await task
     assert processes.leftovers(shm_prefix(home), None) == []
     assert (list(home.iterdir()) == [lock_file(home)]) if made_anew else not home.exists()

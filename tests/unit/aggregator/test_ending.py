@@ -11,7 +11,7 @@ import pytest
 from aggregator import ending
 from aggregator.lease import Lease, Released
 from tests.unit.values import job_spec
-from tests.waiting import eventually
+from tests.waiting import eventually, patient
 from trapstream.core import messages
 from trapstream.core.messages import JobSpec, JobState, JobStatus
 from trapstream.core.result_store import result_path
@@ -121,7 +121,7 @@ async def test_other_jobs_do_not_wait(
         return lease.progress_of("job").message is not None
 
     task = asyncio.ensure_future(ending.end_job(lease, SPEC, tmp_path / "results", thread, announce))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         await eventually("a word of it", says_why, pause=0.01)
         assert "result store" in str(lease.progress_of("job").message)
         await lease.with_store(lambda opened: opened.fold([Result("other", 0, "detected", b"{}")], IMAGES + 1))

@@ -1,5 +1,7 @@
 """The command's edges: statuses, one line instead of a traceback, and what goes to which stream."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -91,3 +93,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_usage(arguments: list[str], tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--home", str(tmp_path), *arguments]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_verb_imports_what_it_needs_alone() -> None:
+    """Verbs that only read start without the detector's side: it takes longer to import than they take to answer."""
+    code = "import sys, trapstream.cli.main, trapstream.cli.jobs, trapstream.cli.stack; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "numpy", "obstore", "onnx", "tritonclient"} & set(ran.stdout.split())

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import patient
 from trapstream.core.channel import Channel, Statistics
 
 
@@ -74,7 +75,7 @@ async def test_a_cancelled_receiver_hands_its_wake_up_on() -> None:
     await _settle()
     await channel.send(1)  # wakes `first`, which has not run yet
     first.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         assert await second == 1
 
 
@@ -86,7 +87,7 @@ async def test_a_cancelled_sender_hands_its_wake_up_on() -> None:
     await _settle()
     assert await channel.receive() == 0
     first.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         await second
         assert await channel.receive() == 2
 
@@ -122,7 +123,7 @@ def test_every_item_comes_out_once(size: int, senders: int, receivers: int, each
 
     async def trial() -> None:
         channel = Channel[tuple[int, int]](size)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             taking = [asyncio.create_task(receive(channel, number)) for number in range(receivers)]
             await asyncio.gather(*(send(channel, number) for number in range(senders)))
             if each:

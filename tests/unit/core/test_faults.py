@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import patient
 from trapstream.core import faults
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +25,12 @@ for number in range(1, 6):
 def _run(home: Path, fault: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {faults.VARIABLE: fault, "TRAPSTREAM_HOME": str(home)}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import patient
 from trapstream.core import result_store
 from trapstream.core.result_store import ManifestLine
 
@@ -71,7 +72,7 @@ def test_a_killed_process_leaves_what_was_there(tmp_path: Path, before: str | No
         "    file.write(b'x' * 1_000_000)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program, str(path)], timeout=30, check=False)
+    ended = subprocess.run([sys.executable, "-c", program, str(path)], timeout=patient(30), check=False)
     assert ended.returncode == -9
     assert (path.read_text() if path.exists() else None) == before
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(60)
+from tests.waiting import patient
 
 PROGRAM = """
 import asyncio, signal, sys
@@ -108,7 +108,7 @@ def test_a_signal_drains(start: Start, number: signal.Signals) -> None:
     process = start()
     wait_for_line(process.stdout, "running")
     process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=patient(30))
     assert (process.returncode, out.strip()) == (0, "drained")
 
 
@@ -120,7 +120,7 @@ def test_a_second_signal_forces(start: Start, number: signal.Signals) -> None:
     process.send_signal(number)
     wait_for_line(process.stderr, "draining")
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=patient(30))
     assert process.returncode == 128 + number
 
 
@@ -129,7 +129,7 @@ def test_a_start_that_hangs_can_be_stopped(start: Start) -> None:
     process = start("stuck")
     wait_for_line(process.stdout, "running")
     process.terminate()
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=patient(10))
     assert process.returncode == 0
     assert "drain cut short" in err
 
@@ -143,7 +143,7 @@ def test_a_drain_that_hangs_has_an_end(start: Start, port: int, how: str) -> Non
     while get(port, "/healthz")[0] == 503:
         assert process.poll() is None
     process.terminate()
-    _, err = process.communicate(timeout=15)
+    _, err = process.communicate(timeout=patient(15))
     assert process.returncode == 0
     assert "drain cut short" in err
     assert ("stopped without an end" in err) == (how == "deaf")
@@ -177,7 +177,7 @@ def test_a_taken_port_is_one_line(start: Start, port: int) -> None:
         taken.bind(("127.0.0.1", port))
         taken.listen()
         process = start()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=patient(30))
     assert (process.returncode, out) == (3, "")
     (line,) = err.splitlines()
     assert str(port) in json.loads(line)["error"]
@@ -187,7 +187,7 @@ def test_a_taken_port_is_one_line(start: Start, port: int) -> None:
 def test_a_fatal_error_in_any_stage_is_one_line(start: Start) -> None:
     """A Fatal from inside nested task groups ends the service with status 3, and no traceback."""
     process = start("fatal")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=patient(30))
     assert process.returncode == 3
     (line,) = err.splitlines()
     assert "make room" in json.loads(line)["error"]
@@ -198,7 +198,7 @@ def test_every_line_names_the_service(start: Start) -> None:
     process = start()
     wait_for_line(process.stdout, "running")
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=patient(30))
     lines = [json.loads(line) for line in err.splitlines()]
     assert [line["event"] for line in lines] == ["draining", "stopped"]
     assert all((line["service"], line["member"]) == ("trial", "0") for line in lines)

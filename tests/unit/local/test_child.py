@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.waiting import patient
 from trapstream.local.child import Child, hung
 
 SILENT = 0.6
@@ -40,7 +41,7 @@ async def test_an_ask_that_is_never_answered_counts() -> None:
         await asyncio.Event().wait()
         return True
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         await hung(Child(name="stopped", argv=("true",), alive=never, silent_seconds=SILENT))
 
 

@@ -16,12 +16,12 @@ from tritonclient.grpc import model_config_pb2
 from model_repository.templates.cpu import model as served
 from trapstream.core import json_codec
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
-from trapstream.local import broker, plan, ports, processes, testing, triton
+from trapstream.local import broker, plan, ports, processes, state, testing, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
 from trapstream.models import repository_entry
 
-PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(plan.SERVICES))}
+PORTS = {name: 20_000 + number for number, name in enumerate(plan.port_names(state.SERVICES))}
 
 
 def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() -> None:
@@ -182,7 +182,7 @@ def test_copies_have_names_members_ports_and_shared_memory_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAPSTREAM_CONSUMERS", "11")
-    names = plan.copies(plan.SERVICES)
+    names = plan.copies(state.SERVICES)
     assert names[:3] == ("producer", "consumer", "consumer-1")
     assert names[-3:] == ("consumer-10", "aggregator", "notifier")
     ports = {name: 21_000 + number for number, name in enumerate(plan.port_names(names))}
