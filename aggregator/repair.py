@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -27,13 +26,6 @@ ATTEMPTS = 2
 """How often missing images are published again."""
 _TOGETHER = 500
 """Messages on their way at once."""
-
-
-class Missing(NamedTuple):
-    """An image of the manifest without a result."""
-
-    seq: int
-    line: ManifestLine
 
 
 class Repair:
@@ -117,7 +109,7 @@ class Repair:
         path: Path,
         topic: topics.Topic,
         key: bytes | None,
-        message: Callable[[JobSpec, Missing], bytes],
+        message: Callable[[JobSpec, int, ManifestLine], bytes],
     ) -> int:
         """Sends a message for each missing image, acknowledged; how many. A client of its own: if it fails, no other
         message suffers."""
@@ -125,27 +117,27 @@ class Repair:
         sent = 0
         try:
             async for some in _missing(lease, spec, path):
-                await asyncio.gather(*[await producer.send(topic.name, message(spec, each), key) for each in some])
+                await asyncio.gather(*[await producer.send(topic.name, message(spec, *each), key) for each in some])
                 sent += len(some)
         finally:
             await producer.stop()
         return sent
 
 
-def published_again(spec: JobSpec, missing: Missing) -> bytes:
+def published_again(spec: JobSpec, seq: int, line: ManifestLine) -> bytes:
     """The image's reference, as the producer made it."""
-    return messages.encode(reference(spec.job, missing.seq, missing.line))
+    return messages.encode(reference(spec.job, seq, line))
 
 
-def never_answered(spec: JobSpec, missing: Missing) -> bytes:
+def never_answered(spec: JobSpec, seq: int, line: ManifestLine) -> bytes:
     """The result that the image is lost."""
     return messages.encode(
         ImageResult(
             job=spec.job,
-            seq=missing.seq,
+            seq=seq,
             outcome=Outcome.FAILED,
             reason=Reason.LOST,
-            entry=msgspec.Raw(failure_entry(missing.line.file, missing.line.meta, Reason.LOST)),
+            entry=msgspec.Raw(failure_entry(line.file, line.meta, Reason.LOST)),
             model=spec.model.label,
             ms=StageTimes(),
         )
@@ -164,8 +156,8 @@ async def _figures(servers: str) -> Figures:
         )
 
 
-async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[Missing]]:
-    """The images without a result, some at a time: a piece of the manifest in memory, whatever its length."""
+async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[tuple[int, ManifestLine]]]:
+    """Seq and line of the images without a result, a piece of the manifest in memory at a time."""
     with path.open("rb") as manifest:
         for first in range(0, spec.total or 0, PIECE):
             lines = await asyncio.to_thread(lambda: list(itertools.islice(manifest, PIECE)))
@@ -173,7 +165,7 @@ async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[lis
             missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
             for start in range(0, len(missing), _TOGETHER):
                 numbers = missing[start : start + _TOGETHER]
-                yield [Missing(first + number, decode_line(lines[number])) for number in numbers]
+                yield [(first + number, decode_line(lines[number])) for number in numbers]
 
 
 def _trouble(path: Path, spec: JobSpec) -> str | None:

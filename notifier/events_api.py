@@ -13,10 +13,9 @@ from notifier import job_sequence
 from notifier.event_format import END_ID
 from notifier.event_stream import EventStream
 from notifier.hub import Hub
-from notifier.job_sequence import BadId, JobSequence, SingleJob
+from notifier.job_sequence import JobSequence, SingleJob
 from trapstream.core import door, event_filter, log, metrics
 from trapstream.core.door import BadRequest, Handler, timed
-from trapstream.core.event_filter import BadFilter
 from trapstream.core.kafka import job_partition
 from trapstream.core.keys import BadKeys, Keys
 from trapstream.core.messages import EventFilter
@@ -172,20 +171,8 @@ def _bound_send_buffer(request: web.Request) -> None:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as one line of JSON, and never a traceback."""
     try:
         return await handler(request)
-    except BadRequest as error:
-        return door.refusal(request, error.status, str(error), error.retry_after)
-    except (BadFilter, BadId) as error:
-        return door.refusal(request, 400, str(error))
-    except BadKeys as error:
-        log.get_logger().error("API keys unusable", error=str(error))
-        return door.refusal(request, 503, "the API keys cannot be read; the operator's log says why", 60.0)
-    except web.HTTPException as error:
+    except Exception as error:  # a client gets one line for any error
         routes = "GET /v1/jobs/JOB/events gives a job's results, GET /v1/series/NAME/events those of a series"
-        text = routes if error.status in (404, 405) else error.reason
-        return door.refusal(request, error.status, text)
-    except Exception as error:  # a client gets one line for any error; the log gets the rest
-        log.get_logger().error("stream failed unexpectedly", error=repr(error), exc_info=True)
-        return door.refusal(request, 500, "unexpected error; the operator's log says more")
+        return door.answer_to(request, error, routes)

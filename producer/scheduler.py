@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
 
 from producer import cursor
 from producer.pace import Pace
@@ -48,7 +47,7 @@ class PublishScheduler:
             task = self._tasks.pop(whole.job, None)
             if task is not None and whole.cancelled:
                 task.cancel()  # a task that sealed or failed its job ends by itself
-            cursor.remove(self._cursor(whole.job))
+            cursor.remove(cursor.cursor_path(self._settings.cursors, whole.job))
 
     def forget(self, partition: int, job: str) -> None:
         """Drops a job whose retention is over."""
@@ -56,7 +55,7 @@ class PublishScheduler:
         self._written.pop(job, None)
         if (task := self._tasks.pop(job, None)) is not None:
             task.cancel()
-        cursor.remove(self._cursor(job))
+        cursor.remove(cursor.cursor_path(self._settings.cursors, job))
 
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
@@ -82,9 +81,6 @@ class PublishScheduler:
         self.pace.wake()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
-
-    def _cursor(self, job: str) -> Path:
-        return cursor.cursor_path(self._settings.cursors, job)
 
     async def _publish(self, spec: JobSpec) -> None:
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)

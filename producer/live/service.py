@@ -77,11 +77,30 @@ async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -
     table = JobTable(settings.kafka)
     journal = SeriesJournal(settings, table.specs.__contains__)
     answers, backlog = Answers(settings.kafka, journal.find), LiveBacklog(settings.kafka, journal.unpublished)
+
+    async def publish(cleaner: Cleaner) -> None:
+        """Everything that needs Kafka."""
+        await kafka.create_topics(settings.kafka)
+        async with Outbox(settings.kafka) as outbox:
+            publisher = JournalPublisher(settings, journal, outbox, table)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(answers.run())
+                    await answers.ready.wait()  # an image that is published before might be answered unheard
+                    for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
+                        tasks.create_task(body)
+                    if settings.bucket_topic is not None:
+                        tasks.create_task(bucket_events.run(settings.bucket_topic, settings, journal, outbox))
+            finally:
+                with contextlib.suppress(TimeoutError, Retryable):
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await publisher.round()
+
     async with owned(live_folder(settings.results), _TAKES), asyncio.TaskGroup() as tasks:
         await retry.until_back(lambda: _load(settings, journal), "result store")
         writing = tasks.create_task(journal.run())
         cleaner = Cleaner(settings, journal, taking.in_hand, table)
-        publishing = tasks.create_task(_publish(settings, journal, table, answers, backlog, cleaner))
+        publishing = tasks.create_task(publish(cleaner))
         # Uploads are taken while Kafka is away: they are on disk, and go there once it is back.
         taking.open(journal, answers, backlog)
         await stop.wait()
@@ -101,29 +120,3 @@ async def _load(settings: ProducerSettings, journal: SeriesJournal) -> None:
         raise Retryable(f"{error.filename or settings.results}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Fatal(f"a record in {settings.results / 'live'} is damaged ({error}); move it away") from error
-
-
-async def _publish(
-    settings: ProducerSettings,
-    journal: SeriesJournal,
-    table: JobTable,
-    answers: Answers,
-    backlog: LiveBacklog,
-    cleaner: Cleaner,
-) -> None:
-    """Everything that needs Kafka."""
-    await kafka.create_topics(settings.kafka)
-    async with Outbox(settings.kafka) as outbox:
-        publisher = JournalPublisher(settings, journal, outbox, table)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(answers.run())
-                await answers.ready.wait()  # an image that is published before might be answered unheard
-                for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
-                    tasks.create_task(body)
-                if settings.bucket_topic is not None:
-                    tasks.create_task(bucket_events.run(settings.bucket_topic, settings, journal, outbox))
-        finally:
-            with contextlib.suppress(TimeoutError, Retryable):
-                async with asyncio.timeout(_LAST_SECONDS):
-                    await publisher.round()

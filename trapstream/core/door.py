@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from trapstream.core import json_codec, metrics
+from trapstream.core import json_codec, log, metrics
 from trapstream.core.addresses import is_loopback
-from trapstream.core.errors import Fatal, TrapstreamError
+from trapstream.core.errors import BadInput, Fatal, TrapstreamError
 from trapstream.core.keys import BadKeys, Key, Keys
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,6 +63,22 @@ def authorised(request: web.Request, keys: Keys | None) -> Key | None:
         # One answer for both: whether a key was ever one is nobody's business.
         raise BadRequest(401, "a valid API key is needed: send it as `Authorization: Bearer KEY`")
     return key
+
+
+def answer_to(request: web.Request, error: Exception, routes: str) -> web.Response:
+    """The answer to a request that ended in `error`: one line of JSON, never a traceback. `routes`: what is here."""
+    match error:
+        case BadRequest():
+            return refusal(request, error.status, str(error), error.retry_after)
+        case BadInput():
+            return refusal(request, 400, str(error))
+        case BadKeys():
+            log.get_logger().error("API keys unusable", error=str(error))
+            return refusal(request, 503, "the API keys cannot be read; the operator's log says why", 60.0)
+        case web.HTTPException():
+            return refusal(request, error.status, routes if error.status in (404, 405) else error.reason)
+    log.get_logger().error("request failed unexpectedly", path=request.path, error=repr(error), exc_info=error)
+    return refusal(request, 500, "unexpected error; the operator's log says more")
 
 
 def refusal(request: web.Request, status: int, text: str, retry_after: float | None = None) -> web.Response:
