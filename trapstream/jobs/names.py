@@ -4,7 +4,7 @@ import re
 from collections.abc import Container
 from datetime import datetime
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import BadInput
 
 MOST_META = 4096
 """Characters of the text that a sender adds to an image."""
@@ -15,7 +15,7 @@ _MOST_STEP, _MOST_NAME = 120, 512
 _TIMES = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
-class BadName(TrapstreamError):
+class BadName(BadInput):
     """A name that cannot be used. The text is one line that says what was expected."""
 
 

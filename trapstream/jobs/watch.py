@@ -56,12 +56,6 @@ class Watched:
     """An address that the results are sent to, and its filter."""
 
 
-@dataclass
-class _Wait:
-    found: Found
-    since: float
-
-
 async def watch(watched: Watched, stop: asyncio.Event, say: Say) -> None:
     """Until `stop`. Survives a folder that goes and comes back, and a producer that is away. WatchError."""
     memory = _remembered(watched)
@@ -102,7 +96,8 @@ class _Watcher:
     def __init__(self, watched: Watched, memory: Memory, session: aiohttp.ClientSession, say: Say) -> None:
         self._watched, self._memory, self._session, self._say = watched, memory, session, say
         self._folder = os.fsencode(watched.folder)
-        self._waiting: dict[bytes, _Wait] = {}
+        self._waiting: dict[bytes, tuple[Found, float]] = {}
+        """Path to the file as it was last found, and since when it is so."""
         self._rescan_at = 0.0
 
     async def while_there(self, stop: asyncio.Event) -> None:
@@ -132,20 +127,20 @@ class _Watcher:
 
     def _wait_for(self, found: Found) -> None:
         known = self._waiting.get(found.path)
-        if self._memory.has(found) or (known is not None and known.found == found):
+        if self._memory.has(found) or (known is not None and known[0] == found):
             return
         if known is not None or len(self._waiting) < _MOST:
-            self._waiting[found.path] = _Wait(found, time.monotonic())
+            self._waiting[found.path] = (found, time.monotonic())
 
     async def _send_whole(self, stop: asyncio.Event) -> None:
         whole = []
-        for path, wait in list(self._waiting.items()):
+        for path, (found, since) in list(self._waiting.items()):
             now = find(self._folder, path)
             if now is None:
                 del self._waiting[path]
-            elif now != wait.found:
-                self._waiting[path] = _Wait(now, time.monotonic())
-            elif self._is_still(now, time.monotonic() - wait.since):
+            elif now != found:
+                self._waiting[path] = (now, time.monotonic())
+            elif self._is_still(now, time.monotonic() - since):
                 whole.append(now)
         for start in range(0, len(whole), _TOGETHER):
             if stop.is_set():

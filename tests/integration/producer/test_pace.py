@@ -61,9 +61,7 @@ async def servers(stack: RunningStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def takers(servers: str) -> AsyncIterator[Takers]:
-    client = kafka.group_consumer(servers, topics.lane_group(Lane.BULK), "consumer-0")
-    client.subscribe([topics.BULK.name])
-    await client.start()
+    client = await kafka.group_consumer(servers, topics.lane_group(Lane.BULK), "consumer-0", topics.BULK.name)
     try:
         await eventually("the partitions", lambda: _all_of(client))
         yield Takers(client)
