@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -45,6 +46,13 @@ def write_bundle(folder: Path) -> ModelInfo:
     return card.info
 
 
+def jpeg(pixels: NDArray[np.int64]) -> bytes:
+    """A photograph of 64 x 48 pixels, enlarged from these [h, w, 3]."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).resize((64, 48)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
 def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
     """A manifest that names `kinds` files of 64 x 48 pixels again and again, `images` in all; its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,10 +60,7 @@ def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
     paths = []
     for number in range(kinds):
         path = folder / f"{number:04}.jpg"
-        stream = io.BytesIO()
-        pixels = random.integers(0, 256, (6, 8, 3)) // 2 + random.integers(0, 128)
-        Image.fromarray(pixels.astype(np.uint8)).resize((64, 48)).save(stream, "JPEG", quality=90)
-        whole = stream.getvalue()
+        whole = jpeg(random.integers(0, 256, (6, 8, 3)) // 2 + random.integers(0, 128))
         if number % 100 >= _BAD // 2:
             path.write_bytes(b"no image at all" if number % 100 < _BAD else whole)
         paths.append(path)

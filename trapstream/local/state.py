@@ -12,10 +12,10 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import stack_file
 
 Progress = Callable[[str], None]
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
 """Takes one line for the user."""
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
-SERVICES = ("producer", "consumer", "aggregator", "notifier")
 
 
 class StackError(TrapstreamError):
