@@ -17,7 +17,6 @@ from trapstream.core import status as statuses
 from trapstream.core import verdict
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, Lane, ModelInfo
-from trapstream.core.states import ENDED
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
 from trapstream.local import control, processes, service_load
@@ -120,9 +119,7 @@ class Bench:
     async def cancelled(self, spec: JobSpec) -> None:
         """Cancels a job and waits for its end, so that what is left of it does not disturb what comes next."""
         await cancel(self.kafka, spec.job)
-        async for status in statuses.watch(self.kafka, spec.job):
-            if status.state in ENDED:
-                return
+        await statuses.end(self.kafka, spec.job)
 
     async def submit(self, manifest: Path, model: ModelInfo) -> JobSpec:
         """A job on the bulk lane."""
@@ -143,8 +140,6 @@ class Bench:
                     begin = await self.moment(done)
                 elif begin is not None and end is None and done >= max(spec.images - draining, 0.6 * spec.images):
                     end = await self.moment(done)
-                if status.state in ENDED:
-                    break
         if status.state is not JobState.COMPLETED:
             raise BenchError(f"the job ended as {status.state}: {status.message}")
         if begin is None or end is None:

@@ -1,6 +1,7 @@
 """Each stage by itself: what it could do if the others cost nothing."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Sequence
@@ -125,12 +126,13 @@ async def _sealed_within(bench: Bench, manifest: Path, model: ModelInfo) -> floa
     """Seconds from the job's spec to its seal, by Kafka's times of both."""
     spec = await bench.submit(manifest, model)
     first: float | None = None
-    async for records in kafka.follow(bench.kafka, topics.JOBS):
-        for one in records:
-            if one.key == spec.job.encode():
-                first = first if first is not None else one.timestamp / 1000
-                if messages.decode(one.value, JobSpec).total is not None:
-                    return float(one.timestamp / 1000 - first)
+    async with contextlib.aclosing(kafka.follow(bench.kafka, topics.JOBS)) as batches:
+        async for records in batches:
+            for one in records:
+                if one.key == spec.job.encode():
+                    first = first if first is not None else one.timestamp / 1000
+                    if messages.decode(one.value, JobSpec).total is not None:
+                        return float(one.timestamp / 1000 - first)
     raise AssertionError("a topic does not end")
 
 

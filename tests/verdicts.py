@@ -33,13 +33,14 @@ async def sample(bench: Bench, spec: JobSpec, filling: int) -> Ran:
     """A window of a job, once `filling` of its images are done. It is longer where hardly any image was done in it."""
     begin: Moment | None = None
     async with asyncio.timeout(PATIENCE):
-        async for status in statuses.watch(bench.kafka, spec.job):
-            done = status.counts.done
-            if begin is None and done >= filling:
-                begin = await bench.moment(done)
-            elif begin is not None and time.perf_counter() >= begin.at + SECONDS and done >= begin.done + LEAST:
-                return Ran(begin, await bench.moment(done))
-    raise AssertionError("a topic does not end")
+        async with contextlib.aclosing(statuses.watch(bench.kafka, spec.job)) as found:
+            async for status in found:
+                done = status.counts.done
+                if begin is None and done >= filling:
+                    begin = await bench.moment(done)
+                elif begin is not None and time.perf_counter() >= begin.at + SECONDS and done >= begin.done + LEAST:
+                    return Ran(begin, await bench.moment(done))
+    raise AssertionError("the job ended before its rate was steady")
 
 
 async def named(bench: Bench, spec: JobSpec, *limits: str, filling: int = 16) -> Verdict:

@@ -27,7 +27,6 @@ from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
-from trapstream.core.states import ENDED
 from trapstream.jobs.submit import submit
 from trapstream.local import control
 
@@ -162,13 +161,12 @@ async def _job(stack: Stack, manifest: Path, model: ModelInfo, lane: Lane) -> Jo
             while True:
                 with contextlib.suppress(KafkaError):  # the broker was killed
                     async for status in statuses.watch(stack.kafka, spec.job):
-                        if status.state is JobState.COMPLETED:
-                            return status
-                        if status.state in ENDED:
-                            raise ChaosError(f"job {spec.job} ended as {status.state}: {status.message}")
                         if status.counts.done != done:
                             done = status.counts.done
                             stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
+                    if status.state is JobState.COMPLETED:
+                        return status
+                    raise ChaosError(f"job {spec.job} ended as {status.state}: {status.message}")
                 await asyncio.sleep(1.0)
     except TimeoutError:
         raise ChaosError(f"job {spec.job} stays at {done:,} of {spec.images:,} images") from None

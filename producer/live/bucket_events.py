@@ -34,11 +34,9 @@ _REST_MS = 1000
 """Between two looks at a backlog that is too deep."""
 
 
-async def run(settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox) -> None:
+async def run(topic: str, settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox) -> None:
     """Reads the topic until cancelled. An offset is committed only once the journals have the images before it."""
-    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
-    consumer.subscribe([settings.bucket_topic])
-    await kafka.started(consumer)
+    consumer = await kafka.group_consumer(settings.kafka, _GROUP, settings.member, topic)
     try:
         while True:
             try:

@@ -3,18 +3,12 @@
 # ruff: noqa: PTH114, PTH116, PTH118
 # Paths are bytes here, so that every name works; pathlib has only text.
 
-import heapq
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterator
 
 from trapstream.jobs.kinds import BINS, MOST_BINS, kept_out, left_out
 from trapstream.jobs.manifest import Notes, SourceError, path_text
 
-MOST_HELD = 500_000
-"""Names of one folder held at once, some 40 MB; of a larger one sorted runs go to temporary files and are merged."""
-_PIECE = 64 * 1024
 _UNREADABLE = "folders could not be read and were left out"
 _LINKED = "links to folders that are read under their own name were left out"
 
@@ -79,7 +73,7 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
 def _sorted(folder: bytes, notes: Notes) -> Iterator[bytes]:
     """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
     with os.scandir(folder) as entries:
-        return in_order(name for entry in entries if (name := _name_of(entry, notes)) is not None)
+        return iter(sorted(name for entry in entries if (name := _name_of(entry, notes)) is not None))
 
 
 def _name_of(entry: "os.DirEntry[bytes]", notes: Notes) -> bytes | None:
@@ -99,36 +93,3 @@ def _name_of(entry: "os.DirEntry[bytes]", notes: Notes) -> bytes | None:
     else:
         notes.add(kind, path_text(entry.path))
     return None
-
-
-def in_order(names: Iterable[bytes], most: int | None = None) -> Iterator[bytes]:
-    """The names sorted. All of `names` is taken before this returns; none may hold a zero byte.
-
-    OSError if more than `most` names come and there is no room for temporary files.
-    """
-    held: list[bytes] = []
-    runs: list[Iterator[bytes]] = []
-    for name in names:
-        if len(held) == (most or MOST_HELD):
-            held.sort()
-            runs.append(_read(_written(held)))
-            held = []
-        held.append(name)
-    held.sort()
-    return heapq.merge(*runs, held) if runs else iter(held)
-
-
-def _written(run: list[bytes]) -> BinaryIO:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its last reader
-    for start in range(0, len(run), 1000):
-        file.write(b"\0".join(run[start : start + 1000]) + b"\0")
-    file.seek(0)
-    return file
-
-
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    with file:
-        while piece := file.read(_PIECE):
-            *names, rest = (rest + piece).split(b"\0")
-            yield from names

@@ -59,7 +59,9 @@ class Watched:
 @dataclass
 class _Wait:
     found: Found
+    """The file as it was last found."""
     since: float
+    """When it was first found so."""
     is_cut: bool | None = None
     """Whether it had no end when it was looked at; it has not changed since."""
 
