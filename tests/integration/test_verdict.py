@@ -13,12 +13,12 @@ from bench.services import service
 from bench.stacks import Bench
 from tests.integration.whole import empty_lanes
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.verdicts import drop_model, named
 from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
 from trapstream.jobs.submit import cancel
 from trapstream.local import control
-from trapstream.local.testing import RunningStack
 
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
 SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1"}

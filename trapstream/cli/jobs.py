@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -48,6 +49,7 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
 async def make_job(
     target: Target,
     sources: tuple[str, ...],
+    *,
     name: str | None,
     model: str,
     threshold: float,
@@ -129,15 +131,12 @@ def _name_of(source: str) -> str:
 def submit(
     target: Target,
     sources: tuple[str, ...],
-    name: str | None,
-    model: str,
-    threshold: float,
     lane: str,
     webhook: tuple[str, ...],
     webhook_filter: str,
-    weight: int,
     wait: bool,
     output: Path | None,
+    **wanted: Any,
 ) -> None:
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
@@ -145,7 +144,7 @@ def submit(
     hooks = read_webhooks(webhook, webhook_filter)
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight, hooks)
+        spec = await make_job(target, sources, lane=Lane(lane), hooks=hooks, **wanted)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 

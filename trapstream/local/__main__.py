@@ -29,7 +29,7 @@ def run(
     home: Path, services: tuple[str, ...], progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
 ) -> None:
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
-    names = plan.copies(plan.installed(services))
+    names = plan.copies(services)
 
     def keep_models(stack: Stack) -> Coroutine[None, None, None]:
         return Keeper(home, stack, progress).run()

@@ -15,11 +15,11 @@ from tests.integration.outages import free_port
 from tests.integration.producer.helpers import clean_lanes, make_job, published, sealed, spec_when
 from tests.integration.service import Service, service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Lane
 from trapstream.jobs import submit
-from trapstream.local.testing import RunningStack
 
 LEAST = 200
 PARTS = [TopicPartition(topics.BULK.name, number) for number in range(topics.BULK.partitions)]

@@ -11,12 +11,12 @@ from tests.integration import outages
 from tests.integration.outages import Server
 from tests.integration.producer.helpers import MODEL, make_job, published, sealed, spec_when
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from trapstream.core import status
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.result_store import manifest_path
 from trapstream.jobs import submit
-from trapstream.local.testing import RunningStack
 
 JOB = "first-job"
 
