@@ -1,8 +1,9 @@
-"""Which partitions this process folds: taken and given up as the group says; and jobs that ended elsewhere."""
+"""Which partitions this process folds, as the group says, and what their stores must learn and forget."""
 
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,8 @@ from aiokafka import TopicPartition
 
 from aggregator.lease import STORE, Lease, Released
 from trapstream.core import kafka, log, messages, retry, topics
-from trapstream.core.errors import BadMessage, Fatal
+from trapstream.core.errors import BadMessage, Fatal, Retryable
+from trapstream.core.jobs import JobTable
 from trapstream.core.messages import JobStatus
 from trapstream.core.result_store import result_path
 from trapstream.core.settings import AggregatorSettings
@@ -183,3 +185,42 @@ def _is_there(status: JobStatus, results: Path) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == status.sha256
     except OSError:
         return False
+
+
+async def forget_strangers(partitions: Partitions, table: JobTable, seconds: float) -> None:
+    """Lets the stores forget jobs that were without a spec for `seconds`, until cancelled.
+
+    A job's spec is in Kafka before its first reference is, so a job without one after a while will not get one, or its
+    time was over. Stray results would stay on this disk for ever. Should the spec come after all, what the job then
+    lacks is published again (`aggregator.repair`).
+    """
+    await table.caught_up.wait()
+    since: dict[tuple[int, str], float] = {}
+    while True:
+        await asyncio.sleep(seconds / 4)
+        now = time.monotonic()
+        leases = list(partitions.leases.values())
+        strange = {
+            (lease.partition, job): lease
+            for lease in leases
+            for job in [*lease.progress, *lease.ended]
+            if job not in table.specs and job not in lease.ending
+        }
+        since = {key: since.get(key, now) for key in strange}
+        for (number, job), lease in strange.items():
+            if now - since[number, job] >= seconds:
+                try:
+                    await _forget(lease, job)
+                except Released:
+                    continue
+                except Retryable as error:
+                    log.get_logger().warning("forgetting put off", job=job, error=str(error))
+
+
+async def _forget(lease: Lease, job: str) -> None:
+    # A few entries at a time between two folds. Killed in it: the rest goes later.
+    while await lease.with_store(lambda store: job in store.jobs and store.drop_some(job)):
+        pass
+    await lease.with_store(lambda store: store.forget(job))
+    lease.forget(job)
+    log.get_logger().warning("job forgotten: it has no spec", job=job, partition=lease.partition)

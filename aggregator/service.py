@@ -14,10 +14,9 @@ from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
 from aggregator.lease import STORE, Lease, Released, wait_for_disk
-from aggregator.partitions import Partitions, bounds
+from aggregator.partitions import Partitions, bounds, forget_strangers
 from aggregator.repair import Repair
 from aggregator.reports import Reports, observe_latency
-from aggregator.strangers import forget_strangers
 from trapstream.core import faults, jobs, kafka, letters, log, metrics, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, sha256_of, write_card
 
@@ -152,7 +152,8 @@ def finished(command: Command, job: str, folder: Path) -> dict[str, Any]:
 def test_another_version_under_load(versions: Command, camera: Camera, scenes: Path, tmp_path: Path) -> None:
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
-    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 10)).out.strip()
+    times = round(patient(4))  # on a slower machine the other version takes longer to come, and the job as well
+    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", times)).out.strip()
     deploy = versions("model", "deploy", f"{NAME}@2", *PLAIN)
     assert deploy.status == 0, deploy.err
     assert f"--model {NAME} means it" in deploy.err
@@ -165,7 +166,7 @@ def test_another_version_under_load(versions: Command, camera: Camera, scenes: P
     third = versions("submit", scenes).out.strip()
     camera.hurry.set()
 
-    for job, version, count in ((first, "1", 1_200), (second, "2", 120), (third, "1", 120)):
+    for job, version, count in ((first, "1", 120 * times), (second, "2", 120), (third, "1", 120)):
         result = finished(versions, job, tmp_path)
         assert result["info"]["detector"] == f"{NAME}_v{version}.onnx"
         assert [image for image in result["images"] if image.get("failure")] == []

@@ -81,8 +81,15 @@ class Outbox:
         return queued
 
     async def _working(self) -> AIOKafkaProducer:
+        """The client; in place of one that is broken another one, which whoever comes first starts."""
         if self._broken is self._client:
-            await self._renew(self._broken)
+            async with self._renewing:
+                if self._broken is self._client:
+                    log.get_logger().warning("another client for kafka", servers=self._servers)
+                    with contextlib.suppress(TimeoutError, KafkaError):
+                        async with asyncio.timeout(_STOP_SECONDS):
+                            await self._broken.stop()
+                    self._client = await kafka.start_producer(self._servers)
         return self._client
 
     async def deliver(self, topic: str, value: bytes, key: bytes | None = None) -> None:
@@ -97,16 +104,6 @@ class Outbox:
     def _look(self, client: AIOKafkaProducer, answer: asyncio.Future[object]) -> None:
         if not answer.cancelled() and isinstance(answer.exception(), KafkaError):
             self._broken = client
-
-    async def _renew(self, broken: AIOKafkaProducer) -> None:
-        """Once, whoever comes first."""
-        async with self._renewing:
-            if self._client is broken:
-                log.get_logger().warning("another client for kafka", servers=self._servers)
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(_STOP_SECONDS):
-                        await broken.stop()
-                self._client = await kafka.start_producer(self._servers)
 
     async def watch(self, every: float = 3.0, seconds: float = 5.0) -> None:
         """Says by log and metric that Kafka is away, also while nobody sends: for ever, until cancelled."""

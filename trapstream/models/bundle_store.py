@@ -101,9 +101,8 @@ def find(home: Path, label: str) -> Bundle:
         found = [folder(home, name, wanted)]
     if not found:
         asked = f"{name}@{wanted}" if wanted else name
-        raise NoSuchModel(
-            f"no model {asked} here; `trapstream model ls` lists what is here, `trapstream model import` adds one"
-        )
+        here = ", ".join(_labels(home))
+        raise NoSuchModel(f"no model {asked} here; there is {here}; `trapstream model import` adds one")
     return Bundle(found[0], read_card(found[0] / CARD))
 
 
@@ -165,6 +164,13 @@ def keep(
 
 def _taken(label: str) -> str:
     return f"there is another {label} already; give this one a --version of its own, or a --name"
+
+
+def _labels(home: Path) -> list[str]:
+    """The name and version of each model that is here, damaged or not."""
+    models = models_folder(home)
+    found = [f"{name}@{version}" for name in sorted(_visible(models)) for version in sorted(_visible(models / name))]
+    return [*(bundle.label for bundle in package_bundles()), *found]
 
 
 @contextlib.contextmanager
