@@ -312,5 +312,5 @@ def test_the_plan_s_template_names_what_the_consumer_asks_for() -> None:
     text = (ROOT / "model_repository/templates/tensorrt/config.pbtxt").read_text()
     assert set(re.findall(r'\{ name: "(\w+)"', text)) == {detect.INPUT, *detect.OUTPUTS}
     assert set(string.Template(text).get_identifiers()) == {
-        "name", "max_batch_size", "dims", "most", "queue_delay_us", "instances", "profiles", "warmup", "graphs",
+        "name", "max_batch_size", "dims", "most", "instances", "profiles", "warmup", "graphs",
     }  # fmt: skip

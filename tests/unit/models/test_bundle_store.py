@@ -199,5 +199,5 @@ def test_a_damaged_bundle_does_not_hide_the_others(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"owl/1/card\.json"):
         bundle_store.find(tmp_path, "owl")
     assert bundle_store.find(tmp_path, "lynx").card.name == "lynx"
-    with pytest.raises(bundle_store.NoSuchModel, match="model ls"):
+    with pytest.raises(bundle_store.NoSuchModel, match="there is demonstration@1"):
         bundle_store.find(tmp_path, "wolf")
