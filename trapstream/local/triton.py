@@ -19,7 +19,8 @@ from trapstream.local.state import StackError
 PORTS = ("triton-grpc", "triton-http", "triton-metrics")
 REPOSITORY, _BACKENDS = "triton/repository", "triton/backends"
 """In the home."""
-_STUB = "triton_python_backend_stub"
+STUB = "triton_python_backend_stub"
+"""What runs one instance of a model."""
 _REGIONS = "backend-"
 """After the stack's prefix: the regions of the Python backend."""
 
@@ -48,7 +49,7 @@ def prepare_backends(folder: Path) -> None:
     """Fills a backend directory with the stub for the running Python; the wheel has it elsewhere, for all versions."""
     server, target = server_folder(), folder / "python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = server / "python_backend_stubs" / version / _STUB
+    stub = server / "python_backend_stubs" / version / STUB
     if not stub.is_file():
         raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11 or 3.12")
     target.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,182 @@
+"""Sees to it that every instance of a served model lives: a model of which one died is loaded anew.
+
+An instance on the CPU is a process of Triton's Python backend. One that dies, or that Triton ends because it did not
+answer for a second, stays dead; Triton goes on to say that the model is ready, and answers each request that goes to
+the dead one with an error.
+
+A model that is loaded anew is served by the instances that are left until the new ones are ready. Of the old ones
+Triton forgets those that lived beside a dead one, so they are ended here. It also keeps some 70 threads and 20 MB of
+each such load; so after `MOST_LOADS` Triton itself is started again.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from trapstream.core.errors import TrapstreamError
+from trapstream.local import loading, triton
+from trapstream.local.state import Progress, ServedModel
+from trapstream.models import deployed
+
+MOST_LOADS = 10
+"""In the life of one Triton."""
+_LOOK_SECONDS, _SURE_SECONDS = 1.5, 0.5
+_FIRST_DELAY, _MOST_DELAY = 5.0, 300.0
+_STEADY_SECONDS = 60.0
+"""A model of which no instance died for so long after its last load is loaded at once when one dies."""
+
+
+@dataclass
+class Backoff:
+    """When a model of which an instance died may be loaded anew. Times are given, in seconds."""
+
+    loaded: float = float("-inf")
+    """When it was last loaded anew."""
+    delay: float = 0.0
+
+    def wait(self, now: float) -> float:
+        """How long to wait: not at all the first time, ever longer if instances die again soon after a load."""
+        if now - self.loaded - self.delay > _STEADY_SECONDS:
+            return 0.0
+        return max(0.0, self.loaded + self.delay - now)
+
+    def load(self, now: float) -> None:
+        """Takes note of a load, or of an attempt."""
+        again = now - self.loaded - self.delay <= _STEADY_SECONDS
+        self.delay = min(max(_FIRST_DELAY, 2 * self.delay), _MOST_DELAY) if again else _FIRST_DELAY
+        self.loaded = now
+
+
+@dataclass
+class InstanceWatch:
+    """Looks after the instances of one Triton's models."""
+
+    home: Path
+    """In which the repository is."""
+    http: str
+    """host:port of Triton's HTTP."""
+    server: Callable[[], psutil.Process | None]
+    """Triton's process; None while it does not run."""
+    note: Callable[[tuple[ServedModel, ...]], None]
+    """Takes what is known of the models whenever that has changed."""
+    progress: Progress
+    _noted: tuple[ServedModel, ...] = ()
+    _pid: int | None = None
+    _loads: int = 0
+    """Of this Triton."""
+    _reloads: Counter[str] = field(default_factory=Counter)
+    _backoffs: dict[str, Backoff] = field(default_factory=dict)
+    _old: dict[int, float] = field(default_factory=dict)
+    """The instances that are left of models that were loaded anew, and the processor time that each had used."""
+    _said: str = ""
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever goes wrong is said, and tried again."""
+        while True:
+            try:
+                await self._look()
+                self._said = ""
+            except (TrapstreamError, OSError, psutil.Error) as error:
+                if str(error) != self._said:
+                    self.progress(f"instances: {error}")
+                self._said = str(error)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        server = await asyncio.to_thread(self.server)
+        if server is None:
+            return
+        if server.pid != self._pid:
+            self._pid, self._loads, self._old = server.pid, 0, {}
+        await asyncio.to_thread(self._end_old)
+        found = await self._count(server)
+        if any(each.alive < each.instances for each in found):
+            await asyncio.sleep(_SURE_SECONDS)  # it may be unloaded just now
+            found = await self._count(server)
+        self._tell(found)
+        for each in found:
+            if each.alive < each.instances and not self._backoff(each.model).wait(time.monotonic()):
+                await self._load_anew(server, each)
+
+    def _backoff(self, model: str) -> Backoff:
+        return self._backoffs.setdefault(model, Backoff())
+
+    async def _count(self, server: psutil.Process) -> tuple[ServedModel, ...]:
+        """The models that have instances of their own processes, each with how many there should be, and live."""
+        ready = await loading.ready_versions(self.http)
+        wanted = {entry: await loading.instances(self.http, entry) for entry in ready}
+        living = Counter(
+            entry for pid, entry, version in await asyncio.to_thread(_living, server)
+            if version in ready.get(entry, ()) and pid not in self._old
+        )  # fmt: skip
+        return tuple(
+            ServedModel(
+                model=entry, instances=count * len(ready[entry]), alive=min(living[entry], count * len(ready[entry])),
+                loaded_anew=self._reloads[entry],
+            )
+            for entry, count in sorted(wanted.items()) if count
+        )  # fmt: skip
+
+    def _tell(self, found: tuple[ServedModel, ...]) -> None:
+        if found != self._noted:
+            self._noted = found
+            self.note(found)
+
+    async def _load_anew(self, server: psutil.Process, sick: ServedModel) -> None:
+        entry, began = sick.model, time.monotonic()
+        with deployed.alone(self.home) as held:
+            if not held:
+                return  # a deploy is under way
+            self.progress(f"{entry}: {sick.alive} of {sick.instances} instances live; it is loaded anew")
+            if self._loads >= MOST_LOADS:
+                self.progress("triton: ended, to free what its dead instances have left in it")
+                server.kill()
+                return
+            before = {pid for pid, name, _ in await asyncio.to_thread(_living, server) if name == entry}
+            self._backoff(entry).load(began)
+            self._loads += 1
+            await asyncio.to_thread(self._touch, entry)
+            await loading.load(self.http, entry)
+        self._old |= dict.fromkeys(before, -1.0)
+        self._reloads[entry] += 1
+        self._backoff(entry).loaded = time.monotonic()
+        self._tell(await self._count(server))
+        self.progress(f"{entry}: loaded anew in {time.monotonic() - began:.1f} s")
+
+    def _touch(self, entry: str) -> None:
+        """Makes the entry's files newer: else Triton sees no reason to load it."""
+        for file in (self.home / triton.REPOSITORY / entry).glob("*/model.py"):
+            file.touch()
+
+    def _end_old(self) -> None:
+        """Ends what is left of a model that was loaded anew, once it has computed nothing since the last look."""
+        for pid, used in list(self._old.items()):
+            try:
+                process = psutil.Process(pid)
+                times = process.cpu_times()
+                if process.ppid() != self._pid or process.status() == psutil.STATUS_ZOMBIE:
+                    del self._old[pid]
+                elif times.user + times.system == used:
+                    process.kill()
+                else:
+                    self._old[pid] = times.user + times.system
+            except psutil.NoSuchProcess:
+                self._old.pop(pid, None)
+
+
+def _living(server: psutil.Process) -> list[tuple[int, str, str]]:
+    """The process, entry and version of each instance that lives. Blocks."""
+    found = []
+    for process in server.children():
+        try:
+            if process.name() == triton.STUB:
+                entry, version, _ = Path(process.cmdline()[1]).parts[-3:]
+                found.append((process.pid, entry, version))
+        except (psutil.Error, IndexError, ValueError):
+            continue  # it died, or is just about to be what it shall be
+    return found
