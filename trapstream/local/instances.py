@@ -110,13 +110,13 @@ class InstanceWatch:
         """The models that have instances of their own processes, each with how many there should be, and live."""
         ready = await loading.ready_versions(self.http)
         wanted = {entry: await loading.instances(self.http, entry) for entry in ready}
-        living = Counter(
-            entry for pid, entry, version in await asyncio.to_thread(_living, server)
+        alive = Counter(
+            entry for pid, entry, version in await asyncio.to_thread(living, server)
             if version in ready.get(entry, ()) and pid not in self._old
         )  # fmt: skip
         return tuple(
             ServedModel(
-                model=entry, instances=count * len(ready[entry]), alive=min(living[entry], count * len(ready[entry])),
+                model=entry, instances=count * len(ready[entry]), alive=min(alive[entry], count * len(ready[entry])),
                 loaded_anew=self._reloads[entry],
             )
             for entry, count in sorted(wanted.items()) if count
@@ -137,7 +137,7 @@ class InstanceWatch:
                 self.progress("triton: ended, to free what its dead instances have left in it")
                 server.kill()
                 return
-            before = {pid for pid, name, _ in await asyncio.to_thread(_living, server) if name == entry}
+            before = {pid for pid, name, _ in await asyncio.to_thread(living, server) if name == entry}
             self._backoff(entry).load(began)
             self._loads += 1
             await asyncio.to_thread(self._touch, entry)
@@ -169,7 +169,7 @@ class InstanceWatch:
                 self._old.pop(pid, None)
 
 
-def _living(server: psutil.Process) -> list[tuple[int, str, str]]:
+def living(server: psutil.Process) -> list[tuple[int, str, str]]:
     """The process, entry and version of each instance that lives. Blocks."""
     found = []
     for process in server.children():

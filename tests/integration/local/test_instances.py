@@ -80,7 +80,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
         made = Watched(server, f"{ports.HOST}:{chosen['triton-grpc']}")
         watch = InstanceWatch(
             home, f"{ports.HOST}:{chosen['triton-http']}", lambda: server.process,
-            lambda models: made.noted.extend(models), made.said.append,
+            made.noted.extend, made.said.append,
         )  # fmt: skip
         watching = asyncio.create_task(watch.run())
         yield made
