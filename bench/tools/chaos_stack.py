@@ -86,10 +86,10 @@ class Stack:
 
 
 def _instance(server: psutil.Process | None, number: int) -> psutil.Process | None:
-    """One of the model's processes that live: the bulk lane's come first. None where there is none of that number."""
+    """One of the model's processes that live: the bulk lane's come first. None where none lives."""
     try:
         found = sorted(instances.living(server), key=lambda each: each[2]) if server is not None else []
-        return psutil.Process(found[number][0]) if number < len(found) else None
+        return psutil.Process(found[number % len(found)][0]) if found else None
     except psutil.NoSuchProcess:
         return None
 

@@ -26,8 +26,8 @@ from trapstream.models import deployed
 MOST_LOADS = 10
 """In the life of one Triton."""
 _LOOK_SECONDS, _SURE_SECONDS = 1.5, 0.5
-_FIRST_DELAY, _MOST_DELAY = 5.0, 300.0
-_STEADY_SECONDS = 60.0
+_FIRST_DELAY, _MOST_DELAY = 5.0, 30.0
+_STEADY_SECONDS = 30.0
 """A model of which no instance died for so long after its last load is loaded at once when one dies."""
 
 
