@@ -4,31 +4,40 @@ An instance on the CPU is a process of Triton's Python backend. One that dies, o
 answer for a second, stays dead; Triton goes on to say that the model is ready, and answers each request that goes to
 the dead one with an error.
 
+One that dies while its model is being loaded makes Triton wait for it for ever, deaf to all model control. Then only a
+new start of Triton helps.
+
 A model that is loaded anew is served by the instances that are left until the new ones are ready. Of the old ones
 Triton forgets those that lived beside a dead one, so they are ended here. It also keeps some 70 threads and 20 MB of
 each such load; so after `MOST_LOADS` Triton itself is started again.
 """
 
 import asyncio
+import contextlib
+import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.local import loading, triton
 from trapstream.local.state import Progress, ServedModel
 from trapstream.models import deployed
 
 MOST_LOADS = 10
 """In the life of one Triton."""
+_INSTANCE = re.compile(r"_\d+_\d+")
+"""After the entry's name: what Triton calls an instance."""
 _LOOK_SECONDS, _SURE_SECONDS = 1.5, 0.5
 _FIRST_DELAY, _MOST_DELAY = 5.0, 30.0
 _STEADY_SECONDS = 30.0
 """A model of which no instance died for so long after its last load is loaded at once when one dies."""
+_STUCK_SECONDS = 10.0
+"""After an instance died during a load, and if nothing is computed any more, that load does not come to an end."""
 
 
 @dataclass
@@ -81,6 +90,8 @@ class InstanceWatch:
             try:
                 await self._look()
                 self._said = ""
+            except psutil.NoSuchProcess:
+                pass  # Triton died, and starts again
             except (TrapstreamError, OSError, psutil.Error) as error:
                 if str(error) != self._said:
                     self.progress(f"instances: {error}")
@@ -93,6 +104,7 @@ class InstanceWatch:
             return
         if server.pid != self._pid:
             self._pid, self._loads, self._old = server.pid, 0, {}
+            await self._unless_stuck(server, self._until_started(), ())
         await asyncio.to_thread(self._end_old)
         found = await self._count(server)
         if any(each.alive < each.instances for each in found):
@@ -137,16 +149,49 @@ class InstanceWatch:
                 self.progress("triton: ended, to free what its dead instances have left in it")
                 server.kill()
                 return
-            before = {pid for pid, name, _ in await asyncio.to_thread(living, server) if name == entry}
+            there = await asyncio.to_thread(living, server)
+            before = {pid for pid, name, _ in there if name == entry}
             self._backoff(entry).load(began)
             self._loads += 1
             await asyncio.to_thread(self._touch, entry)
-            await loading.load(self.http, entry)
+            await self._unless_stuck(server, loading.load(self.http, entry), [pid for pid, _, _ in there])
         self._old |= dict.fromkeys(before, -1.0)
         self._reloads[entry] += 1
         self._backoff(entry).loaded = time.monotonic()
         self._tell(await self._count(server))
         self.progress(f"{entry}: loaded anew in {time.monotonic() - began:.1f} s")
+
+    async def _until_started(self) -> None:
+        """Until Triton answers: then it has tried to load what lies in its repository."""
+        while True:
+            try:
+                await loading.ready_versions(self.http)
+            except Retryable:
+                await asyncio.sleep(_SURE_SECONDS)
+            else:
+                return
+
+    async def _unless_stuck(
+        self, server: psutil.Process, load: Coroutine[None, None, None], before: Iterable[int]
+    ) -> None:
+        """Waits for the load. Ends the server if an instance that is not one of `before` died and nothing goes on."""
+        task = asyncio.create_task(load)
+        seen: set[int] = set()
+        last, since = None, time.monotonic()
+        try:
+            while not task.done():
+                await asyncio.wait((task,), timeout=_SURE_SECONDS)
+                new = {pid for pid, _, _ in await asyncio.to_thread(living, server)} - set(before)
+                seen |= new
+                now = (new, round(await asyncio.to_thread(_used, new), 1))
+                if now != last:
+                    last, since = now, time.monotonic()
+                if not task.done() and new != seen and time.monotonic() - since > _STUCK_SECONDS:
+                    server.kill()
+                    raise Retryable("one died while it was being loaded, and Triton waits for it: Triton starts again")
+            task.result()
+        finally:
+            task.cancel()
 
     def _touch(self, entry: str) -> None:
         """Makes the entry's files newer: else Triton sees no reason to load it."""
@@ -169,14 +214,26 @@ class InstanceWatch:
                 self._old.pop(pid, None)
 
 
+def _used(pids: Iterable[int]) -> float:
+    """The processor time, in seconds, that these processes have used together. Blocks."""
+    used = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            used += times.user + times.system
+    return used
+
+
 def living(server: psutil.Process) -> list[tuple[int, str, str]]:
     """The process, entry and version of each instance that lives. Blocks."""
     found = []
     for process in server.children():
         try:
             if process.name() == triton.STUB:
-                entry, version, _ = Path(process.cmdline()[1]).parts[-3:]
-                found.append((process.pid, entry, version))
+                arguments = process.cmdline()
+                entry, version, _ = Path(arguments[1]).parts[-3:]
+                if _INSTANCE.fullmatch(arguments[-2].removeprefix(entry)):  # else it only reads the configuration
+                    found.append((process.pid, entry, version))
         except (psutil.Error, IndexError, ValueError):
             continue  # it died, or is just about to be what it shall be
     return found

@@ -102,6 +102,25 @@ async def test_a_model_whose_instance_died_is_loaded_anew(watched: Watched) -> N
     assert any(line.startswith(f"{ENTRY}: loaded anew in ") for line in watched.said)
 
 
+async def test_a_load_whose_instance_died_holds_up_nothing(watched: Watched) -> None:
+    """An instance killed while its model is loaded anew: Triton would wait for it for ever, so it starts again."""
+    await watched.is_whole(0)
+    old = {process.pid for process in watched.instances(TRITON_VERSION)}
+    triton = watched.server.process
+    os.kill(min(old), signal.SIGKILL)
+
+    async def killed_again() -> bool:
+        new = [process for process in watched.instances(TRITON_VERSION) if process.pid not in old]
+        for process in new:
+            process.kill()
+        return bool(new)
+
+    await eventually("an instance that is loaded", killed_again, 30.0)
+    await watched.is_whole(0)
+    assert not {process.pid for process in watched.instances(TRITON_VERSION)} & old
+    assert watched.server.process != triton or watched.noted[-1].loaded_anew
+
+
 async def test_no_image_fails_when_instances_are_killed(
     stack: RunningStack, watched: Watched, member: str, tmp_path: Path
 ) -> None:
