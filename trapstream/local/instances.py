@@ -151,10 +151,11 @@ class InstanceWatch:
                 return
             there = await asyncio.to_thread(living, server)
             before = {pid for pid, name, _ in there if name == entry}
+            old = {pid for pid, _, _ in there} | await asyncio.to_thread(_dead, server)
             self._backoff(entry).load(began)
             self._loads += 1
             await asyncio.to_thread(self._touch, entry)
-            await self._unless_stuck(server, loading.load(self.http, entry), [pid for pid, _, _ in there])
+            await self._unless_stuck(server, loading.load(self.http, entry), old)
         self._old |= dict.fromkeys(before, -1.0)
         self._reloads[entry] += 1
         self._backoff(entry).loaded = time.monotonic()
@@ -176,17 +177,16 @@ class InstanceWatch:
     ) -> None:
         """Waits for the load. Ends the server if an instance that is not one of `before` died and nothing goes on."""
         task = asyncio.create_task(load)
-        seen: set[int] = set()
         last, since = None, time.monotonic()
         try:
             while not task.done():
                 await asyncio.wait((task,), timeout=_SURE_SECONDS)
+                dead = await asyncio.to_thread(_dead, server) - set(before)
                 new = {pid for pid, _, _ in await asyncio.to_thread(living, server)} - set(before)
-                seen |= new
-                now = (new, round(await asyncio.to_thread(_used, new), 1))
+                now = (dead, new, round(await asyncio.to_thread(_used, new), 1))
                 if now != last:
                     last, since = now, time.monotonic()
-                if not task.done() and new != seen and time.monotonic() - since > _STUCK_SECONDS:
+                if not task.done() and dead and time.monotonic() - since > _STUCK_SECONDS:
                     server.kill()
                     raise Retryable("one died while it was being loaded, and Triton waits for it: Triton starts again")
             task.result()
@@ -222,6 +222,16 @@ def _used(pids: Iterable[int]) -> float:
             times = psutil.Process(pid).cpu_times()
             used += times.user + times.system
     return used
+
+
+def _dead(server: psutil.Process) -> set[int]:
+    """The instances that died and that the server has not cleared away: it never does so for one that was killed."""
+    found = set()
+    for process in server.children():
+        with contextlib.suppress(psutil.Error):
+            if triton.STUB.startswith(process.name()) and process.status() == psutil.STATUS_ZOMBIE:
+                found.add(process.pid)
+    return found
 
 
 def living(server: psutil.Process) -> list[tuple[int, str, str]]:
