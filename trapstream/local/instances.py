@@ -155,7 +155,11 @@ class InstanceWatch:
             self._backoff(entry).load(began)
             self._loads += 1
             await asyncio.to_thread(self._touch, entry)
-            await self._unless_stuck(server, loading.load(self.http, entry), old)
+            try:
+                await self._unless_stuck(server, loading.load(self.http, entry), old)
+            except loading.NotLoadedError as error:
+                self.progress(f"{entry}: not loaded anew, tried again soon: {error}")
+                return
         self._old |= dict.fromkeys(before, -1.0)
         self._reloads[entry] += 1
         self._backoff(entry).loaded = time.monotonic()
