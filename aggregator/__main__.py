@@ -1,11 +1,10 @@
-"""`python -m aggregator`: the aggregator as a process."""
+"""`python -m aggregator`: the aggregator, set by the environment."""
 
 import sys
 
-from aggregator.service import service
-from trapstream.core.service import run
+from aggregator.service import main
+from trapstream.core import service
 from trapstream.core.settings import AggregatorSettings
 
 if __name__ == "__main__":
-    settings = AggregatorSettings()  # type: ignore[call-arg]  # from the environment
-    sys.exit(run("aggregator", settings, service(settings)))
+    sys.exit(service.run("aggregator", AggregatorSettings, main))

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from aggregator.lease import RESULTS, STORE, Lease, Released, wait_for_disk
-from aggregator.progress import final_status
+from aggregator.progress import Progress, status_of
 from trapstream.core import faults, log, messages
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts, JobSpec
@@ -59,15 +59,9 @@ async def end_job(lease: Lease, spec: JobSpec, results: Path, writer: ThreadPool
         faults.reach("finalise.1")
         # 2. The final status in the store: from here on late results are ignored, and the job ends as it says.
         #    Killed before it: step 1 again. Killed after it: the next attempt goes on with step 3.
-        final = final_status(
-            spec,
-            account,
-            repeated=lease.progress_of(spec.job).repeated,
-            now=time.time(),
-            location=str(path),
-            sha256=sha256,
-            cut=end.cut,
-        )
+        progress = Progress(counts=account, repeated=lease.progress_of(spec.job).repeated)
+        last = status_of(spec, progress, time.time(), written=True)
+        final = msgspec.structs.replace(last, location=str(path), sha256=sha256, cut=end.cut)
         end = await keep(status=msgspec.Raw(messages.encode(final)))
         faults.reach("finalise.2")
         log.get_logger().info("job ended", job=spec.job, state=final.state, images=account.done, file=str(path))

@@ -1,23 +1,28 @@
-"""Which partitions this process folds: taken and given up as the group says."""
+"""Which partitions this process folds, as the group says, and what their stores must learn and forget."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import hashlib
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import msgspec
 from aiokafka import TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
 
-from aggregator.adopt import adopt
 from aggregator.lease import STORE, Lease, Released
-from trapstream.core import kafka, log, retry, topics
-from trapstream.core.errors import Fatal, Retryable
+from trapstream.core import kafka, log, messages, retry, topics
+from trapstream.core.errors import BadMessage, Fatal, Retryable
+from trapstream.core.jobs import JobTable
+from trapstream.core.messages import JobStatus
+from trapstream.core.result_store import result_path
 from trapstream.core.settings import AggregatorSettings
-from trapstream.results.fold_store import Store
+from trapstream.core.states import ENDED
+from trapstream.results.fold_store import JobEnd, Store
 
 
-class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
+class Partitions(kafka.Listener):
     """The leases of this process. A partition is paused from its assignment until its store is open and sought."""
 
     def __init__(self, settings: AggregatorSettings, thread: ThreadPoolExecutor, tasks: asyncio.TaskGroup) -> None:
@@ -26,7 +31,6 @@ class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
         """The group has answered."""
         self.on_taken: Callable[[Lease], None] = lambda _: None
         """Called with each lease that begins."""
-        self.consumer: kafka.Consumer = None  # type: ignore[assignment]  # until it is started
         self._settings = settings
         self._thread = thread
         self._tasks = tasks
@@ -124,12 +128,8 @@ async def bounds(consumer: kafka.Consumer, part: TopicPartition) -> tuple[int, i
     """The first offset of a partition and the one after its last; waits for a broker that is away."""
 
     async def ask() -> tuple[int, int]:
-        try:
-            begin = await consumer.beginning_offsets([part])
-            end = await consumer.end_offsets([part])
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
-        return begin[part], end[part]
+        with kafka.retryable("offsets"):
+            return (await consumer.beginning_offsets([part]))[part], (await consumer.end_offsets([part]))[part]
 
     return await retry.until_back(ask, "kafka")
 
@@ -145,3 +145,82 @@ def first_offset(stored: int | None, begin: int, end: int, folder: str, partitio
     if begin > (stored or 0):
         log.get_logger().error("the log begins after what was folded", where=where, folded=stored or 0, begins=begin)
     return max(stored or 0, begin)
+
+
+def adopt(store: Store, partition: int, statuses: Mapping[bytes, bytes], results: Path) -> None:
+    """Ends the jobs of `partition` in the store that have ended elsewhere. Retryable as the store.
+
+    Their last status and their file say so, and nothing is folded again. A store that was lost, or that comes from a
+    machine which did not fold lately, would otherwise report a completed job as running, and could not complete it at
+    all once the log's retention is over.
+
+    `statuses`: the newest of every job, as Kafka has it. `results`: the folder of the files.
+    """
+    ends: dict[str, JobEnd] = {}
+    for value in statuses.values():
+        try:
+            status = messages.decode(value, JobStatus)
+        except BadMessage as error:
+            log.get_logger().error("bad status", error=str(error))
+            continue
+        end = store.job(status.job).end
+        if status.state not in ENDED or kafka.job_partition(status.job) != partition or end.has_status:
+            continue
+        if not _is_there(status, results):
+            # The log makes its file again. What the log has not any more is not done again: nobody asked for that.
+            ends[status.job] = msgspec.structs.replace(end, file_lost=True)
+        else:
+            ends[status.job] = JobEnd(status=msgspec.Raw(value), announced=True, dropped=status.job not in store.jobs)
+            log.get_logger().info("job adopted", job=status.job, state=status.state)
+    if ends:
+        store.set_ends(ends)
+
+
+def _is_there(status: JobStatus, results: Path) -> bool:
+    path = result_path(results, status.job).absolute()
+    if status.location != str(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == status.sha256
+    except OSError:
+        return False
+
+
+async def forget_strangers(partitions: Partitions, table: JobTable, seconds: float) -> None:
+    """Lets the stores forget jobs that were without a spec for `seconds`, until cancelled.
+
+    A job's spec is in Kafka before its first reference is, so a job without one after a while will not get one, or its
+    time was over. Stray results would stay on this disk for ever. Should the spec come after all, what the job then
+    lacks is published again (`aggregator.repair`).
+    """
+    await table.caught_up.wait()
+    since: dict[tuple[int, str], float] = {}
+    while True:
+        await asyncio.sleep(seconds / 4)
+        now = time.monotonic()
+        leases = list(partitions.leases.values())
+        strange = {
+            (lease.partition, job): lease
+            for lease in leases
+            for job in [*lease.progress, *lease.ended]
+            if job not in table.specs and job not in lease.ending
+        }
+        since = {key: since.get(key, now) for key in strange}
+        for (number, job), lease in strange.items():
+            if now - since[number, job] >= seconds:
+                try:
+                    await _forget(lease, job)
+                except Released:
+                    continue
+                except Retryable as error:
+                    log.get_logger().warning("forgetting put off", job=job, error=str(error))
+
+
+async def _forget(lease: Lease, job: str) -> None:
+    # A few entries at a time between two folds. Killed in it: the rest goes later.
+    while await lease.with_store(lambda store: job in store.jobs and store.drop_some(job)):
+        pass
+    await lease.with_store(lambda store: store.forget(job))
+    lease.forget(job)
+    log.get_logger().warning("job forgotten: it has no spec", job=job, partition=lease.partition)

@@ -3,8 +3,6 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-import msgspec
-
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.states import expected, images_of, state_of
 
@@ -44,14 +42,19 @@ class Progress:
         return sum(fresh for _, fresh in self.window) / max(now - self.window[0][0], 1.0)
 
 
-def status_of(spec: JobSpec, progress: Progress, now: float, waits: str | None = None) -> JobStatus:
-    """The report of a job that has not ended. `now`: seconds since 1970. `waits`: what its store is waited for."""
+def status_of(
+    spec: JobSpec, progress: Progress, now: float, waits: str | None = None, written: bool = False
+) -> JobStatus:
+    """The report of a job. `now`: seconds since 1970. `waits`: what its store is waited for.
+
+    `written`: it has ended, and its file is in the result store.
+    """
     account = progress.counts
     rate = progress.rate(now)
     left = images_of(spec, account.done) - account.done
     return JobStatus(
         job=spec.job,
-        state=state_of(spec, account.done, written=False),
+        state=state_of(spec, account.done, written),
         total=spec.total,
         images=expected(spec),
         counts=account,
@@ -61,19 +64,3 @@ def status_of(spec: JobSpec, progress: Progress, now: float, waits: str | None =
         updated=round(now, 3),
         message=waits or progress.message,
     )
-
-
-def final_status(
-    spec: JobSpec,
-    account: Counts,
-    *,
-    repeated: int,
-    now: float,
-    location: str,
-    sha256: str,
-    cut: int | None = None,
-) -> JobStatus:
-    """The last report of a job: its file is in the result store."""
-    last = status_of(spec, Progress(counts=account, repeated=repeated), now)
-    state = state_of(spec, account.done, written=True)
-    return msgspec.structs.replace(last, state=state, location=location, sha256=sha256, cut=cut)

@@ -6,10 +6,8 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from aggregator.lease import Lease, Released
@@ -18,8 +16,8 @@ from aggregator.partitions import Partitions
 from trapstream.core import kafka, lag, log, messages, metrics, topics
 from trapstream.core.errors import Reason, Retryable
 from trapstream.core.jobs import JobTable
-from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
-from trapstream.core.result_store import ManifestLine, manifest_path
+from trapstream.core.messages import ImageResult, JobSpec, Lane, Outcome, StageTimes
+from trapstream.core.result_store import ManifestLine, decode_line, manifest_path, reference
 from trapstream.core.settings import AggregatorSettings
 from trapstream.results.entry import failure_entry
 from trapstream.results.fold import PIECE
@@ -28,15 +26,6 @@ ATTEMPTS = 2
 """How often missing images are published again."""
 _TOGETHER = 500
 """Messages on their way at once."""
-
-_decoder = msgspec.json.Decoder(ManifestLine)
-
-
-class Missing(NamedTuple):
-    """An image of the manifest without a result."""
-
-    seq: int
-    line: ManifestLine
 
 
 class Repair:
@@ -98,7 +87,7 @@ class Repair:
         # 2. Send. Killed in it or after it: it is not written down, so all of it is sent again; the first result of
         #    an image counts.
         if end.attempts < ATTEMPTS:
-            sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, reference)
+            sent = await self._send(lease, spec, path, topics.lane_topic(spec.lane), None, published_again)
             metrics.REPAIRED.inc(sent)
             # 3. Write the attempt down: it is in Kafka as a whole. Killed after it: the next owner waits for results.
             attempts = end.attempts + 1
@@ -120,7 +109,7 @@ class Repair:
         path: Path,
         topic: topics.Topic,
         key: bytes | None,
-        message: Callable[[JobSpec, Missing], bytes],
+        message: Callable[[JobSpec, int, ManifestLine], bytes],
     ) -> int:
         """Sends a message for each missing image, acknowledged; how many. A client of its own: if it fails, no other
         message suffers."""
@@ -128,38 +117,27 @@ class Repair:
         sent = 0
         try:
             async for some in _missing(lease, spec, path):
-                await asyncio.gather(*[await producer.send(topic.name, message(spec, each), key) for each in some])
+                await asyncio.gather(*[await producer.send(topic.name, message(spec, *each), key) for each in some])
                 sent += len(some)
         finally:
             await producer.stop()
         return sent
 
 
-def reference(spec: JobSpec, missing: Missing) -> bytes:
+def published_again(spec: JobSpec, seq: int, line: ManifestLine) -> bytes:
     """The image's reference, as the producer made it."""
-    line = missing.line
-    return messages.encode(
-        ImageRef(
-            job=spec.job,
-            seq=missing.seq,
-            file=line.file,
-            uri=line.uri,
-            meta=line.meta,
-            captured=line.captured or msgspec.UNSET,
-            arrived=line.arrived or msgspec.UNSET,
-        )
-    )
+    return messages.encode(reference(spec.job, seq, line))
 
 
-def never_answered(spec: JobSpec, missing: Missing) -> bytes:
+def never_answered(spec: JobSpec, seq: int, line: ManifestLine) -> bytes:
     """The result that the image is lost."""
     return messages.encode(
         ImageResult(
             job=spec.job,
-            seq=missing.seq,
+            seq=seq,
             outcome=Outcome.FAILED,
             reason=Reason.LOST,
-            entry=msgspec.Raw(failure_entry(missing.line.file, missing.line.meta, Reason.LOST)),
+            entry=msgspec.Raw(failure_entry(line.file, line.meta, Reason.LOST)),
             model=spec.model.label,
             ms=StageTimes(),
         )
@@ -168,27 +146,18 @@ def never_answered(spec: JobSpec, missing: Missing) -> bytes:
 
 async def _figures(servers: str) -> Figures:
     """Asks Kafka how far the lanes are read and where topics end. Retryable if it does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
-    try:
-        await admin.start()
-        await client.start()
+    async with lag.connected(servers) as asked:
         read: dict[Lane, Offsets] = {}
         for lane in Lane:
-            parts = await lag.answered(admin, client, lane)
-            read[lane] = {number: part.offset for number, part in parts.items()}
-        results = await lag.ends(client, topics.DETECTIONS)
-        ends = {lane: await lag.ends(client, topics.lane_topic(lane)) for lane in Lane}
-    except (KafkaError, OSError) as error:
-        raise Retryable(f"{servers}: {error!r}") from error
-    finally:
-        await client.stop()
-        await admin.close()
-    return Figures(read=read, results=results, ends=ends)
+            read[lane] = {number: part.offset for number, part in (await asked.answered(lane)).items()}
+        results = await asked.ends(topics.DETECTIONS)
+        return Figures(
+            read=read, results=results, ends={lane: await asked.ends(topics.lane_topic(lane)) for lane in Lane}
+        )
 
 
-async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[Missing]]:
-    """The images without a result, some at a time: a piece of the manifest in memory, whatever its length."""
+async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[list[tuple[int, ManifestLine]]]:
+    """Seq and line of the images without a result, a piece of the manifest in memory at a time."""
     with path.open("rb") as manifest:
         for first in range(0, spec.total or 0, PIECE):
             lines = await asyncio.to_thread(lambda: list(itertools.islice(manifest, PIECE)))
@@ -196,7 +165,7 @@ async def _missing(lease: Lease, spec: JobSpec, path: Path) -> AsyncIterator[lis
             missing = [number for number in range(len(lines)) if not seen[number >> 3] & (1 << (number & 7))]
             for start in range(0, len(missing), _TOGETHER):
                 numbers = missing[start : start + _TOGETHER]
-                yield [Missing(first + number, _decoder.decode(lines[number])) for number in numbers]
+                yield [(first + number, decode_line(lines[number])) for number in numbers]
 
 
 def _trouble(path: Path, spec: JobSpec) -> str | None:

@@ -12,8 +12,7 @@ from aiokafka.structs import ConsumerRecord
 from aggregator.lease import Lease
 from aggregator.partitions import Partitions
 from aggregator.progress import status_of
-from trapstream.core import kafka, log, messages, metrics, retry, topics
-from trapstream.core.errors import Retryable
+from trapstream.core import kafka, log, messages, metrics, topics
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import JobSpec
 from trapstream.core.outbox import Outbox
@@ -36,16 +35,8 @@ class Reports:
 
     async def announce(self, job: str, status: bytes) -> None:
         """Sends a job's status; returns once it is acknowledged."""
-
-        async def send() -> None:
-            try:
-                async with self._sending:
-                    sent = await self._producer.send(topics.STATUS.name, status, job.encode())
-                await sent
-            except KafkaError as error:
-                raise Retryable(f"{self._settings.kafka}: {error!r}") from error
-
-        await retry.until_back(send, "kafka")
+        async with self._sending:
+            await self._producer.deliver(topics.STATUS.name, status, job.encode())
 
     async def report(self) -> None:
         """Reports the jobs that changed, until cancelled."""

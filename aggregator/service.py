@@ -14,18 +14,17 @@ from aiokafka.structs import ConsumerRecord
 
 from aggregator.ending import end_job
 from aggregator.lease import STORE, Lease, Released, wait_for_disk
-from aggregator.partitions import Partitions, bounds
+from aggregator.partitions import Partitions, bounds, forget_strangers
 from aggregator.repair import Repair
 from aggregator.reports import Reports, observe_latency
-from aggregator.strangers import forget_strangers
-from trapstream.core import faults, jobs, kafka, letters, log, metrics, retry, topics
+from trapstream.core import faults, jobs, kafka, letters, log, metrics, topics
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
-from trapstream.core.service import Health, Main
+from trapstream.core.service import Health
 from trapstream.core.settings import AggregatorSettings
+from trapstream.results.fold import read
 from trapstream.results.fold_store import Store
-from trapstream.results.records import read
 
 T = TypeVar("T")
 
@@ -36,27 +35,21 @@ _ALIVE = 5.0
 """Seconds between two calls that tell Kafka that we are there while the disk holds us up."""
 
 
-def service(settings: AggregatorSettings) -> Main:
-    """The aggregator's body for `trapstream.core.service.run`."""
-
-    async def main(stop: asyncio.Event, health: Health) -> None:
-        # Thousands of records live for the length of a batch: with the usual thresholds the collector looks through
-        # them again and again, and costs a sixth of the fold's rate.
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 100)
-        await kafka.create_topics(settings.kafka)
-        async with contextlib.AsyncExitStack() as stack:
-            producer = Outbox(settings.kafka)
-            await producer.start()
-            stack.push_async_callback(_stop, producer, settings.drain_seconds)
-            fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
-            write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
-            async with asyncio.TaskGroup() as tasks:
-                partitions = Partitions(settings, fold_thread, tasks)
-                work = Aggregator(settings, partitions, producer, write_thread, tasks, health.meters.stage("fold"))
-                await work.run(stop, health)
-
-    return main
+async def main(settings: AggregatorSettings, stop: asyncio.Event, health: Health) -> None:
+    """Folds until `stop` is set."""
+    # Thousands of records live for the length of a batch: with the usual thresholds the collector looks through them
+    # again and again, and costs a sixth of the fold's rate.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    await kafka.create_topics(settings.kafka)
+    async with contextlib.AsyncExitStack() as stack:
+        producer = await stack.enter_async_context(Outbox(settings.kafka))
+        fold_thread = stack.enter_context(ThreadPoolExecutor(1, "fold"))
+        write_thread = stack.enter_context(ThreadPoolExecutor(1, "write"))
+        async with asyncio.TaskGroup() as tasks:
+            partitions = Partitions(settings, fold_thread, tasks)
+            work = Aggregator(settings, partitions, producer, write_thread, tasks, health.meters.stage("fold"))
+            await work.run(stop, health)
 
 
 class Aggregator:
@@ -85,7 +78,9 @@ class Aggregator:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Works until `stop`, then ends what is in hand and gives the partitions up."""
-        consumer = await self._start_consumer()
+        consumer = await kafka.group_consumer(
+            self._settings.kafka, GROUP, self._settings.member, topics.DETECTIONS.name, self._partitions
+        )
         background = [
             self._tasks.create_task(body)
             for body in (
@@ -106,17 +101,9 @@ class Aggregator:
             await self._partitions.release()
             if self._folding is not None:
                 self._folding.cancel()
-            await _stop(consumer, self._settings.drain_seconds)
-
-    async def _start_consumer(self) -> kafka.Consumer:
-        async def start() -> kafka.Consumer:
-            consumer = kafka.group_consumer(self._settings.kafka, GROUP, self._settings.member)
-            self._partitions.consumer = consumer
-            consumer.subscribe([topics.DETECTIONS.name], listener=self._partitions)
-            await kafka.begin(consumer, self._settings.kafka)
-            return consumer
-
-        return await retry.until_back(start, "kafka")
+            with contextlib.suppress(TimeoutError):  # a broker that is away must not hold us
+                async with asyncio.timeout(self._settings.drain_seconds):
+                    await consumer.stop()
 
     # From the log into the stores
 
@@ -270,10 +257,3 @@ class Aggregator:
             if (lease.store_offset or 0) >= end and time.time() >= last + self._settings.quiet_seconds:
                 return
             await asyncio.sleep(self._settings.quiet_seconds / 8)
-
-
-async def _stop(client: Outbox | kafka.Consumer, seconds: float) -> None:
-    """Stops a client; a broker that is away must not hold us."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await client.stop()

@@ -18,11 +18,9 @@ from bench import (
     models,
     overhead,
     pipeline,
-    predictions,
     report,
     scaleout,
     stages,
-    triton_alone,
 )
 from bench.load import Images, parse_size
 from bench.plan import Plan
@@ -50,7 +48,6 @@ _OPTIONS = (
         "--model", "label", metavar="NAME", help="NAME[@VERSION] of a model of this home.  [default: demonstration]"
     ),
     click.option("--images", type=_FOLDER, help="A folder to use; else drawn scenes."),
-    click.option("--report", "folder", type=click.Path(path_type=Path), help="The page.  [default: HOME/bench]"),
     click.option("--json", "lines", type=click.Path(path_type=Path), help="Add a JSON line for each measure here."),
     click.option("--quick", is_flag=True, help="Fewer and shorter runs: all of it within 5 minutes on 2 cores."),
 )
@@ -66,7 +63,7 @@ def measured(body: Body) -> click.Command:
     """Makes a command of a generator of records: the options that all share, a bar, a table and the rest."""
 
     def run(
-        context: Context, quick: bool, lines: Path | None, folder: Path | None, images: Path | None,
+        context: Context, quick: bool, lines: Path | None, images: Path | None,
         label: str | None, runtime: Runtime | None, size: tuple[int, int], **options: Any,
     ) -> None:  # fmt: skip
         chosen = Images(size=size, folder=images)
@@ -89,7 +86,7 @@ def measured(body: Body) -> click.Command:
         load = machine.busy()
         if load > 1.5 * plan.cores:
             say(f"the machine was busy (load {load:g} on {plan.cores} cores): believe the ratios, not the rates")
-        page = report.write(book, folder or context.home / "bench" / time.strftime("%Y%m%d-%H%M%S"))
+        page = report.write(book, context.home / "bench" / time.strftime("%Y%m%d-%H%M%S"))
         say(f"{time.monotonic() - began:.0f} s; page: {page}")
 
     functools.update_wrapper(run, body)  # its help, and its own options
@@ -119,8 +116,6 @@ def _detect(plan: Plan) -> Steps:
     """Images a second of Triton alone, under a closed loop."""
     with bench_stack(plan.work / "detect", plan.model, services=()) as stack:
         yield stages.detect(plan, stack)
-        if triton_alone.has_perf_analyzer():
-            yield stages.agreement(plan, stack)
 
 
 def _pipeline(plan: Plan) -> Steps:
@@ -133,12 +128,6 @@ def _scaleout(plan: Plan) -> Steps:
     """One to eight consumers against a detector of fixed time."""
     with bench_stack(plan.work / "scaleout", plan.model, services=("producer",)) as stack:
         yield scaleout.scaleout(plan, stack)
-
-
-def _verdict(plan: Plan) -> Steps:
-    """Slows each stage in turn: is it named, and does what the verdict says come true?"""
-    with bench_stack(plan.work / "verdict", plan.model, services=("producer",)) as stack:
-        yield predictions.predictions(plan, stack)
 
 
 @click.option(
@@ -167,7 +156,7 @@ def _compare(plan: Plan, one: str, other: str) -> Steps:
 
 
 def _all(plan: Plan) -> Steps:
-    """All of it but compare and verdict."""
+    """All of it but compare."""
     yield from _fetch(plan)
     yield from _decode(plan)
     with bench_stack(plan.work / "whole", plan.model) as stack:
@@ -195,6 +184,6 @@ def _whole(plan: Plan, sizes: list[Images], stack: Bench) -> Steps:
 
 
 for _body in (
-    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _verdict, _live, _compare, _all,
+    _publish, _fetch, _decode, _detect, _pipeline, _scaleout, _fold, _live, _compare, _all,
 ):  # fmt: skip
     bench.add_command(measured(_body))

@@ -55,14 +55,12 @@ async def _folded(plan: Plan, bench: Bench, count: int, jobs: int) -> dict[str, 
     try:
         async with asyncio.timeout(_PATIENCE), _aggregator(bench) as child:
             process = psutil.Process(child.pid)
-            async for done, ended in _progress(bench.kafka, set(names)):
+            async for done in _progress(bench.kafka, set(names)):
                 now = (time.perf_counter(), done, sum(process.cpu_times()[:2]))
                 peak = max(peak, process.memory_info().rss)
                 if done:
                     first = first if first[1] else now
                     last = now if done > last[1] else last
-                if ended:
-                    break
     except TimeoutError:
         raise BenchError(f"not all was folded within {_PATIENCE:.0f} s; {_log(bench)} may say why") from None
     folded = last[1] - first[1]
@@ -74,14 +72,16 @@ async def _folded(plan: Plan, bench: Bench, count: int, jobs: int) -> dict[str, 
     }
 
 
-async def _progress(servers: str, jobs: set[str]) -> AsyncIterator[tuple[int, bool]]:
-    """Images folded of all `jobs` so far, and whether every job has ended."""
+async def _progress(servers: str, jobs: set[str]) -> AsyncIterator[int]:
+    """Images folded of all `jobs` so far, until every job has ended."""
     newest: dict[str, JobStatus] = {}
-    async for records in kafka.follow(servers, topics.STATUS):
-        found = (messages.decode(record.value, JobStatus) for record in records if record.value is not None)
-        newest.update({each.job: each for each in found if each.job in jobs})
-        ended = sum(each.state in ENDED for each in newest.values())
-        yield sum(each.counts.done for each in newest.values()), ended == len(jobs)
+    async with contextlib.aclosing(kafka.follow(servers, topics.STATUS)) as batches:
+        async for records in batches:
+            found = (messages.decode(record.value, JobStatus) for record in records if record.value is not None)
+            newest.update({each.job: each for each in found if each.job in jobs})
+            yield sum(each.counts.done for each in newest.values())
+            if sum(each.state in ENDED for each in newest.values()) == len(jobs):
+                return
 
 
 async def _send(servers: str, jobs: list[str], each: int, plan: Plan) -> None:

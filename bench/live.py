@@ -167,12 +167,10 @@ def _records(found: _Found) -> list[Record]:
     for where in (ALONE, BACKFILLED):
         rounds = found.answers[where]
         stages = _stages([one for each in rounds for one in each])
-        answers = [[one.seconds for one in each] for each in rounds]
-        for way, latencies in (("event", found.events[where]), ("answer", answers)):
-            for part, name in ((0.5, "p50"), (0.99, "p99")):
-                runs = Runs(tuple(1000 * quantile(each, part) for each in latencies))
-                what = f"upload to {way}, {found.rate:g}/s {where}, {name}"
-                made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
+        for part, name in ((0.5, "p50"), (0.99, "p99")):
+            runs = Runs(tuple(1000 * quantile(each, part) for each in found.events[where]))
+            what = f"upload to event, {found.rate:g}/s {where}, {name}"
+            made.append(record("live", what, runs, "ms", images=sum(map(len, rounds)), stages_ms=stages))
     for part, name, most in ((0.5, "p50", None), (0.99, "p99", SLOWER)):
         pairs = zip(found.events[BACKFILLED], found.events[ALONE], strict=True)
         runs = Runs(tuple(quantile(loaded, part) / quantile(idle, part) for loaded, idle in pairs))

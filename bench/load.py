@@ -1,15 +1,15 @@
 """The images that a benchmark works on: drawn scenes of a chosen size, or the user's own, named again and again."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import click
 
 from trapstream.core import json_codec
-from trapstream.jobs.manifest import Notes
+from trapstream.jobs.manifest import Notes, path_of_uri
 from trapstream.jobs.sources import manifest_lines, open_sources
 from trapstream.local.home import cache_folder
 from trapstream.scenes import scene
@@ -78,7 +78,7 @@ def spoiled(chosen: list[str], folder: Path, share: float) -> list[str]:
 
 def local(uri: str) -> Path:
     """The path of a file:// URI."""
-    return Path(unquote_to_bytes(uri.removeprefix("file://")).decode())
+    return Path(os.fsdecode(path_of_uri(uri.encode())))
 
 
 def parse_size(text: str) -> tuple[int, int]:

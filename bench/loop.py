@@ -28,28 +28,6 @@ _MOST_PIXELS = 200_000_000
 _WARM_SECONDS = 240.0
 
 
-class _Work:
-    """Batches, handed out until the time is over."""
-
-    def __init__(self, paths: Sequence[Path], seconds: float) -> None:
-        self._endless = itertools.cycle(paths)
-        self._lock = threading.Lock()
-        self._seconds, self._until = seconds, float("inf")
-        self.entries = 0
-
-    def begin(self) -> None:
-        self._until = time.perf_counter() + self._seconds
-
-    def take(self) -> list[Path]:
-        """The next batch; empty once the time is over."""
-        with self._lock:
-            return list(itertools.islice(self._endless, _BATCH)) if time.perf_counter() < self._until else []
-
-    def done(self, images: int) -> None:
-        with self._lock:
-            self.entries += images
-
-
 def _batch(paths: list[Path], decoder: Decoder, session: Session, model: ModelInfo) -> int:
     """Does whole images: bytes to entry. Returns how many."""
     wanted = (model.image_size, model.stride, model.fixed, model.stretch)
@@ -70,10 +48,11 @@ def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int,
     graph, kind = bundle / "model.onnx", runtime.partition("-")[0]
     opened = [open_session(graph, 1, kind, PRECISION[runtime]) for _ in range(1 if runtime == RUNTIME else threads)]
     sessions = opened * (threads // len(opened))  # several threads may use one of ONNX Runtime's, but not of OpenVINO's
-    work = _Work(paths, seconds)
-    ready, alone = threading.Barrier(threads + 1), threading.Lock()
+    ready, alone, endless = threading.Barrier(threads + 1), threading.Lock(), itertools.cycle(paths)
+    until, entries = float("inf"), 0
 
     def worker(session: Session) -> None:
+        nonlocal entries
         try:
             with alone:  # what is made for the first images is made by one after the other
                 decoder = Decoder(_BATCH, 1, "cpu", _MOST_PIXELS)
@@ -82,8 +61,12 @@ def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int,
             ready.abort()
             raise
         ready.wait()
-        while batch := work.take():
-            work.done(_batch(batch, decoder, session, model))
+        while time.perf_counter() < until:
+            with alone:
+                batch = list(itertools.islice(endless, _BATCH))
+            done = _batch(batch, decoder, session, model)
+            with alone:
+                entries += done
 
     workers = [threading.Thread(target=worker, args=(session,), daemon=True) for session in sessions]
     for each in workers:
@@ -92,12 +75,12 @@ def measure(paths: Sequence[Path], bundle: Path, runtime: Runtime, threads: int,
         ready.wait(_WARM_SECONDS)
     except threading.BrokenBarrierError:
         raise SystemExit(f"a thread of the loop failed, or was not warm after {_WARM_SECONDS:.0f} s") from None
-    work.begin()
     began, cpu = time.perf_counter(), time.process_time()
+    until = began + seconds
     for each in workers:
         each.join()
     took, used = time.perf_counter() - began, time.process_time() - cpu
-    return {"rate": work.entries / took, "images": work.entries, "cpu_ms": 1000 * used / max(1, work.entries)}
+    return {"rate": entries / took, "images": entries, "cpu_ms": 1000 * used / max(1, entries)}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The cost of the system itself: processor time an image, and memory over time."""
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from bench.records import Record, Runs, record
 from bench.stacks import Bench, Ran
 from trapstream.core import status as statuses
 from trapstream.core.messages import ModelInfo
-from trapstream.core.states import ENDED
 
 MICROSECONDS = 400
 GROWTH = 1.05
@@ -73,10 +73,11 @@ def memory(plan: Plan, bench: Bench) -> list[Record]:
 async def _memory(bench: Bench, manifest: Path, model: ModelInfo, count: int) -> list[tuple[int, dict[str, int]]]:
     spec, seen = await bench.submit(manifest, model), []
     looked = 0.0
-    async for status in statuses.watch(bench.kafka, spec.job):
-        if time.monotonic() - looked > 0.2 and status.counts.done:
-            looked = time.monotonic()
-            seen.append((status.counts.done, bench.memory()))
-        if status.state in ENDED or status.counts.done >= count:
-            return seen
-    raise AssertionError("a topic does not end")
+    async with contextlib.aclosing(statuses.watch(bench.kafka, spec.job)) as found:
+        async for status in found:
+            if time.monotonic() - looked > 0.2 and status.counts.done:
+                looked = time.monotonic()
+                seen.append((status.counts.done, bench.memory()))
+            if status.counts.done >= count:
+                break
+    return seen

@@ -60,7 +60,6 @@ class Record:
     reached: bool | None = None
     """None where there is no target."""
     details: dict[str, object] = field(default_factory=dict)
-    configuration: dict[str, object] = field(default_factory=dict)
 
 
 def record(
@@ -103,7 +102,7 @@ class Book:
                 "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "load": machine.busy(),
                 "machine": self.machine,
-                "configuration": self._configuration | found.configuration,
+                "configuration": self._configuration,
             }
             with self._path.open("ab") as file:
                 file.write(json_codec.encode(line) + b"\n")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench.stacks import Bench, BenchError
+from bench.stacks import Bench, BenchError, usual_environment
 from trapstream.local import ports
 
 _READY_SECONDS = 90.0
@@ -48,8 +48,7 @@ def service(
 
 def service_environment(bench: Bench, member: str, settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a service beside `bench`: these settings, and the usual ones for the rest."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_")}
-    return others | {
+    return usual_environment() | {
         "PYTHONPATH": f"{_ROOT}:{os.environ.get('PYTHONPATH', '')}",
         "TRAPSTREAM_HOME": str(bench.home),
         "TRAPSTREAM_KAFKA": bench.kafka,

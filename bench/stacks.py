@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from bench.models import Model
 from trapstream.core import status as statuses
 from trapstream.core import verdict
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
-from trapstream.core.states import ENDED
+from trapstream.core.messages import JobSpec, JobState, Lane, ModelInfo
 from trapstream.core.verdict import Load, Totals
 from trapstream.jobs.submit import cancel, submit
 from trapstream.local import control, processes, service_load
@@ -29,8 +27,6 @@ FILLING = 64
 """Images done before a rate is taken: the first batches fill the stages."""
 DRAINING = 150
 """Images still open when it has been taken: the stages hold about a hundred, and none of them may be empty."""
-_LEAST = 8
-"""Images that a sample has at least: a batch."""
 
 
 class BenchError(TrapstreamError):
@@ -53,8 +49,6 @@ class Ran:
     """One job's steady part: every stage has work from its beginning to its end, so that what was done ahead at the
     beginning is done ahead at the end too."""
 
-    spec: JobSpec
-    status: JobStatus
     begin: Moment
     end: Moment
     memory: dict[str, float] = field(default_factory=dict)
@@ -84,13 +78,18 @@ class Ran:
         return verdict.judge(self.load)
 
 
+def usual_environment() -> dict[str, str]:
+    """The caller's environment without settings, except where downloads lie."""
+    kept = "TRAPSTREAM_CACHE"
+    return {name: value for name, value in os.environ.items() if not name.startswith("TRAPSTREAM_") or name == kept}
+
+
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """`settings` and no other TRAPSTREAM_ variable of the caller's, but where downloads lie."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    os.environ.update(settings)
+    """`settings` in place of the caller's."""
+    before, made = dict(os.environ), {**usual_environment(), **settings}
+    os.environ.clear()
+    os.environ.update(made)
     try:
         yield
     finally:
@@ -113,51 +112,20 @@ class Bench:
             client.load_model(timed.entry_of(info))
         return info
 
-    def drop_model(self, info: ModelInfo) -> None:
-        """Has Triton forget such a model, also when it starts again."""
-        with contextlib.closing(triton.InferenceServerClient(self.triton)) as client:
-            client.unload_model(timed.entry_of(info))
-        shutil.rmtree(self.home / "triton" / "repository" / timed.entry_of(info))
-
     def run(self, manifest: Path, model: ModelInfo, filling: int = FILLING, draining: int = DRAINING) -> Ran:
         """A job from submission to its end."""
         return asyncio.run(self._run(manifest, model, filling, draining))
 
-    async def sample(self, spec: JobSpec, seconds: float, filling: int = 16, end: bool = True) -> Ran:
-        """Some seconds of a job, once so many of its images are done; with `end` it is cancelled then.
-
-        It takes longer where hardly any image was done in these seconds.
-        """
-        begin: Moment | None = None
-        async with _within(spec) as stall:
-            async for status in statuses.watch(self.kafka, spec.job):
-                stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
-                if begin is None and status.counts.done >= filling:
-                    begin = await self.moment(status.counts.done)
-                elif (
-                    begin is not None
-                    and time.perf_counter() >= begin.at + seconds
-                    and status.counts.done >= begin.done + _LEAST
-                ):
-                    after = await self.moment(status.counts.done)
-                    break
-        assert begin is not None
-        if end:
-            await cancel(self.kafka, spec.job)
-        return Ran(spec, status, begin, after)
-
     async def cancelled(self, spec: JobSpec) -> None:
         """Cancels a job and waits for its end, so that what is left of it does not disturb what comes next."""
         await cancel(self.kafka, spec.job)
-        async for status in statuses.watch(self.kafka, spec.job):
-            if status.state in ENDED:
-                return
+        await statuses.end(self.kafka, spec.job)
 
     async def submit(self, manifest: Path, model: ModelInfo) -> JobSpec:
         """A job on the bulk lane."""
         return await submit(
             self.kafka, self.home / "results", [str(manifest)], name="bench", lane=Lane.BULK, model=model,
-            threshold=0.005,
+            threshold=0.005, anyway=True,
         )  # fmt: skip
 
     async def _run(self, manifest: Path, model: ModelInfo, filling: int, draining: int) -> Ran:
@@ -172,13 +140,11 @@ class Bench:
                     begin = await self.moment(done)
                 elif begin is not None and end is None and done >= max(spec.images - draining, 0.6 * spec.images):
                     end = await self.moment(done)
-                if status.state in ENDED:
-                    break
         if status.state is not JobState.COMPLETED:
             raise BenchError(f"the job ended as {status.state}: {status.message}")
         if begin is None or end is None:
             raise BenchError(f"a job of {spec.images} images is too short to be measured")
-        return Ran(spec, status, begin, end, {name: used / 1e6 for name, used in self.memory().items()})
+        return Ran(begin, end, {name: used / 1e6 for name, used in self.memory().items()})
 
     async def moment(self, done: int) -> Moment:
         """Now."""

@@ -1,6 +1,7 @@
 """Each stage by itself: what it could do if the others cost nothing."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Sequence
@@ -79,44 +80,36 @@ def decode(plan: Plan, model: ModelInfo | None = None) -> list[Record]:
 
 
 def detect(plan: Plan, bench: Bench) -> list[Record]:
-    """Images a second of Triton alone, under a closed loop of images that are decoded already."""
-    model = plan.model.info
-    pixels = triton_alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
-    in_flight = 2 * plan.cores
-    late: list[tuple[float, float]] = []
+    """Images a second of Triton alone, under a closed loop of images that are decoded already.
 
-    def work() -> float:
-        found = asyncio.run(triton_alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds))
-        late.append(found.milliseconds)
-        return found.rate
-
-    runs = plan.repeat("detect", work)
-    shape = f"{pixels.shape[2]} x {pixels.shape[1]}"
-    return [
-        record(
-            "detect", f"Triton alone, {plan.model.name} at {shape}", runs, "images/s",
-            in_flight=in_flight, request_images=len(pixels), request_ms_median_p99=late[-1],
-        )
-    ]  # fmt: skip
-
-
-def agreement(plan: Plan, bench: Bench) -> list[Record]:
-    """The same closed loop by our own generator and by perf_analyzer, by turns, and their ratio."""
+    Where perf_analyzer is installed, it does the same by turns.
+    """
     model, in_flight = plan.model.info, 2 * plan.cores
     pixels = triton_alone.decoded(_read(load.uris(plan.images, plan.say)[: 4 * _BATCH]), model)
-    ours: list[float] = []
+    ours: list[triton_alone.Alone] = []
     theirs: list[float] = []
+    with_theirs = triton_alone.has_perf_analyzer()
 
     def once() -> float:
-        ours.append(asyncio.run(triton_alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds)).rate)
-        theirs.append(triton_alone.perf_analyzer(bench.triton, model, pixels, in_flight, plan.seconds, plan.work))
-        return ours[-1] / theirs[-1]
+        ours.append(asyncio.run(triton_alone.closed_loop(bench.triton, model, pixels, in_flight, plan.seconds)))
+        if with_theirs:
+            theirs.append(triton_alone.perf_analyzer(bench.triton, model, pixels, in_flight, plan.seconds, plan.work))
+        return ours[-1].rate
 
-    ratios = plan.repeat("our load and perf_analyzer's", once, plan.pick(1, 5))
-    return [
-        record("detect", f"perf_analyzer, {plan.model.name}", Runs(tuple(theirs)), "images/s"),
-        record("detect", f"our load / perf_analyzer, {plan.model.name}", ratios, "x"),
-    ]
+    runs, name = plan.repeat("detect", once), plan.model.name
+    found = [
+        record(
+            "detect", f"Triton alone, {name} at {pixels.shape[2]} x {pixels.shape[1]}", runs, "images/s",
+            in_flight=in_flight, request_images=len(pixels), request_ms_median_p99=ours[-1].milliseconds,
+        )
+    ]  # fmt: skip
+    if with_theirs:
+        ratios = Runs(tuple(one.rate / other for one, other in zip(ours, theirs, strict=True)))
+        found += [
+            record("detect", f"perf_analyzer, {name}", Runs(tuple(theirs)), "images/s"),
+            record("detect", f"our load / perf_analyzer, {name}", ratios, "x"),
+        ]
+    return found
 
 
 def publish(plan: Plan, bench: Bench) -> list[Record]:
@@ -133,12 +126,13 @@ async def _sealed_within(bench: Bench, manifest: Path, model: ModelInfo) -> floa
     """Seconds from the job's spec to its seal, by Kafka's times of both."""
     spec = await bench.submit(manifest, model)
     first: float | None = None
-    async for records in kafka.follow(bench.kafka, topics.JOBS):
-        for one in records:
-            if one.key == spec.job.encode():
-                first = first if first is not None else one.timestamp / 1000
-                if messages.decode(one.value, JobSpec).total is not None:
-                    return float(one.timestamp / 1000 - first)
+    async with contextlib.aclosing(kafka.follow(bench.kafka, topics.JOBS)) as batches:
+        async for records in batches:
+            for one in records:
+                if one.key == spec.job.encode():
+                    first = first if first is not None else one.timestamp / 1000
+                    if messages.decode(one.value, JobSpec).total is not None:
+                        return float(one.timestamp / 1000 - first)
     raise AssertionError("a topic does not end")
 
 

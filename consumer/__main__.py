@@ -14,19 +14,13 @@ from trapstream.core.settings import ConsumerSettings
 async def run(settings: ConsumerSettings, stop: asyncio.Event, health: Health) -> None:
     """Works until `stop` is set and the work in flight is done."""
     await kafka.create_topics(settings.kafka)
-    producer = Outbox(settings.kafka)
-    await producer.start()
     jobs = JobTable(settings.kafka)
-    try:
-        async with asyncio.TaskGroup() as tables:
-            following = tables.create_task(jobs.run())
-            await jobs.caught_up.wait()
-            await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
-            following.cancel()
-    finally:
-        await producer.stop()
+    async with Outbox(settings.kafka) as producer, asyncio.TaskGroup() as tables:
+        following = tables.create_task(jobs.run())
+        await jobs.caught_up.wait()
+        await Pipeline(settings, producer, jobs, health.meters).run(stop, health)
+        following.cancel()
 
 
 if __name__ == "__main__":
-    own = ConsumerSettings()  # type: ignore[call-arg]  # from the environment
-    sys.exit(service.run("consumer", own, lambda stop, health: run(own, stop, health)))
+    sys.exit(service.run("consumer", ConsumerSettings, run))

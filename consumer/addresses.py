@@ -1,9 +1,13 @@
 """What the address of an image names. Pure: nothing here asks the network or the disk."""
 
+import re
 from collections.abc import Sequence
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from trapstream.core.errors import Permanent, Reason
+from trapstream.jobs.manifest import is_exact_key
+
+_BUCKET = re.compile(r"[$A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
 def scheme(uri: str) -> str:
@@ -31,11 +35,20 @@ def is_inside(path: bytes, roots: Sequence[bytes]) -> bool:
 
 
 def object_name(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3://, gs:// or az:// address, the key decoded. Permanent(UNSUPPORTED_URI)."""
-    bucket, _, key = uri.partition("://")[2].partition("/")
-    if not bucket or not key:
+    """Bucket and key of an s3://, gs:// or az:// address, the key decoded. Permanent(UNSUPPORTED_URI).
+
+    Also for a key that the store's client would change before it asks: its answer would be another object's.
+    """
+    bucket, _, rest = uri.partition("://")[2].partition("/")
+    if not _BUCKET.match(bucket) or not rest:
         raise Permanent(Reason.UNSUPPORTED_URI, "an object's address is scheme://bucket/key")
-    return bucket, unquote(key)
+    try:
+        key = unquote(rest, errors="strict")
+    except UnicodeDecodeError:
+        raise Permanent(Reason.UNSUPPORTED_URI, "the object's name is not UTF-8") from None
+    if not is_exact_key(key):
+        raise Permanent(Reason.UNSUPPORTED_URI, "no valid name of an object")
+    return bucket, key
 
 
 def host_of(uri: str) -> str | None:

@@ -186,32 +186,17 @@ class MissingModel:
     """Height, width, 3 of a blank image that it answered with an error; None for one that is not served."""
 
 
-class MissingModels:
+class MissingModels(dict[str, MissingModel]):
     """What is known of each of them, by its label (name@version)."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, MissingModel] = {}
 
     def missing(self, model: ModelInfo, why: str, now: float, blank: tuple[int, int, int] | None = None) -> None:
         """The server said that it does not serve `model`, or what it answers for a `blank` image."""
-        since = self._known[model.label].since if model.label in self._known else now
-        self._known[model.label] = MissingModel(model, since, why, blank)
-
-    def back(self, model: ModelInfo) -> None:
-        """The server has `model` ready, and it is well."""
-        self._known.pop(model.label, None)
-
-    def models(self) -> list[MissingModel]:
-        """Those that are missing."""
-        return list(self._known.values())
-
-    def is_away(self, label: str) -> bool:
-        """Whether the model is missing."""
-        return label in self._known
+        since = self[model.label].since if model.label in self else now
+        self[model.label] = MissingModel(model, since, why, blank)
 
     def absence(self, label: str, now: float) -> Absence | None:  # noqa: ARG002 - as that of Hosts
         """Since when the model is missing, and why; None where it is not. It is never given up."""
-        known = self._known.get(label)
+        known = self.get(label)
         return None if known is None else Absence(known.since, known.why)
 
     def failure(self, label: str) -> None:
@@ -219,4 +204,4 @@ class MissingModels:
 
     def verdict(self, label: str, first: float, held: float, now: float) -> Verdict:  # noqa: ARG002 - as that of Hosts
         """What to do with an image that waits for its model."""
-        return Verdict.WAIT if label in self._known else Verdict.TRY
+        return Verdict.WAIT if label in self else Verdict.TRY

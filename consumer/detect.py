@@ -12,7 +12,6 @@ other jobs go on.
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +90,7 @@ class Detector:
             await retry.until_back(self._forget_old_regions, "triton")
         return self
 
-    async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             for name in list(self._regions):
                 await self._unregister(name)

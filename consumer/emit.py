@@ -6,13 +6,12 @@ import functools
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from consumer.detect import Detections
 from consumer.work import Answer, Task
 from trapstream.core import faults, kafka, log, messages, metrics, retry, topics
 from trapstream.core.channel import Channel
-from trapstream.core.errors import Permanent, Retryable
+from trapstream.core.errors import Permanent
 from trapstream.core.messages import ImageResult, Lane, Outcome, StageTimes
 from trapstream.core.meters import Meter
 from trapstream.core.outbox import Outbox
@@ -103,12 +102,10 @@ def _by_partition(batch: list[Answer]) -> dict[int, Records]:
 
 async def _send(producer: Outbox, partition: int, records: Records) -> None:
     async def send() -> None:
-        try:
+        with kafka.retryable("results"):
             sent = await producer.send_batch(topics.DETECTIONS.name, partition, records)
             faults.reach("emit.2")
             await asyncio.gather(*sent)
-        except KafkaError as error:
-            raise Retryable(repr(error)) from error
 
     await retry.until_back(send, "kafka")
 

@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Self
 
 import stamina
@@ -44,9 +43,7 @@ class Fetcher:
         self._web = HttpFetcher(self._most, self._settings.max_bytes, self._settings.allow_private_networks)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._web.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import partial
 
 import msgspec
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -68,7 +68,7 @@ class _Partition:
         self._progress.set()
 
 
-class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
+class Intake(kafka.Listener):
     """One lane. Tasks go into `channel`; a full channel stops the polling, and so the fetching."""
 
     def __init__(self, lane: Lane, settings: ConsumerSettings, jobs: JobTable, producer: Outbox) -> None:
@@ -76,24 +76,22 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self.channel: Channel[Task] = Channel(settings.batch)
         self._jobs = jobs
         self._producer = producer
-        self._drain_seconds = settings.drain_seconds
-        self._consumer = kafka.group_consumer(
-            settings.kafka, topics.lane_group(lane), settings.member, kafka.FETCH_WAIT_MS
-        )
+        self._settings = settings
         self._assigned: dict[TopicPartition, _Partition] = {}
         self._generation = 0
         self._progress = asyncio.Event()
 
     async def start(self) -> None:
         """Joins the lane's group."""
-        self._consumer.subscribe([topics.lane_topic(self.lane).name], listener=self)
-        await kafka.started(self._consumer)
+        group, topic = topics.lane_group(self.lane), topics.lane_topic(self.lane).name
+        servers, member = self._settings.kafka, self._settings.member
+        await kafka.group_consumer(servers, group, member, topic, self, kafka.FETCH_WAIT_MS)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Polls until `stop` is set."""
         while not stop.is_set():
             try:
-                batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
+                batches = await self.consumer.getmany(timeout_ms=_POLL_MS, max_records=64)
             except KafkaError as error:
                 log.get_logger().warning("waiting", on="kafka", error=repr(error))
                 await asyncio.sleep(_POLL_MS / 1000)
@@ -108,7 +106,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def close(self) -> None:
         """Waits for what is in flight, commits, leaves."""
         await self._drain(list(self._assigned.values()))
-        await self._consumer.stop()
+        await self.consumer.stop()
 
     async def commit(self) -> None:
         """Commits the watermarks that moved. A rebalance in between is no error: the work is done again."""
@@ -122,7 +120,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):  # aiokafka would try for ever
-                await self._consumer.commit({part: position for part, (_, position) in moved.items()})
+                await self.consumer.commit({part: position for part, (_, position) in moved.items()})
             faults.reach("emit.5")
             for partition, position in moved.values():
                 partition.committed = position
@@ -187,7 +185,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _drain(self, partitions: Collection[_Partition]) -> None:
         """Waits until none of them is busy, or its time is over, and commits."""
         try:
-            async with asyncio.timeout(self._drain_seconds):
+            async with asyncio.timeout(self._settings.drain_seconds):
                 while any(partition.is_busy for partition in partitions):
                     self._progress.clear()
                     await self._progress.wait()

@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache, partial
 
 import obstore
 from obstore import exceptions
@@ -21,9 +21,12 @@ class ObjectFetcher:
     """Fetches objects for one event loop. It tries once; the caller retries."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
-        self._seconds = seconds
         self._max_bytes = max_bytes
-        self._stores: dict[str, Any] = {}
+        # allow_http matters only where the operator's own endpoint is http://; its retries are off, ours rule.
+        options = {"allow_http": True, "timeout": timedelta(seconds=seconds)}
+        self._store = lru_cache(_MOST_STORES)(
+            partial(from_url, client_options=options, retry_config={"max_retries": 0})
+        )
 
     async def fetch(self, uri: str) -> bytes:
         """The bytes of an s3://, gs:// or az:// address.
@@ -48,18 +51,6 @@ class ObjectFetcher:
             if type(error).__name__ != "PanicException":  # Rust's; it is no Exception, and would end the process
                 raise
             raise Permanent(Reason.UNREACHABLE, "the object store's client failed") from None
-
-    def _store(self, root: str) -> Any:
-        if root not in self._stores:
-            if len(self._stores) >= _MOST_STORES:
-                self._stores.pop(next(iter(self._stores)))
-            # allow_http matters only where the operator's own endpoint is http://; its retries are off, ours rule.
-            self._stores[root] = from_url(
-                root,
-                client_options={"allow_http": True, "timeout": timedelta(seconds=self._seconds)},
-                retry_config={"max_retries": 0},
-            )
-        return self._stores[root]
 
 
 def _meaning(text: str) -> Permanent:

@@ -21,9 +21,8 @@ from consumer.waiting import ModelRoom, WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import metrics
 from trapstream.core.channel import Channel
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent
-from trapstream.core.jobs import JobTable
+from trapstream.core.jobs import EndedJobs, JobTable
 from trapstream.core.messages import Lane
 from trapstream.core.meters import Joint, Meters
 from trapstream.core.outbox import Outbox

@@ -11,8 +11,8 @@ from consumer.away import Away, MissingModel, MissingModels, Verdict
 from consumer.detect import Detector, ModelAwayError
 from consumer.work import Task
 from trapstream.core import log, metrics
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Permanent, Reason, Retryable
+from trapstream.core.jobs import EndedJobs
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.core.retry import Waiter
 
@@ -165,7 +165,7 @@ class ModelRoom:
 
     def is_away(self, model: ModelInfo) -> bool:
         """Whether the server was last heard to say that it does not serve the model, or that it is not well."""
-        return self._missing.is_away(model.label)
+        return model.label in self._missing
 
     def hold(self, tasks: Iterable[Task], why: ModelAwayError | None = None) -> None:
         """Takes in tasks whose model is away. `why` is what the server said, where it was asked just now."""
@@ -187,7 +187,7 @@ class ModelRoom:
         async with asyncio.TaskGroup() as asking:
             while True:
                 await asyncio.sleep(_LOOK_SECONDS)
-                for known in self._missing.models():
+                for known in list(self._missing.values()):
                     if known.model.label not in self._asked:  # one that takes long to answer holds up no other
                         self._asked.add(known.model.label)
                         asking.create_task(self._look(known))
@@ -196,7 +196,7 @@ class ModelRoom:
         label = known.model.label
         images = self.room.count(label)
         if not images or await self._is_well(known):
-            self._missing.back(known.model)
+            self._missing.pop(label, None)
             self.images.pop(label, None)
             self.errors.pop(label, None)
             metrics.WAITING_FOR_MODEL.remove(label)

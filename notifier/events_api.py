@@ -13,12 +13,9 @@ from notifier import job_sequence
 from notifier.event_format import END_ID
 from notifier.event_stream import EventStream
 from notifier.hub import Hub
-from notifier.job_sequence import BadId, JobSequence, SingleJob
+from notifier.job_sequence import JobSequence, SingleJob
 from trapstream.core import door, event_filter, log, metrics
-from trapstream.core.connections import timed
-from trapstream.core.door import BadRequest, Handler
-from trapstream.core.errors import Fatal
-from trapstream.core.event_filter import BadFilter
+from trapstream.core.door import BadRequest, Handler, timed
 from trapstream.core.kafka import job_partition
 from trapstream.core.keys import BadKeys, Keys
 from trapstream.core.messages import EventFilter
@@ -86,8 +83,6 @@ class EventsApi:
 
     def _admit(self, request: web.Request) -> Query:
         """What the client asks for, if it may have a stream now. BadRequest; BadFilter; BadKeys."""
-        if self._keys is None:
-            door.require_local(request)
         door.authorised(request, self._keys)
         if not self.ready or self._hub.stopping.is_set():
             raise BadRequest(503, "the events are not there yet, or no more", 1.0)
@@ -137,26 +132,22 @@ async def opened(settings: NotifierSettings, hub: Hub, health: Health) -> AsyncI
     app = web.Application(middlewares=[timed, _errors_as_json])
     app.router.add_get("/v1/jobs/{job}/events", api.stream_job, allow_head=False)
     app.router.add_get("/v1/series/{series}/events", api.stream_series, allow_head=False)
-    async with contextlib.AsyncExitStack() as held:
-        listening = door.listening(
-            app,
-            settings.events_host,
-            settings.events_port,
-            most=settings.events_clients + _SPARE_CONNECTIONS,
-            seconds=settings.events_patience_seconds,
-            shutdown=1.0,
-            cancels=True,
-        )
+    async with door.listening(
+        app,
+        settings.events_host,
+        settings.events_port,
+        "TRAPSTREAM_EVENTS_PORT",
+        most=settings.events_clients + _SPARE_CONNECTIONS,
+        seconds=settings.events_patience_seconds,
+        shutdown=1.0,
+        cancels=True,
+    ) as port:
+        health.details["events"] = port
+        log.get_logger().info("events", port=port, keys=settings.api_keys is not None)
         try:
-            health.details["events"] = await held.enter_async_context(listening)
-        except OSError as error:
-            raise Fatal(
-                f"port {settings.events_port} for events cannot be had ({error.strerror}); set TRAPSTREAM_EVENTS_PORT "
-                "to a free one, or to 0"
-            ) from error
-        log.get_logger().info("events", port=health.details["events"], keys=settings.api_keys is not None)
-        held.callback(hub.stop)
-        yield api
+            yield api
+        finally:
+            hub.stop()
 
 
 def _abort(request: web.Request, error: Exception) -> None:
@@ -180,20 +171,8 @@ def _bound_send_buffer(request: web.Request) -> None:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as one line of JSON, and never a traceback."""
     try:
         return await handler(request)
-    except BadRequest as error:
-        return door.refusal(request, error.status, str(error), error.retry_after)
-    except (BadFilter, BadId) as error:
-        return door.refusal(request, 400, str(error))
-    except BadKeys as error:
-        log.get_logger().error("API keys unusable", error=str(error))
-        return door.refusal(request, 503, "the API keys cannot be read; the operator's log says why", 60.0)
-    except web.HTTPException as error:
+    except Exception as error:  # a client gets one line for any error
         routes = "GET /v1/jobs/JOB/events gives a job's results, GET /v1/series/NAME/events those of a series"
-        text = routes if error.status in (404, 405) else error.reason
-        return door.refusal(request, error.status, text)
-    except Exception as error:  # a client gets one line for any error; the log gets the rest
-        log.get_logger().error("stream failed unexpectedly", error=repr(error), exc_info=True)
-        return door.refusal(request, 500, "unexpected error; the operator's log says more")
+        return door.answer_to(request, error, routes)

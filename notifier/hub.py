@@ -8,8 +8,7 @@ from notifier.job_sequence import Key, SeriesJobs
 from notifier.past import Past
 from notifier.tail import Tail
 from trapstream.core import kafka
-from trapstream.core.ended import EndedJobs
-from trapstream.core.jobs import JobTable
+from trapstream.core.jobs import EndedJobs, JobTable
 from trapstream.core.messages import JobSpec
 
 

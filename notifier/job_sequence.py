@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from notifier.event_format import END_ID
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import BadInput
 from trapstream.core.messages import JobSpec
 
 MOST_TOGETHER = 8
@@ -31,7 +31,7 @@ LastId = Mapping[str, int | None]
 """What an id of a series says: job to the offset before which all was sent; None: the whole job."""
 
 
-class BadId(TrapstreamError):
+class BadId(BadInput):
     """A Last-Event-ID of another stream, and what was expected, in one line."""
 
 

@@ -1,1 +1,1 @@
-"""The producer: reads sources, makes manifests and jobs, publishes references."""
+"""The producer: publishes the references of stored manifests and live journals, and takes live images."""

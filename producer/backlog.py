@@ -2,19 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
-from trapstream.core import kafka, lag, log, metrics, retry, topics
+from trapstream.core import lag, log, metrics, topics
 from trapstream.core.errors import Retryable
 from trapstream.core.lag import Answered
 from trapstream.core.messages import Lane
 
 _AGAIN_SECONDS = 1.0
-_Clients = tuple[AIOKafkaAdminClient, kafka.Consumer]
 
 
 class Figures(NamedTuple):
@@ -36,39 +32,15 @@ class Figures(NamedTuple):
 async def figures(servers: str, lane: Lane, pause: Callable[[], Awaitable[None]]) -> AsyncGenerator[Figures, None]:
     """A lane's figures after each `pause`, for ever. A broker that is away is waited for."""
     while True:
-        async with _clients(servers) as (admin, client):
-            try:
+        try:
+            async with lag.connected(servers) as asked:
                 while True:
                     await pause()
-                    answered = await lag.answered(admin, client, lane)
-                    yield Figures(answered, await lag.ends(client, topics.lane_topic(lane)))
-            except (KafkaError, OSError) as error:
-                log.get_logger().warning("waiting", on="kafka", error=repr(error))
+                    answered = await asked.answered(lane)
+                    yield Figures(answered, await asked.ends(topics.lane_topic(lane)))
+        except Retryable as error:
+            log.get_logger().warning("waiting", on="kafka", error=str(error))
         await asyncio.sleep(_AGAIN_SECONDS)
-
-
-@contextlib.asynccontextmanager
-async def _clients(servers: str) -> AsyncIterator[_Clients]:
-    """The clients that ask; waits for a broker that is away."""
-    admin, client = await retry.until_back(lambda: _started(servers), "kafka")
-    try:
-        yield admin, client
-    finally:
-        await client.stop()
-        await admin.close()
-
-
-async def _started(servers: str) -> _Clients:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    client = kafka.Consumer(bootstrap_servers=servers, group_id=None, enable_auto_commit=False)
-    try:
-        await admin.start()
-        await client.start()
-    except (KafkaError, OSError) as error:
-        await client.stop()
-        await admin.close()
-        raise Retryable(f"{servers}: {error!r}") from error
-    return admin, client
 
 
 class LiveBacklog:

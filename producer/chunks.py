@@ -9,14 +9,12 @@ import msgspec
 from producer.cursor import Cursor
 from trapstream.core import messages
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.messages import ImageRef, JobSpec
-from trapstream.core.result_store import ManifestLine
+from trapstream.core.messages import JobSpec
+from trapstream.core.result_store import decode_line, reference
 
 MOST_REFS = 1000
 """References of one turn of a job."""
 MOST_BYTES = 1_000_000
-
-_decoder = msgspec.json.Decoder(ManifestLine)
 
 
 class DamagedManifest(TrapstreamError):
@@ -65,24 +63,12 @@ def read(path: Path, job: str, cursor: Cursor, most: int) -> Chunk:
     with path.open("rb") as file:
         file.seek(cursor.offset)
         for line in file:
-            refs.append(messages.encode(_reference(job, seq, _decoder.decode(line))))
+            refs.append(messages.encode(reference(job, seq, decode_line(line))))
             seq += 1
             size += len(line)
             if len(refs) >= most or size >= MOST_BYTES:
                 break
     return Chunk(refs, cursor.seq, Cursor(cursor.manifest_sha256, seq, cursor.offset + size))
-
-
-def _reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
-    return ImageRef(
-        job=job,
-        seq=seq,
-        file=line.file,
-        uri=line.uri,
-        meta=line.meta,
-        captured=line.captured or msgspec.UNSET,
-        arrived=line.arrived or msgspec.UNSET,
-    )
 
 
 def _unreadable(error: OSError) -> str:

@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
 
 from producer import cursor
 from producer.pace import Pace
-from producer.publish import Publishing, publish
-from producer.sender import Sender
-from trapstream.core import log, metrics, retry, states, topics
+from producer.publish import Publisher, Sender
+from trapstream.core import log, retry, states
 from trapstream.core.messages import JobSpec
 from trapstream.core.meters import Meter
-from trapstream.core.result_store import manifest_path
 from trapstream.core.settings import ProducerSettings
 
 _CHECKS = 2
@@ -33,14 +30,13 @@ class PublishScheduler:
         stop: asyncio.Event,
         meter: Meter,
     ) -> None:
-        self._settings, self._sender, self._group, self._stop = settings, sender, group, stop
-        self._meter = meter
+        self._settings, self._sender, self._group = settings, sender, group
+        self.pace = Pace(settings)
+        self._publisher = Publisher(settings, sender, self.pace, meter, stop, asyncio.Semaphore(_CHECKS))
         meter.held = meter.work  # while it sends, the rest of the manifest waits; the pace is no work
         self._specs: dict[int, dict[str, JobSpec]] = {}
         self._written: dict[str, JobSpec] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._checking = asyncio.Semaphore(_CHECKS)
-        self._pace = Pace(settings)
 
     def update(self, partition: int, spec: JobSpec) -> None:
         """Takes a job's newest spec. A job that is open no more stops at once."""
@@ -51,7 +47,7 @@ class PublishScheduler:
             task = self._tasks.pop(whole.job, None)
             if task is not None and whole.cancelled:
                 task.cancel()  # a task that sealed or failed its job ends by itself
-            cursor.remove(self._cursor(whole.job))
+            cursor.remove(cursor.cursor_path(self._settings.cursors, whole.job))
 
     def forget(self, partition: int, job: str) -> None:
         """Drops a job whose retention is over."""
@@ -59,15 +55,7 @@ class PublishScheduler:
         self._written.pop(job, None)
         if (task := self._tasks.pop(job, None)) is not None:
             task.cancel()
-        cursor.remove(self._cursor(job))
-
-    async def run(self) -> None:
-        """Paces the jobs, until cancelled."""
-        await self._pace.run()
-
-    def set_share(self, partitions: int) -> None:
-        """Tells how many partitions of `jobs` this producer has: its share of the bulk lane is the same."""
-        self._pace.share = partitions / topics.JOBS.partitions
+        cursor.remove(cursor.cursor_path(self._settings.cursors, job))
 
     def start(self) -> None:
         """Starts every open job that has no task. To be called when the log of `jobs` is read to its end."""
@@ -90,33 +78,10 @@ class PublishScheduler:
 
     async def drain(self) -> None:
         """Waits for the tasks to end at a chunk, which they do once the service stops."""
-        self._pace.wake()
+        self.pace.wake()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _cursor(self, job: str) -> Path:
-        return cursor.cursor_path(self._settings.cursors, job)
-
     async def _publish(self, spec: JobSpec) -> None:
-        last: int | None = None
-
-        def count(seq: int) -> None:
-            nonlocal last
-            fresh = max(0, seq - last) if last is not None else 0  # the first word is the cursor's
-            last = seq
-            metrics.PUBLISHED.labels(spec.lane.value).inc(fresh)
-            self._meter.images += fresh
-
         log.get_logger().info("publishing", job=spec.job, images=spec.images, lane=spec.lane.value)
-        job = Publishing(
-            spec,
-            manifest_path(self._settings.results, spec.job),
-            self._cursor(spec.job),
-            self._sender,
-            self._pace,
-            checking=self._checking,
-            stop=self._stop,
-            progress=count,
-            work=self._meter.work,
-        )
-        await retry.until_back(lambda: publish(job), "kafka")
+        await retry.until_back(lambda: self._publisher.publish(spec), "kafka")

@@ -2,16 +2,17 @@
 
 import asyncio
 
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from producer.live import service as live_service
+from producer.publish import Sender
 from producer.scheduler import PublishScheduler
-from producer.sender import Sender, started_outbox
-from trapstream.core import kafka, log, messages, retry, topics
+from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import JobSpec
+from trapstream.core.outbox import Outbox
 from trapstream.core.service import Health
 from trapstream.core.settings import ProducerSettings
 
@@ -35,16 +36,16 @@ async def main(settings: ProducerSettings, stop: asyncio.Event, health: Health) 
 
 async def _work(settings: ProducerSettings, stop: asyncio.Event, started: asyncio.Event, health: Health) -> None:
     await kafka.create_topics(settings.kafka)
-    async with started_outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
+    async with Outbox(settings.kafka) as outbox, asyncio.TaskGroup() as group:
         started.set()
         scheduler = PublishScheduler(settings, Sender(outbox), group, stop, health.meters.stage("publish"))
-        background = [group.create_task(health.meters.watch()), group.create_task(scheduler.run())]
+        background = [group.create_task(body) for body in (health.meters.watch(), scheduler.pace.run(), outbox.watch())]
         await _follow(settings, scheduler, stop, health)
         for task in background:
             task.cancel()
 
 
-class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Partitions(kafka.Listener):
     """Learns which partitions of `jobs` are this producer's."""
 
     def __init__(self, scheduler: PublishScheduler) -> None:
@@ -57,13 +58,15 @@ class _Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.fresh = True
-        self._scheduler.set_share(len(assigned))
+        self._scheduler.pace.share = len(assigned) / topics.JOBS.partitions
         log.get_logger().info("assigned", partitions=sorted(part.partition for part in assigned))
 
 
 async def _follow(settings: ProducerSettings, scheduler: PublishScheduler, stop: asyncio.Event, health: Health) -> None:
     partitions = _Partitions(scheduler)
-    consumer = await retry.until_back(lambda: _join(settings, partitions), "kafka")
+    consumer = await kafka.group_consumer(
+        settings.kafka, _GROUP, settings.member, topics.JOBS.name, partitions, kafka.FETCH_WAIT_MS
+    )
     ends: dict[TopicPartition, int] = {}
     try:
         while not stop.is_set():
@@ -89,13 +92,6 @@ async def _follow(settings: ProducerSettings, scheduler: PublishScheduler, stop:
         await scheduler.drain()
     finally:
         await consumer.stop()
-
-
-async def _join(settings: ProducerSettings, partitions: _Partitions) -> kafka.Consumer:
-    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member, kafka.FETCH_WAIT_MS)
-    consumer.subscribe([topics.JOBS.name], listener=partitions)
-    await kafka.begin(consumer, settings.kafka)
-    return consumer
 
 
 def _update(scheduler: PublishScheduler, partition: int, record: ConsumerRecord) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from trapstream.local.testing import save_mean_graph
+from bench.tools.chaos_model import save_mean_graph
 
 ANY, NONE = 255.0, -1.0
 """Limits that every image is within, and none."""

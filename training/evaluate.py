@@ -1,32 +1,25 @@
 """Measures the demonstration model on scenes that it has not seen.
 
-`python -m training.evaluate --count 500` prints accuracy and speed. With `--write` it also
+`python -m training.evaluate --count 500` prints the accuracy. With `--write` it also
 chooses the threshold, on other scenes, and writes the card.
 """
 
-from __future__ import annotations
-
 import argparse
-import io
-import os
-import platform
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from PIL import Image
 
 import model_repository.demonstration
+from training.collection import SIZE, after_jpeg, truth_of
 from training.measure import Accuracy, accuracy, best_threshold
 from trapstream.models.card import Card, read_card, sha256_of, write_card
 from trapstream.scenes.canvas import Array
 from trapstream.scenes.scene import CATEGORIES, draw_scene
 
 FOLDER = Path(model_repository.demonstration.__path__[0])
-TRAIN_SEEDS, VALIDATION_SEEDS, HELD_OUT_SEED = (1_000_000, 1_999_999), (2_000_000, 2_999_999), 3_000_000
-SIZE = (640, 480)
+SEEDS, HELD_OUT_SEED = {"train": (1_000_000, 1_999_999), "validation": (2_000_000, 2_999_999)}, 3_000_000
 JPEG_QUALITY = 88
 WARNING = "For demonstration, not for science: trained on drawn scenes only, it knows nothing of real photographs."
 
@@ -46,15 +39,7 @@ def photograph(seed: int, enlarged: int = 1) -> tuple[Array, Array]:
     linear resize without antialiasing does there.
     """
     scene = draw_scene(seed, (SIZE[0] * enlarged, SIZE[1] * enlarged))
-    buffer = io.BytesIO()
-    scene.image.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    picture = Image.open(buffer).convert("RGB").reduce(enlarged)
-    rows = [
-        (CATEGORIES.index(b.category), b.x_min, b.y_min, b.x_min + b.width, b.y_min + b.height) for b in scene.boxes
-    ]
-    truth = np.asarray(rows, np.float32).reshape(-1, 5)
-    truth[:, 1:] /= enlarged
-    return np.asarray(picture), truth
+    return np.asarray(after_jpeg(scene.image, JPEG_QUALITY).reduce(enlarged)), truth_of(scene, enlarged)
 
 
 def detect(session: ort.InferenceSession, image: Array) -> Array:
@@ -75,33 +60,13 @@ def answers(session: ort.InferenceSession, seeds: range, enlarged: int = 1) -> t
     return found, truths
 
 
-def images_per_second(session: ort.InferenceSession, runs: int = 100) -> float:
-    """The speed of runs with one 640 x 480 image each: of the fastest tenth; slower ones measure the neighbours."""
-    image, _ = photograph(HELD_OUT_SEED)
-    spans = []
-    for _ in range(runs + 5):
-        began = time.perf_counter()
-        session.run(None, {"images": image[None]})
-        spans.append(time.perf_counter() - began)
-    return float(1 / np.quantile(spans[5:], 0.1))
-
-
-def processor() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
 def show(title: str, result: Accuracy) -> None:
     """Prints one line of accuracy."""
     classes = ", ".join(f"{name} {value:.3f}" for name, value in zip(CATEGORIES, result.ap50, strict=True))
     print(f"{title}: mAP50 {result.map50:.3f} ({classes}), empty or not {result.balanced:.3f}", flush=True)
 
 
-def new_card(model: Path, threshold: float, result: Accuracy, speed: float, count: int, seed: int) -> Card:
+def new_card(model: Path, threshold: float, result: Accuracy, count: int) -> Card:
     """The card of the graph at `model`."""
     return Card(
         name="demonstration",
@@ -122,11 +87,9 @@ def new_card(model: Path, threshold: float, result: Accuracy, speed: float, coun
             "ap50": {name: round(value, 3) for name, value in zip(CATEGORIES, result.ap50, strict=True)},
             "empty_balanced_accuracy": round(result.balanced, 3),
             "scenes": count,
-            "images_per_second_one_core": round(speed, 1),
-            "processor": f"{processor()}, {os.cpu_count()} cores",
             "runtime": f"onnxruntime {ort.__version__}",
         },
-        seeds={"train": TRAIN_SEEDS, "validation": VALIDATION_SEEDS, "held_out": (seed, seed + count - 1)},
+        seeds=SEEDS | {"held_out": (HELD_OUT_SEED, HELD_OUT_SEED + count - 1)},
     )
 
 
@@ -134,25 +97,22 @@ def main() -> None:
     """Measures, prints, and with `--write` updates the card."""
     parser = argparse.ArgumentParser(description="Measures the demonstration model on scenes it has not seen.")
     parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--model", type=Path, default=FOLDER / "model.onnx")
     parser.add_argument("--write", action="store_true", help="choose the threshold and write the card")
     options = parser.parse_args()
-    session = open_model(options.model)
+    model, card = FOLDER / "model.onnx", FOLDER / "card.json"
+    session = open_model(model)
     if options.write:
-        threshold = best_threshold(*answers(session, range(VALIDATION_SEEDS[0], VALIDATION_SEEDS[0] + options.count)))
+        first = SEEDS["validation"][0]
+        threshold = best_threshold(*answers(session, range(first, first + options.count)))
     else:
-        threshold = read_card(options.model.with_name("card.json")).typical_detection_threshold
-    seeds = range(options.seed, options.seed + options.count)
+        threshold = read_card(card).typical_detection_threshold
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + options.count)
     result = accuracy(*answers(session, seeds), threshold)
     show(f"{options.count} scenes at 640 x 480, threshold {threshold}", result)
     quarter = seeds[: max(1, options.count // 4)]
     show(f"{len(quarter)} scenes at 1280 x 960", accuracy(*answers(session, quarter, 2), threshold))
-    speed = images_per_second(session)
-    print(f"{speed:.1f} images/s on one core of {processor()}")
     if options.write:
-        card = new_card(options.model, threshold, result, speed, options.count, options.seed)
-        write_card(options.model.with_name("card.json"), card)
+        write_card(card, new_card(model, threshold, result, options.count))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Turns trained weights into the bundle: `python -m training.export WEIGHTS`. Needs torch."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import warnings
@@ -37,14 +35,13 @@ def raw_graph(weights: Path) -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Writes model.onnx to the folder that is served, or to `--output`."""
+    """Writes model.onnx to the folder that is served."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--output", type=Path, default=Path("model_repository/demonstration/model.onnx"))
     options = parser.parse_args()
     graph = raw_graph(options.weights)
     raw = RawModel(graph=graph, family="demonstration", classes=None, image_size=None, stride=None)
-    onnx.save(complete(raw), options.output)
+    onnx.save(complete(raw), "model_repository/demonstration/model.onnx")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The loss that the detector learns from: which cells answer for which figure, and how wrong they are. Needs torch."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

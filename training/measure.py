@@ -1,7 +1,5 @@
 """How good detections are: average precision at an overlap of one half, and empty told from not empty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Two grids look at the image, with cells of 16 and 32 pixels. Each cell gives one
 middle to the box's four sides, and one score a class.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -3,16 +3,11 @@
 Needs torch (extra `train`); nothing that runs the model does. FOLDER keeps the drawn scenes and the weights.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import math
-import queue
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +16,14 @@ import torch.multiprocessing
 from PIL import Image
 from torch import Tensor, distributed
 
-from training.collection import Collection, draw_collection
+from training.collection import Collection, draw_collection, load_collection
 from training.losses import loss
 from training.network import Detector
 from trapstream.scenes.canvas import Array
 
 TRAIN_SEED = 1_000_000
 SHARD = 1000
+WORKERS = 2  # processes, of one thread each
 GREY = 114
 MOST_FIGURES = 8
 TOGETHER = 8  # steps between two averagings of the workers
@@ -37,20 +33,6 @@ CLOSE = 200  # canvases narrower than this look closely
 BATCH_PIXELS = 1_100_000
 PEAK = 3e-3  # highest learning rate
 SMALL_SHARE = 0.6  # of the time, spent on small images
-
-
-def pixels_of(shard: Collection) -> Array:
-    """All scenes of a shard as uint8 [n, 480, 640, 3], decoded once: decoding costs more than learning."""
-    path = shard.path.with_suffix(".pixels")
-    shape = (len(shard), *shard.image(0).shape)
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        table = np.memmap(partial, np.uint8, "w+", shape=shape)
-        for index in range(len(shard)):
-            table[index] = shard.image(index)
-        table.flush()
-        partial.replace(path)
-    return np.memmap(path, np.uint8, "r", shape=shape)
 
 
 def view(boxes: Array, full: tuple[int, int], canvas: tuple[int, int], rng: random.Random) -> tuple[float, int, int]:
@@ -84,11 +66,9 @@ def view(boxes: Array, full: tuple[int, int], canvas: tuple[int, int], rng: rand
     return scale, corner[0], corner[1]
 
 
-def sample(
-    shard: Collection, pixels: Array, index: int, canvas: tuple[int, int], rng: random.Random
-) -> tuple[Array, Array]:
+def sample(shard: Collection, index: int, canvas: tuple[int, int], rng: random.Random) -> tuple[Array, Array]:
     """A scene changed a little and put on a canvas (width, height): uint8 [H, W, 3] and boxes [n, 5]."""
-    image = pixels[index]
+    image = shard.pixels[index]
     full = (image.shape[1], image.shape[0])
     scale, dx, dy = view(shard.boxes[index], full, canvas, rng)
     size = (round(full[0] * scale), round(full[1] * scale))
@@ -119,42 +99,20 @@ def sample(
 
 
 def batch(
-    shards: list[Collection], tables: list[Array], count: int, canvas: tuple[int, int], rng: random.Random
+    shards: list[Collection], count: int, canvas: tuple[int, int], rng: random.Random
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images uint8 [N, 3, H, W], boxes [N, G, 4] and labels [N, G] (-1: none) of random scenes."""
     images, truth, labels = [], torch.zeros(count, MOST_FIGURES, 4), torch.full((count, MOST_FIGURES), -1)
     for i in range(count):
-        at = rng.randrange(len(shards))
-        shard = shards[at]
+        shard = shards[rng.randrange(len(shards))]
         index = rng.randrange(len(shard))
         if len(shard.boxes[index]) == 0 and rng.random() < 0.5:
             index = rng.randrange(len(shard))  # empty scenes teach less: take them less often
-        pixels, boxes = sample(shard, tables[at], index, canvas, rng)
+        pixels, boxes = sample(shard, index, canvas, rng)
         images.append(torch.tensor(pixels.copy()).permute(2, 0, 1))
         for j, row in enumerate(boxes[:MOST_FIGURES]):
             labels[i, j], truth[i, j] = int(row[0]), torch.from_numpy(row[1:])
     return torch.stack(images), truth, labels
-
-
-def prefetched(
-    make: Callable[[], tuple[Tensor, Tensor, Tensor]], ahead: int = 3
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches, made in a thread while the last one is learnt."""
-    line: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(ahead)
-
-    def work() -> None:
-        while True:
-            line.put(make())
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        yield line.get()
-
-
-def shards_in(folder: Path) -> list[Collection]:
-    """The training scenes drawn so far, in shards."""
-    names = sorted(path.stem for path in folder.glob("train-*.npz"))
-    return [draw_collection(folder, name, range(0)) for name in names]
 
 
 def average_into(slow: Detector, fast: Detector, keep: float) -> None:
@@ -187,13 +145,11 @@ def train(rank: int, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     meeting = f"file://{(options.folder / 'meeting').absolute()}"
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.workers)
-    rng = random.Random(options.seed * 100 + rank)
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
+    rng = random.Random(rank)
     model = Detector()
-    if options.start is not None:
-        model.load_state_dict(torch.load(options.start, weights_only=True))
-    slow, shards = copy.deepcopy(model), shards_in(options.folder)
-    tables = [pixels_of(shard) for shard in shards]
+    slow = copy.deepcopy(model)
+    shards = [load_collection(options.folder, path.stem) for path in sorted(options.folder.glob("train-*.npz"))]
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.02},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -201,12 +157,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
     optimiser = torch.optim.AdamW(groups, lr=PEAK)
     began, saved, step, seen, running, progress = time.monotonic(), time.monotonic(), 0, 0, 0.0, 0.0
 
-    def make() -> tuple[Tensor, Tensor, Tensor]:
-        small = progress < SMALL_SHARE
-        canvas = rng.choice(SMALL if small else FULL)
-        return batch(shards, tables, BATCH_PIXELS // (canvas[0] * canvas[1]), canvas, rng)
-
-    for images, truth, labels in prefetched(make):
+    while progress < 1:
+        canvas = rng.choice(SMALL if progress < SMALL_SHARE else FULL)
+        images, truth, labels = batch(shards, BATCH_PIXELS // (canvas[0] * canvas[1]), canvas, rng)
         rate = PEAK * min(1.0, (step + 1) / 60) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -228,30 +181,23 @@ def train(rank: int, options: argparse.Namespace) -> None:
             (options.folder / "weights.partial").replace(options.folder / "weights.pt")
             saved = time.monotonic()
         if rank == 0 and step % (6 * TOGETHER) == 0:
-            speed = options.workers * seen / (time.monotonic() - began)
+            speed = WORKERS * seen / (time.monotonic() - began)
             print(f"{progress:6.1%} step {step} images {seen} ({speed:.1f}/s) loss {running:.3f} {parts}", flush=True)
-        if progress >= 1:
-            break
     distributed.barrier()
 
 
 def main() -> None:
     """Draws the scenes that are missing, then trains."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/scenes"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--scenes", type=int, default=10_000)
-    parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the scenes")
-    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     options = parser.parse_args()
     for k in range(options.scenes // SHARD):
         first = TRAIN_SEED + k * SHARD
-        draw_collection(options.folder, f"train-{k:02d}", range(first, first + SHARD), options.workers)
-    for shard in shards_in(options.folder):
-        pixels_of(shard)  # before the workers start: they would trip over each other
+        draw_collection(options.folder, f"train-{k:02d}", range(first, first + SHARD), WORKERS)
     (options.folder / "meeting").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(train, (options,), options.workers)
+    torch.multiprocessing.spawn(train, (options,), WORKERS)
     print(options.folder / "weights.pt")
 
 

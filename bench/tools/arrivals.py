@@ -10,8 +10,6 @@ home stays, with all logs.
 import argparse
 import asyncio
 import contextlib
-import io
-import os
 import random
 import sys
 import tempfile
@@ -22,12 +20,11 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
-from PIL import Image
 
 from bench.tools import chaos_model
 from bench.tools.arrivals_account import Account, check
 from bench.tools.arrivals_listen import listen, receiving
-from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded, set_up
+from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded
 from trapstream.core import log, status
 from trapstream.core.messages import JobSpec, JobState
 from trapstream.core.states import ENDED
@@ -60,10 +57,6 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     """The whole run. ChaosError if a job does not end or a process does not come back."""
     began = time.monotonic()
     chaos_model.write_bundle(home / "bundle")
-    set_up(home)
-    os.environ["TRAPSTREAM_LIVE_MODEL"] = chaos_model.NAME
-    os.environ["TRAPSTREAM_LIVE_PERIOD_SECONDS"] = str(plan.period)
-    os.environ["TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS"] = "true"  # the receiver is on this machine
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
@@ -166,11 +159,7 @@ async def _answered(
 
 def image(number: int) -> bytes:
     """A small image that no other number gives."""
-    random_ = np.random.default_rng(number)
-    pixels = random_.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).resize((64, 48)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
+    return chaos_model.jpeg(np.random.default_rng(number).integers(0, 256, (6, 8, 3)))
 
 
 async def _ended(stack: Stack, account: Account) -> list[JobSpec]:
@@ -204,7 +193,12 @@ def main() -> int:
     plan = Plan(**vars(arguments))
     home = Path(tempfile.mkdtemp(prefix="trapstream-arrivals-"))
     print(f"seed {plan.seed}: {plan.uploads:,} uploads, {plan.kills} kills, home {home}", flush=True)
-    return concluded(run(plan, home, lambda line: print(line, flush=True)), home)
+    settings = {
+        "TRAPSTREAM_LIVE_MODEL": chaos_model.NAME,
+        "TRAPSTREAM_LIVE_PERIOD_SECONDS": str(plan.period),
+        "TRAPSTREAM_ALLOW_PRIVATE_WEBHOOKS": "true",  # the receiver is on this machine
+    }
+    return concluded(run(plan, home, lambda line: print(line, flush=True)), home, settings)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ moment is chance. Exit status 1 if a byte differs or a job does not end; then th
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import random
 import sys
@@ -17,14 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from bench.tools import chaos_model
-from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded, set_up
+from bench.tools.chaos_stack import COPIES, ChaosError, Stack, concluded
 from trapstream.core import json_codec, kafka, log, topics
+from trapstream.core import status as statuses
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
-from trapstream.core.states import ENDED
 from trapstream.jobs.submit import submit
 from trapstream.local import control
 
@@ -89,21 +91,17 @@ async def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Acc
     began = time.monotonic()
     model = chaos_model.write_bundle(home / "bundle")
     manifest = chaos_model.write_images(home / "images", plan.images)
-    set_up(home)
     account, stack = Account(), Stack(home)
     try:
         await stack.up()
-        async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(stack.follow())
-            undisturbed = await _job(stack, manifest, model, Lane.BULK)
-            wanted = result_path(home / "results", undisturbed.job).read_bytes()
-            say(f"undisturbed: {plan.images:,} images, {len(wanted):,} bytes, {time.monotonic() - began:.0f} s")
-            over = asyncio.Event()
-            async with asyncio.TaskGroup() as together:
-                together.create_task(_kill(plan, stack, account, over, say))
-                for lane in Lane:
-                    together.create_task(_jobs(stack, manifest, model, lane, wanted, account, over, say))
-            following.cancel()
+        undisturbed = await _job(stack, manifest, model, Lane.BULK)
+        wanted = result_path(home / "results", undisturbed.job).read_bytes()
+        say(f"undisturbed: {plan.images:,} images, {len(wanted):,} bytes, {time.monotonic() - began:.0f} s")
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as together:
+            together.create_task(_kill(plan, stack, account, over, say))
+            for lane in Lane:
+                together.create_task(_jobs(stack, manifest, model, lane, wanted, account, over, say))
         account.dead_letters = await _dead_letters(stack.kafka)
         account.repaired = _repaired(home)
     finally:
@@ -159,19 +157,21 @@ async def _jobs(
 async def _job(stack: Stack, manifest: Path, model: ModelInfo, lane: Lane) -> JobStatus:
     """Submits the manifest and waits for the job's end."""
     spec = await _submitted(stack, manifest, model, lane)
-    done, since = -1, time.monotonic()
-    while True:
-        status = stack.statuses.get(spec.job)
-        if status is not None and status.state in ENDED:
-            if status.state is not JobState.COMPLETED:
-                raise ChaosError(f"job {spec.job} ended as {status.state}: {status.message}")
-            return status
-        now = status.counts.done if status else 0
-        if now != done:
-            done, since = now, time.monotonic()
-        if time.monotonic() > since + _STALL_SECONDS:
-            raise ChaosError(f"job {spec.job} stays at {done:,} of {spec.images:,} images: {status}")
-        await asyncio.sleep(0.2)
+    done = 0
+    try:
+        async with asyncio.timeout(_STALL_SECONDS) as stall:
+            while True:
+                with contextlib.suppress(KafkaError):  # the broker was killed
+                    async for status in statuses.watch(stack.kafka, spec.job):
+                        if status.counts.done != done:
+                            done = status.counts.done
+                            stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
+                    if status.state is JobState.COMPLETED:
+                        return status
+                    raise ChaosError(f"job {spec.job} ended as {status.state}: {status.message}")
+                await asyncio.sleep(1.0)
+    except TimeoutError:
+        raise ChaosError(f"job {spec.job} stays at {done:,} of {spec.images:,} images") from None
 
 
 async def _submitted(stack: Stack, manifest: Path, model: ModelInfo, lane: Lane) -> JobSpec:

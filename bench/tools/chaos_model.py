@@ -1,15 +1,18 @@
 """A model that costs next to nothing and whose answer depends on every pixel, and the images for it."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from trapstream.core import json_codec
 from trapstream.core.messages import ModelInfo
-from trapstream.local.testing import save_mean_graph
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME = "brightness"
@@ -45,6 +48,37 @@ def write_bundle(folder: Path) -> ModelInfo:
     return card.info
 
 
+def save_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
+    """Writes `nodes` and constants as a graph from `images` uint8 [N, H, W, 3] to `detections` and `count`."""
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [
+            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
+            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in values.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+
+
+def save_mean_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
+    """As `save_graph`, for `nodes` that begin with `mean`: of each image's values, 0 to 255, float [N]."""
+    mean = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+    ]
+    save_graph(path, name, [*mean, *nodes], {"axes": np.array([1, 2, 3], "i8"), **values})
+
+
+def jpeg(pixels: NDArray[np.int64]) -> bytes:
+    """A photograph of 64 x 48 pixels, enlarged from these [h, w, 3]."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).resize((64, 48)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
 def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
     """A manifest that names `kinds` files of 64 x 48 pixels again and again, `images` in all; its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,10 +86,7 @@ def write_images(folder: Path, images: int, kinds: int = 400) -> Path:
     paths = []
     for number in range(kinds):
         path = folder / f"{number:04}.jpg"
-        stream = io.BytesIO()
-        pixels = random.integers(0, 256, (6, 8, 3)) // 2 + random.integers(0, 128)
-        Image.fromarray(pixels.astype(np.uint8)).resize((64, 48)).save(stream, "JPEG", quality=90)
-        whole = stream.getvalue()
+        whole = jpeg(random.integers(0, 256, (6, 8, 3)) // 2 + random.integers(0, 128))
         if number % 100 >= _BAD // 2:
             path.write_bytes(b"no image at all" if number % 100 < _BAD else whole)
         paths.append(path)

@@ -1,20 +1,16 @@
 """A stack that is killed from outside, in a home of its own, and how such a run ends."""
 
 import asyncio
-import contextlib
-import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import psutil
-from aiokafka.errors import KafkaError
 
-from trapstream.core import kafka, messages, topics
-from trapstream.core.messages import JobStatus
+from bench.stacks import environment
 from trapstream.local import control, instances, processes
 from trapstream.local.state import StackError
 
@@ -49,23 +45,11 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.kafka = ""
-        self.statuses: dict[str, JobStatus] = {}
-        """Newest of each job."""
 
     async def up(self) -> None:
         """Starts it, or starts it again after its supervisor's death."""
         started = await asyncio.to_thread(control.up, self.home, lambda _: None)
         self.kafka = started.endpoints["kafka"]
-
-    async def follow(self) -> None:
-        """Keeps `statuses`, for ever."""
-        while True:
-            with contextlib.suppress(KafkaError):
-                async for records in kafka.follow(self.kafka, topics.STATUS):
-                    for record in records:
-                        status = messages.decode(record.value, JobStatus)
-                        self.statuses[status.job] = status
-            await asyncio.sleep(1.0)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, once there is a process of that name; the supervisor is started again by hand."""
@@ -104,23 +88,19 @@ async def within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
     raise ChaosError(f"{what} did not come within {seconds:.0f} s")
 
 
-def set_up(home: Path) -> None:
-    """The environment of a stack that is killed: none of the caller's settings, and the bundle in `home`."""
-    for name in [name for name in os.environ if name.startswith("TRAPSTREAM_") and name != "TRAPSTREAM_CACHE"]:
-        del os.environ[name]
-    os.environ |= {
+def concluded(work: Coroutine[None, None, Outcome], home: Path, more: Mapping[str, str] | None = None) -> int:
+    """Does the work on a stack with the bundle in `home` and `more` settings, and prints its account. Returns the exit
+    status; the home stays where something was wrong."""
+    settings = {
         "TRAPSTREAM_BUNDLE": str(home / "bundle"),
         "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
         "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
         "TRAPSTREAM_TRITON_INSTANCES": str(_INSTANCES),
     }
-
-
-def concluded(work: Coroutine[None, None, Outcome], home: Path) -> int:
-    """Does the work and prints its account. Returns the exit status; the home stays where something was wrong."""
     account = None
     try:
-        account = asyncio.run(work)
+        with environment({**settings, **(more or {})}):
+            account = asyncio.run(work)
     except* (ChaosError, StackError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):

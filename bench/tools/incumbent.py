@@ -24,7 +24,7 @@ import psutil
 from bench.stacks import BenchError, environment
 from bench.tools.same_answers import compare_files
 from trapstream.models.agreement import CONFIDENCE
-from trapstream.models.deployed import PRECISION, Runtime
+from trapstream.models.deployed import PRECISION
 from trapstream.models.runtimes import ALL, has_bfloat16
 
 WAYS: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,7 @@ _FINISHED = re.compile(r"Finished inference for (\d+) images in .*\(([\d.]+) ima
 _LOADED = re.compile(r"Loaded model (?:\(before queueing\) )?in ([\d.]+) (milliseconds|seconds)")
 _OURS = re.compile(r"^images +([\d,]+)$.*^images/s +([\d,.]+)$", re.MULTILINE | re.DOTALL)
 _MODEL = "incumbent"
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ def _memory(pid: int) -> int:
     return total
 
 
-def _turns(sides: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
+def _turns(sides: Mapping[str, Callable[[], Run]]) -> dict[str, list[Run]]:
     """Every side once a round, each round in the other order than the one before."""
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    for number in range(rounds):
+    for number in range(_ROUNDS):
         for name in list(sides)[:: -1 if number % 2 else 1]:
             run = sides[name]()
             runs[name].append(run)
@@ -171,21 +172,17 @@ class Sides:
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("photos", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--python", required=True, type=click.Path(exists=True, dir_okay=False), help="That has megadetector.")
-@click.option("--runtime", "runtimes", multiple=True, type=click.Choice(ALL), help="[default: all of this machine]")
-@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep files and logs here.")
-def main(
-    checkpoint: Path, photos: Path, python: str, runtimes: tuple[Runtime, ...], rounds: int, keep: Path | None
-) -> None:
+def main(checkpoint: Path, photos: Path, python: str, keep: Path | None) -> None:
     """Measure both sides on the same checkpoint and photographs, and compare their answers."""
-    chosen = runtimes or tuple(each for each in ALL if PRECISION[each] == "float32" or has_bfloat16())
+    chosen = tuple(each for each in ALL if PRECISION[each] == "float32" or has_bfloat16())
     with tempfile.TemporaryDirectory(prefix="trapstream-incumbent-") as temporary, environment({}):
         work = keep or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         sides = Sides(checkpoint, photos, python, Path(temporary) / "home", work)
         sides.trapstream("model", "import", str(checkpoint), "--name", _MODEL)
         calls = {way: partial(sides.script, way) for way in WAYS} | {each: partial(sides.ours, each) for each in chosen}
-        runs = _turns(calls, rounds)
+        runs = _turns(calls)
         rates = {name: statistics.median(run.rate for run in each) for name, each in runs.items()}
         walls = {name: statistics.median(run.images / run.seconds for run in each) for name, each in runs.items()}
         rival, quickest = max(WAYS, key=lambda way: rates[way]), max(WAYS, key=lambda way: walls[way])

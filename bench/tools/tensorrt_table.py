@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         bundle, compiler = bundle_store.find(home, chosen.model), tensorrt.here()
         began = time.monotonic()
-        plan = build(home, bundle, compiler, chosen.batch, lambda *_: None)
+        plan = build(home, bundle, compiler, chosen.batch)
         took = f"built in {time.monotonic() - began:.0f} s" if plan.built else "was there"
         print(
             f"{bundle.label}, {bundle.card.precision}; TensorRT {compiler.version} on {compiler.gpu.name}; plan {took}"

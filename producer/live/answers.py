@@ -21,7 +21,7 @@ _MOST_KNOWN = 10_000
 """Answers remembered."""
 _LOOKS = 2
 """Looks into the past at once: each reads a partition."""
-_PARTS = [TopicPartition(topics.DETECTIONS.name, number) for number in range(topics.DETECTIONS.partitions)]
+_PARTS = kafka.parts_of(topics.DETECTIONS)
 
 
 class Answer(NamedTuple):
@@ -102,7 +102,7 @@ class Answers:
         part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(image[0]))
         async with self._looks:
             with contextlib.suppress(KafkaError, Retryable):  # the sender is told to ask again
-                consumer = await self._assigned([part])
+                consumer = await kafka.reader(self._servers, [part], fetch_max_wait_ms=kafka.FETCH_WAIT_MS)
                 try:
                     begin = (await consumer.offsets_for_times({part: int(since * 1000)}))[part]
                     if begin is None:
@@ -117,35 +117,19 @@ class Answers:
                     await consumer.stop()
 
     async def _at_end(self) -> kafka.Consumer:
-        consumer = await self._assigned(_PARTS)
+        consumer = await kafka.reader(self._servers, _PARTS, fetch_max_wait_ms=kafka.FETCH_WAIT_MS)
         try:
-            await consumer.seek_to_end(*_PARTS)
-            for part in _PARTS:
-                await consumer.position(part)  # a seek is made good when the position is asked for
-        except KafkaError as error:
+            with kafka.retryable(self._servers):
+                await consumer.seek_to_end(*_PARTS)
+                for part in _PARTS:
+                    await consumer.position(part)  # a seek is made good when the position is asked for
+        except BaseException:
             await consumer.stop()
-            raise Retryable(f"{self._servers}: {error!r}") from error
+            raise
         consumer.resume(*_PARTS)
-        return consumer
-
-    async def _assigned(self, parts: list[TopicPartition]) -> kafka.Consumer:
-        """A consumer of these partitions that does not fetch yet: a question would wait for the fetch. Retryable."""
-        consumer = kafka.Consumer(
-            bootstrap_servers=self._servers,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=kafka.FETCH_WAIT_MS,
-        )
-        await kafka.begin(consumer, self._servers)
-        consumer.assign(parts)
-        consumer.pause(*parts)
         return consumer
 
 
 async def _poll(consumer: kafka.Consumer) -> list[ConsumerRecord]:
-    try:
-        batches = await consumer.getmany(timeout_ms=200)
-    except KafkaError as error:
-        raise Retryable(repr(error)) from error
-    return [record for records in batches.values() for record in records]
+    with kafka.retryable("results"):
+        return [record for records in (await consumer.getmany(timeout_ms=200)).values() for record in records]

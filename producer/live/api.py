@@ -17,9 +17,8 @@ from producer.live.incoming import InHand
 from producer.live.live_job import Accepted, Arrival
 from producer.live.series_journal import Refused, SeriesJournal
 from trapstream.core import door, event_filter, faults, json_codec, log, metrics
-from trapstream.core.connections import timed
-from trapstream.core.door import BadRequest, Handler, as_json
-from trapstream.core.keys import BadKeys, Key, Keys, Quotas
+from trapstream.core.door import BadRequest, Handler, as_json, timed
+from trapstream.core.keys import Key, Keys, Quotas
 from trapstream.core.messages import Webhook
 from trapstream.core.settings import ProducerSettings
 from trapstream.jobs import names
@@ -58,7 +57,7 @@ class Door:
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application(middlewares=[timed, _explained, self._guarded])
+        app = web.Application(middlewares=[timed, _explained])
         app.add_routes(
             [
                 web.post("/v1/images", self._post),
@@ -79,12 +78,6 @@ class Door:
             raise BadRequest(404, "a notifier has the events: ask it, or name it in TRAPSTREAM_EVENTS_URL")
         location = self._settings.events_url.rstrip("/") + request.rel_url.raw_path_qs
         return web.Response(status=307, headers={"Location": location, "Cache-Control": "no-store"})
-
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._keys is None:
-            door.require_local(request)
-        return await handler(request)
 
     async def _post(self, request: web.Request) -> web.Response:
         self._asked += 1
@@ -199,29 +192,13 @@ def _shown(image: Accepted) -> dict[str, Any]:
 
 @web.middleware
 async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as one line of JSON, and never a traceback."""
     try:
         return await handler(request)
-    except BadRequest as error:
-        return _refusal(request, error.status, str(error), error.retry_after)
-    except (names.BadName, event_filter.BadFilter) as error:
-        return _refusal(request, 400, str(error), None)
-    except Refused as error:
-        return _refusal(request, 503, str(error), _BUSY_SECONDS)
-    except BadKeys as error:
-        log.get_logger().error("API keys unusable", error=str(error))
-        return _refusal(request, 503, "the API keys cannot be read; the operator's log says why", 60.0)
-    except OSError as error:
-        log.get_logger().error("upload not kept", error=str(error))
-        return _refusal(request, 507, f"the result store cannot be written ({error.strerror})", 60.0)
-    except web.HTTPException as error:
-        text = "POST /v1/images takes images" if error.status in (404, 405) else error.reason
-        return _refusal(request, error.status, text, None)
-    except Exception as error:  # a client gets a line, whatever went wrong; the log gets the rest
-        log.get_logger().error("upload failed unexpectedly", error=repr(error), exc_info=True)
-        return _refusal(request, 500, "unexpected error; the operator's log says more", None)
-
-
-def _refusal(request: web.Request, status: int, text: str, retry_after: float | None) -> web.Response:
-    metrics.ARRIVALS.labels("http", "refused").inc()
-    return door.refusal(request, status, text, retry_after)
+    except Exception as error:  # a client gets one line for any error
+        metrics.ARRIVALS.labels("http", "refused").inc()
+        if isinstance(error, Refused):
+            return door.refusal(request, 503, str(error), _BUSY_SECONDS)
+        if isinstance(error, OSError):
+            log.get_logger().error("upload not kept", error=str(error))
+            return door.refusal(request, 507, f"the result store cannot be written ({error.strerror})", 60.0)
+        return door.answer_to(request, error, "POST /v1/images takes images")

@@ -20,7 +20,8 @@ from trapstream.core import kafka, letters, log, metrics, retry
 from trapstream.core.errors import BadMessage, Retryable
 from trapstream.core.outbox import Outbox
 from trapstream.core.settings import ProducerSettings
-from trapstream.jobs.manifest import as_text, is_image_name, url_uri
+from trapstream.jobs.kinds import is_image_name, kept_out
+from trapstream.jobs.manifest import as_text, is_exact_key, url_uri
 from trapstream.jobs.names import harmless
 
 MOST_RECORDS = 1000
@@ -33,11 +34,9 @@ _REST_MS = 1000
 """Between two looks at a backlog that is too deep."""
 
 
-async def run(settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox) -> None:
+async def run(topic: str, settings: ProducerSettings, journal: SeriesJournal, outbox: Outbox) -> None:
     """Reads the topic until cancelled. An offset is committed only once the journals have the images before it."""
-    consumer = kafka.group_consumer(settings.kafka, _GROUP, settings.member)
-    consumer.subscribe([settings.bucket_topic])
-    await kafka.started(consumer)
+    consumer = await kafka.group_consumer(settings.kafka, _GROUP, settings.member, topic)
     try:
         while True:
             try:
@@ -107,6 +106,8 @@ class PassedOver(StrEnum):
     """A bucket or prefix that no series is for."""
     NO_IMAGE = "no image"
     """Its name does not end as an image's."""
+    LEFT_OUT = "left out"
+    """It is hidden, or lies in a recycle bin, a snapshot or the like."""
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -175,10 +176,13 @@ def _image(record: _Record, series: Mapping[str, str]) -> Arrival | PassedOver:
         return PassedOver.OTHER_PLACE
     if not is_image_name(key):
         return PassedOver.NO_IMAGE
+    if any(map(kept_out, key.split(b"/"))):
+        return PassedOver.LEFT_OUT
     # The same event comes again and again; the same name with other content is another image.
     version = thing.eTag or thing.versionId or thing.sequencer
     uri = url_uri(b"s3://" + bucket.encode() + b"/" + key)
-    file = harmless(as_text(key)) or "image"
+    # A key that cannot be read fails under its address, since a shorter name would be another object's.
+    file = (harmless(as_text(key)) or "image") if is_exact_key(as_text(key)) else uri
     return Arrival(name, file, uri, f"{uri}@{version}")
 
 

@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from producer.live import retention
 from producer.live.incoming import InHand
 from producer.live.retention import JobNow
 from producer.live.series_journal import SeriesJournal
 from trapstream.core import faults, log, metrics, retry, topics
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import Retryable
-from trapstream.core.jobs import JobTable
+from trapstream.core.jobs import EndedJobs, JobTable
 from trapstream.core.result_store import incoming_folder
 from trapstream.core.settings import ProducerSettings
 
@@ -25,15 +23,6 @@ _MOST = 100_000
 _TOGETHER = 200
 """Images that are removed before a stop of the process is heard again."""
 _MANIFEST = ".manifest.jsonl"
-
-
-class Looked(NamedTuple):
-    """The content of one folder of the incoming area."""
-
-    images: int
-    size: int
-    old: dict[str, Path]
-    """Name to file of those that were written before the moment."""
 
 
 class Cleaner:
@@ -70,10 +59,10 @@ class Cleaner:
             held = self._journal.ids()
             images = size = removed = 0
             old: dict[str, Path] = {}
-            for folder in await asyncio.to_thread(_folders, incoming_folder(self._settings.results)):
-                found = await asyncio.to_thread(_look, folder, before)
-                images, size = images + found.images, size + found.size
-                old |= found.old
+            for folder in await asyncio.to_thread(_sorted, incoming_folder(self._settings.results), "??"):
+                some, bytes_, found = await asyncio.to_thread(_look, folder, before)
+                images, size = images + some, size + bytes_
+                old |= found
                 if len(old) >= _MOST:
                     removed += await self._remove(old, held, before)
                     old = {}
@@ -89,7 +78,7 @@ class Cleaner:
         if not old:
             return 0
         forgotten = time.time() - topics.JOBS.retention_ms / 1000
-        for path in await asyncio.to_thread(_manifests, self._settings.results):
+        for path in await asyncio.to_thread(_sorted, self._settings.results, f"*{_MANIFEST}"):
             if retention.needs(await asyncio.to_thread(self._job, path, held), before, forgotten):
                 for name in await asyncio.to_thread(_named, path, old.keys().__contains__):
                     old.pop(name, None)
@@ -118,11 +107,12 @@ class Cleaner:
         return JobNow(job in held, job in self._table.specs, None if status is None else status.updated, written)
 
 
-def _folders(area: Path) -> list[Path]:
-    return sorted(path for path in area.iterdir() if len(path.name) == 2)
+def _sorted(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
 
 
-def _look(folder: Path, before: float) -> Looked:
+def _look(folder: Path, before: float) -> tuple[int, int, dict[str, Path]]:
+    """Images of a folder, their bytes on the disk, and name to file of those that were written before `before`."""
     images = size = 0
     old: dict[str, Path] = {}
     with os.scandir(folder) as entries:
@@ -134,11 +124,7 @@ def _look(folder: Path, before: float) -> Looked:
             images, size = images + 1, size + status.st_blocks * 512
             if status.st_mtime < before and (name := retention.name_of(entry.name)) is not None:
                 old[name] = Path(entry.path)
-    return Looked(images, size, old)
-
-
-def _manifests(results: Path) -> list[Path]:
-    return sorted(results.glob(f"*{_MANIFEST}"))
+    return images, size, old
 
 
 def _named(manifest: Path, wanted: Callable[[str], bool]) -> set[str]:

@@ -3,22 +3,20 @@
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import Fatal
 
 DAY = 24 * 3600
 _MONDAY = datetime(1970, 1, 5)
 
 
-class NoSuchZone(TrapstreamError):
-    """A time zone that this machine does not know."""
-
-
 def zone_of(name: str) -> tzinfo:
-    """The time zone of that name. NoSuchZone. UTC is there also where the system has no time zones."""
+    """The time zone of that name, UTC also where the system has no time zones. Fatal for one that it does not know."""
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise NoSuchZone(f"there is no time zone {name!r} here") from None
+        raise Fatal(
+            f"TRAPSTREAM_LIVE_ZONE: there is no time zone {name!r} here; name one as Africa/Nairobi, or UTC"
+        ) from None
 
 
 def label_of(now: float, seconds: int, zone: tzinfo) -> str:

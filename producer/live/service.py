@@ -13,10 +13,10 @@ from producer.live.api import Door
 from producer.live.cleaning import Cleaner
 from producer.live.journal_publisher import JournalPublisher
 from producer.live.series_journal import SeriesJournal
-from producer.sender import started_outbox
 from trapstream.core import door, kafka, log, retry
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.jobs import JobTable
+from trapstream.core.outbox import Outbox
 from trapstream.core.owner import owned
 from trapstream.core.result_store import live_folder
 from trapstream.core.service import Health
@@ -41,10 +41,7 @@ async def run(settings: ProducerSettings, stop: asyncio.Event, health: Health) -
 
 def check(settings: ProducerSettings) -> None:
     """Fatal for settings that make no sense, in one line that says what to do."""
-    try:
-        periods.zone_of(settings.live_zone)
-    except periods.NoSuchZone as error:
-        raise Fatal(f"TRAPSTREAM_LIVE_ZONE: {error}; name one as Africa/Nairobi, or UTC") from error
+    periods.zone_of(settings.live_zone)
     for prefix, series in settings.bucket_series.items():
         try:
             names.series_name(series)
@@ -59,36 +56,51 @@ async def listening(settings: ProducerSettings, taking: Door, health: Health) ->
 
     `health.details` gets the port, as `api`. Fatal if it cannot be had.
     """
-    async with contextlib.AsyncExitStack() as opened:
-        port = door.listening(
-            taking.app(),
-            settings.api_host,
-            settings.api_port,
-            most=settings.upload_connections,
-            seconds=settings.upload_patience_seconds,
-            shutdown=settings.drain_seconds / 2,
-        )
+    async with door.listening(
+        taking.app(),
+        settings.api_host,
+        settings.api_port,
+        "TRAPSTREAM_API_PORT",
+        most=settings.upload_connections,
+        seconds=settings.upload_patience_seconds,
+        shutdown=settings.drain_seconds / 2,
+    ) as port:
+        health.details["api"] = port
+        log.get_logger().info("uploads", port=port, keys=settings.api_keys is not None)
         try:
-            health.details["api"] = await opened.enter_async_context(port)
-        except OSError as error:
-            raise Fatal(
-                f"port {settings.api_port} for uploads cannot be had ({error.strerror}); set TRAPSTREAM_API_PORT to a "
-                "free one, or to 0"
-            ) from error
-        log.get_logger().info("uploads", port=health.details["api"], keys=settings.api_keys is not None)
-        opened.callback(taking.close)
-        yield
+            yield
+        finally:
+            taking.close()
 
 
 async def _work(settings: ProducerSettings, taking: Door, stop: asyncio.Event) -> None:
     table = JobTable(settings.kafka)
     journal = SeriesJournal(settings, table.specs.__contains__)
     answers, backlog = Answers(settings.kafka, journal.find), LiveBacklog(settings.kafka, journal.unpublished)
+
+    async def publish(cleaner: Cleaner) -> None:
+        """Everything that needs Kafka."""
+        await kafka.create_topics(settings.kafka)
+        async with Outbox(settings.kafka) as outbox:
+            publisher = JournalPublisher(settings, journal, outbox, table)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(answers.run())
+                    await answers.ready.wait()  # an image that is published before might be answered unheard
+                    for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
+                        tasks.create_task(body)
+                    if settings.bucket_topic is not None:
+                        tasks.create_task(bucket_events.run(settings.bucket_topic, settings, journal, outbox))
+            finally:
+                with contextlib.suppress(TimeoutError, Retryable):
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await publisher.round()
+
     async with owned(live_folder(settings.results), _TAKES), asyncio.TaskGroup() as tasks:
         await retry.until_back(lambda: _load(settings, journal), "result store")
         writing = tasks.create_task(journal.run())
         cleaner = Cleaner(settings, journal, taking.in_hand, table)
-        publishing = tasks.create_task(_publish(settings, journal, table, answers, backlog, cleaner))
+        publishing = tasks.create_task(publish(cleaner))
         # Uploads are taken while Kafka is away: they are on disk, and go there once it is back.
         taking.open(journal, answers, backlog)
         await stop.wait()
@@ -108,29 +120,3 @@ async def _load(settings: ProducerSettings, journal: SeriesJournal) -> None:
         raise Retryable(f"{error.filename or settings.results}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Fatal(f"a record in {settings.results / 'live'} is damaged ({error}); move it away") from error
-
-
-async def _publish(
-    settings: ProducerSettings,
-    journal: SeriesJournal,
-    table: JobTable,
-    answers: Answers,
-    backlog: LiveBacklog,
-    cleaner: Cleaner,
-) -> None:
-    """Everything that needs Kafka."""
-    await kafka.create_topics(settings.kafka)
-    async with started_outbox(settings.kafka) as outbox:
-        publisher = JournalPublisher(settings, journal, outbox, table)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(answers.run())
-                await answers.ready.wait()  # an image that is published before might be answered unheard
-                for body in (table.run(), backlog.run(), publisher.run(), cleaner.run()):
-                    tasks.create_task(body)
-                if settings.bucket_topic is not None:
-                    tasks.create_task(bucket_events.run(settings, journal, outbox))
-        finally:
-            with contextlib.suppress(TimeoutError, Retryable):
-                async with asyncio.timeout(_LAST_SECONDS):
-                    await publisher.round()

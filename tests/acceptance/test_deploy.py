@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from tests.acceptance.command import Command
 from tests.acceptance.conftest import command_for
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import Card, sha256_of, write_card
 
@@ -152,7 +152,8 @@ def finished(command: Command, job: str, folder: Path) -> dict[str, Any]:
 def test_another_version_under_load(versions: Command, camera: Camera, scenes: Path, tmp_path: Path) -> None:
     """A job runs while another version is deployed, used by a second job, and taken back: no image fails or is lost,
     each file names its version, and the other version goes when its last job is done."""
-    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", 10)).out.strip()
+    times = round(patient(4))  # on a slower machine the other version takes longer to come, and the job as well
+    first = versions("submit", photos(camera, scenes, tmp_path / "first.jsonl", times)).out.strip()
     deploy = versions("model", "deploy", f"{NAME}@2", *PLAIN)
     assert deploy.status == 0, deploy.err
     assert f"--model {NAME} means it" in deploy.err
@@ -165,7 +166,7 @@ def test_another_version_under_load(versions: Command, camera: Camera, scenes: P
     third = versions("submit", scenes).out.strip()
     camera.hurry.set()
 
-    for job, version, count in ((first, "1", 1_200), (second, "2", 120), (third, "1", 120)):
+    for job, version, count in ((first, "1", 120 * times), (second, "2", 120), (third, "1", 120)):
         result = finished(versions, job, tmp_path)
         assert result["info"]["detector"] == f"{NAME}_v{version}.onnx"
         assert [image for image in result["images"] if image.get("failure")] == []
@@ -206,12 +207,12 @@ def test_the_runtime_is_chosen_and_what_is_served_is_checked(versions: Command, 
         assert chosen.status == 0, chosen.err
         took = next(model["runtime"] for model in listed(versions) if model["version"] == "1")
         assert f"{took} runs it" in chosen.err
-        checked = versions("model", "check", f"{NAME}@1", "--images", tmp_path, "--json")
-        report = json.loads(checked.out)
-        assert (checked.status, report["agrees"], report["not_asked"]) == (0, True, None), checked.err
-        kinds = ["bundle in ONNX Runtime", f"Triton ({took.partition('-')[0]})"]
-        assert [side["side"] for side in report["sides"]] == kinds
-        assert report["compared"] >= 3
+        checked = versions("model", "check", f"{NAME}@1", "--images", tmp_path)
+        assert checked.status == 0, checked.err
+        for side in ("bundle in ONNX Runtime", f"Triton ({took.partition('-')[0]})"):
+            (row,) = [line for line in checked.out.splitlines() if line.startswith(side)]
+            images, found = row.removeprefix(side).split()[:2]
+            assert (images, int(found) >= 3, row.split()[-1]) == ("12", True, "passes")
     finally:
         assert versions("model", "deploy", f"{NAME}@1", "--runtime", "onnxruntime").status == 0
     other = versions("model", "check", f"{NAME}@2", "--images", tmp_path)

@@ -1,5 +1,5 @@
 """Each stage slowed in turn on a stack that is up: the verdict names it. Timings are not tested here: the slowing is
-tenfold and more. How far its predictions come true is measured by `trapstream bench verdict`."""
+tenfold and more."""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import pytest
 
 from bench import load
 from bench.load import Images
-from bench.predictions import slow_server
 from bench.stacks import Bench
 from bench.trickle import trickle
 from tests.acceptance.command import Command
-from tests.verdicts import named
+from tests.slow_server import slow_server
+from tests.verdicts import drop_model, named
 from trapstream.core.messages import ModelInfo
 from trapstream.jobs.submit import cancel
 from trapstream.local import control
@@ -34,7 +34,7 @@ def free(bench: Bench) -> Iterator[ModelInfo]:
     """A model that costs nothing."""
     model = bench.load_model("free", 0.0)
     yield model
-    bench.drop_model(model)
+    drop_model(bench, model)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def slow(bench: Bench) -> Iterator[ModelInfo]:
     """A model that takes 25 ms for each image."""
     model = bench.load_model("slow", 0.025)
     yield model
-    bench.drop_model(model)
+    drop_model(bench, model)
 
 
 async def test_a_slow_file_server_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:

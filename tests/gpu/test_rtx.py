@@ -23,8 +23,7 @@ from trapstream.models.complete import complete
 from trapstream.models.half import to_half
 from trapstream.models.plan_key import Gpu, profiles
 from trapstream.models.tensorrt import TensorRT
-from trapstream.models.tensorrt_graph import input_dims, prepare
-from trapstream.models.tensorrt_plan import PlanError
+from trapstream.models.tensorrt_plan import PlanError, input_dims, prepare
 from trapstream.models.yolov5.checkpoint import read_checkpoint
 
 SUPPRESSION = "NonMaxSuppression"
@@ -44,13 +43,11 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     return onnx.load(str(bundle_store.find(tmp_path_factory.mktemp("home"), "demonstration").graph))
 
 
-def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: int = 32) -> tuple[bytes, list[str]]:
-    """The plan with all profiles of a model, and the phases that were reported."""
-    phases: list[str] = []
+def compiled(api: ModuleType, graph: onnx.ModelProto, size: int = 640, stride: int = 32) -> bytes:
+    """The plan with all profiles of a model."""
     shapes = profiles(size, stride, input_dims(graph), 8)
     compiler = TensorRT(api, Gpu("none", (8, 6)))
-    plan = compiler.compile(graph.SerializeToString(), shapes, lambda phase, *_: phases.append(phase))
-    return plan, phases
+    return compiler.compile(graph.SerializeToString(), shapes)
 
 
 def answered(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -70,10 +67,8 @@ def test_bytes_must_be_cast_first(api: ModuleType, graph: onnx.ModelProto) -> No
 
 
 def test_all_but_the_suppression_compiles(api: ModuleType, graph: onnx.ModelProto) -> None:
-    """With its suppression answering two fixed cells, the whole completed graph becomes a plan, step by step."""
-    plan, phases = compiled(api, answered(graph))
-    assert len(plan) > 100_000
-    assert phases
+    """With its suppression answering two fixed cells, the whole completed graph becomes a plan."""
+    assert len(compiled(api, answered(graph))) > 100_000
 
 
 def test_the_suppression_is_understood_and_not_implemented(api: ModuleType, graph: onnx.ModelProto) -> None:
@@ -89,7 +84,7 @@ def test_exports_of_every_family_compile(api: ModuleType, tmp_path: Path, name: 
     _, raw = known(tmp_path, name)
     stride = raw.stride or 32
     size = max(raw.fixed) if raw.fixed else 96
-    plan, _ = compiled(api, answered(complete(raw)), size, stride)
+    plan = compiled(api, answered(complete(raw)), size, stride)
     assert len(plan) > 10_000
 
 
@@ -108,5 +103,5 @@ def test_checkpoints_compile(api: ModuleType, tmp_path: Path, build: Callable[..
     raw = read_checkpoint(path)
     if precision == "float16":
         raw = replace(raw, graph=to_half(raw.graph))
-    plan, _ = compiled(api, answered(complete(raw)), 128, raw.stride or 64)
+    plan = compiled(api, answered(complete(raw)), 128, raw.stride or 64)
     assert len(plan) > 10_000

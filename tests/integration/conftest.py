@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests import images
+from tests import images, stacks
+from tests.stacks import RunningStack
 from trapstream.core.triton_names import triton_name
-from trapstream.local import control, testing
-from trapstream.local.testing import RunningStack
+from trapstream.local import control
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a tiny model with a real one's inputs and outputs."""
-    return testing.write_bundle(tmp_path_factory.mktemp("bundle"))
+    return stacks.write_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +32,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Ru
             triton=up.endpoints["triton-grpc"],
             triton_http=up.endpoints["triton-http"],
             shm_prefix=up.shm_prefix,
-            model=testing.NAME,
-            entry=triton_name(testing.NAME, testing.VERSION),
+            model=stacks.NAME,
+            entry=triton_name(stacks.NAME, stacks.VERSION),
             graph=bundle / "model.onnx",
         )
     finally:

@@ -20,7 +20,7 @@ from tests.unit.values import job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
-from trapstream.local import ports
+from trapstream.local import ports, processes
 from trapstream.local.broker import PORTS, prepare
 from trapstream.local.child import Child
 from trapstream.local.plan import jars_folder
@@ -50,13 +50,14 @@ class Server:
             )  # fmt: skip
 
     def kill(self) -> None:
-        """SIGKILL, with all that it has started."""
+        """SIGKILL, with all that it has started; what it left in shared memory is removed, as a supervisor would."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+        processes.sweep(self._child.shm_prefix)
 
     async def keep(self) -> None:
         """Starts it again where it ends unasked, as the local stack's supervisor does: for ever, until cancelled.

@@ -8,8 +8,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from tests.stacks import RunningStack
 from trapstream.core import kafka, topics
-from trapstream.local.testing import RunningStack
 
 
 def test_a_connection_that_just_closed_is_one_that_broke(stack: RunningStack) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.whole import Whole, whole
+from tests.stacks import RunningStack
 from trapstream.core import faults
-from trapstream.local.testing import RunningStack
 
 IMAGES = 1_200
 TIMES = {"publish.3": 2, "emit.1": 3, "emit.2": 3, "emit.3": 3, "emit.4": 500, "fold.1": 2, "fold.3": 2}

@@ -26,6 +26,7 @@ from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import Service
 from tests.integration.whole import Whole, whole
 from tests.megadetector_rules import check_data
+from tests.stacks import RunningStack
 from tests.unit.images.test_shot import photograph
 from tests.unit.producer.test_bucket_events import minio
 from tests.waiting import eventually, wait_for
@@ -33,7 +34,6 @@ from trapstream.core import faults, kafka, letters, result_store, status
 from trapstream.core.messages import JobSpec, JobState, StageTimes
 from trapstream.jobs.watch import Watched, watch
 from trapstream.local import ports
-from trapstream.local.testing import RunningStack
 from trapstream.results.partial import partial
 
 EVENTS = "bucket-events"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.whole import Whole, whole
+from tests.stacks import RunningStack
 from tests.waiting import wait_for
-from trapstream.local.testing import RunningStack
 
 IMAGES = 3_000
 """Of each job; a job begins before each change."""

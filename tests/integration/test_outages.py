@@ -16,6 +16,7 @@ from tests.integration.aggregator.harness import expected
 from tests.integration.outages import Server
 from tests.integration.producer.helpers import clean_lanes, published, sealed, spec_when
 from tests.integration.service import Service, service
+from tests.stacks import RunningStack
 from tests.waiting import wait_for
 from trapstream.core import kafka as core_kafka
 from trapstream.core import topics
@@ -26,7 +27,6 @@ from trapstream.jobs import submit
 from trapstream.local import ports
 from trapstream.local import triton as local_triton
 from trapstream.local.instances import InstanceWatch
-from trapstream.local.testing import RunningStack
 from trapstream.models import repository_entry
 
 MODEL = "steady"

@@ -9,10 +9,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.integration import outages
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, topics
 from trapstream.local.broker import PARTITION_BYTES
-from trapstream.local.testing import RunningStack
 
 HOUR_MS = 3_600_000
 OFTEN = "log.retention.check.interval.ms=500\nlog.initial.task.delay.ms=500\nlog.segment.delete.delay.ms=100\n"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from bench.tools import chaos_model
 from tests.integration.whole import whole
+from tests.stacks import RunningStack
 from tests.waiting import wait_for
 from trapstream.core import status
 from trapstream.core.messages import JobState
 from trapstream.jobs.submit import cancel
-from trapstream.local.testing import RunningStack
 
 LARGE, SMALL = 60_000, 100
 

@@ -1,5 +1,4 @@
-"""Stages that a shared stack cannot slow, on services of our own: the verdict names them. How far its predictions come
-true is measured by `trapstream bench verdict`."""
+"""Stages that a shared stack cannot slow, on services of our own: the verdict names them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from bench.services import service
 from bench.stacks import Bench
 from tests.integration.whole import empty_lanes
 from tests.losing import lose
-from tests.verdicts import named
+from tests.stacks import RunningStack
+from tests.verdicts import drop_model, named
 from trapstream.core import topics
 from trapstream.core.messages import ModelInfo
 from trapstream.jobs.submit import cancel
 from trapstream.local import control
-from trapstream.local.testing import RunningStack
 
 SMALL, LARGE = Images(size=(128, 96), count=4), Images(size=(3000, 2000), count=2)
 SOON = {"TRAPSTREAM_STATUS_SECONDS": "0.1"}
@@ -49,7 +48,7 @@ def free(bench: Bench) -> Iterator[ModelInfo]:
     """A model that costs nothing."""
     model = bench.load_model("free", 0.0)
     yield model
-    bench.drop_model(model)
+    drop_model(bench, model)
 
 
 async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
@@ -64,7 +63,7 @@ async def test_one_decoder_is_named(bench: Bench, free: ModelInfo, tmp_path: Pat
 async def test_a_slow_disk_is_named(bench: Bench, free: ModelInfo, tmp_path: Path) -> None:
     """With a disk under the aggregator that takes a second for a sync, fold limits, and a faster disk is what helps."""
     manifest = load.write_manifest(tmp_path / "list.jsonl", load.uris(SMALL, print), 40_000)
-    with service(bench, "aggregator", settings=SMALL_BATCHES, module=("bench.slow_disk", "1")) as seen:
+    with service(bench, "aggregator", settings=SMALL_BATCHES, module=("tests.slow_disk", "1")) as seen:
         spec = await seen.submit(manifest, free)
         found = await named(seen, spec, "fold")
         await cancel(seen.kafka, spec.job)

@@ -11,13 +11,13 @@ from bench.tools import chaos_model
 from tests.integration.aggregator.harness import wait_status
 from tests.integration.service import Service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from trapstream.core import kafka
 from trapstream.core.messages import JobSpec, JobStatus, Lane, ModelInfo
 from trapstream.core.result_store import result_path
 from trapstream.core.states import ENDED
 from trapstream.core.triton_names import triton_name
 from trapstream.jobs.submit import submit
-from trapstream.local.testing import RunningStack
 from trapstream.models.repository_entry import CpuServing, render_cpu
 
 SETTINGS = {

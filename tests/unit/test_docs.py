@@ -435,14 +435,15 @@ def test_files_named_in_the_docs_exist() -> None:
         for name in re.findall(r"`([a-z_.]+/[\w/.-]+\.(?:py|txt|toml|yml|sh|md|json))`", path.read_text())
         if not name.startswith(("results/", "docs/measurements"))
     }
-    names |= {
-        name.replace(".", "/") + ".py"
+    modules = {
+        name.replace(".", "/")
         for path in PAGES
         for name in re.findall(
             r"python (?:-P )?-m ((?:bench|training|model_repository|trapstream)(?:\.\w+)+)", path.read_text()
         )
     }
-    assert names
+    names |= {f"{name}/__main__.py" if (ROOT / name).is_dir() else f"{name}.py" for name in modules}
+    assert names and modules
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 

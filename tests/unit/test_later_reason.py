@@ -12,9 +12,9 @@ from trapstream.core import kafka, messages
 from trapstream.core.messages import Counts, ImageResult, JobState, JobStatus, Outcome, TimedHead
 from trapstream.results import fold_reader, ledger
 from trapstream.results.blocks import CODES
+from trapstream.results.fold import Read, read
 from trapstream.results.fold_store import Store
 from trapstream.results.read import open_result
-from trapstream.results.records import Read, read
 from trapstream.results.write import write_result
 
 REASON = "from the future"

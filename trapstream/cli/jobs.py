@@ -1,12 +1,14 @@
 """submit, status, results, cancel: verbs about jobs on a stack that is up."""
 
 import asyncio
+import contextlib
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -20,7 +22,6 @@ from trapstream.cli.target import Target, target_options
 from trapstream.cli.webhooks import read_webhooks, webhook_options
 from trapstream.core import event_filter, result_store, verdict
 from trapstream.core import status as statuses
-from trapstream.core.errors import TrapstreamError
 from trapstream.core.messages import JobSpec, JobState, JobStatus, Lane, ModelInfo, Webhook
 from trapstream.core.states import ENDED, images_of
 from trapstream.core.triton_names import triton_name
@@ -40,6 +41,7 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
             show_default=True,
             help="Lowest confidence kept in the file.",
         ),
+        click.option("--anyway", is_flag=True, help="Take a list of which nothing is there; its images then fail."),
     ):
         command = option(command)
     return command
@@ -48,10 +50,12 @@ def job_options(command: click.decorators.FC) -> click.decorators.FC:
 async def make_job(
     target: Target,
     sources: tuple[str, ...],
+    *,
     name: str | None,
     model: str,
     threshold: float,
     lane: Lane,
+    anyway: bool,
     weight: int = 1,
     hooks: Sequence[Webhook] = (),
 ) -> JobSpec:
@@ -75,6 +79,7 @@ async def make_job(
             threshold=threshold,
             webhooks=webhooks,
             weight=weight,
+            anyway=anyway,
             progress=lambda read: report(read, None),
             note=say,
             lacking=target.shortage,
@@ -94,11 +99,10 @@ async def require_served(target: Target, model: ModelInfo) -> None:
 async def follow(target: Target, spec: JobSpec) -> JobStatus:
     """Draws the job's progress until it ends. Returns its last status."""
     with progress("detecting") as report:
-        async for status in statuses.watch(target.kafka, spec.job):
-            report(status.counts.done, spec.images, account.rate_and_rest(status, time.time()))
-            if status.state in ENDED:
-                return status
-    raise TrapstreamError("the status topic ended")
+        async with contextlib.aclosing(statuses.watch(target.kafka, spec.job)) as found:
+            async for status in found:
+                report(status.counts.done, spec.images, account.rate_and_rest(status, time.time()))
+    return status
 
 
 def _name_of(source: str) -> str:
@@ -129,23 +133,23 @@ def _name_of(source: str) -> str:
 def submit(
     target: Target,
     sources: tuple[str, ...],
-    name: str | None,
-    model: str,
-    threshold: float,
     lane: str,
     webhook: tuple[str, ...],
     webhook_filter: str,
-    weight: int,
     wait: bool,
     output: Path | None,
+    **wanted: Any,
 ) -> None:
     """Make a job of SOURCE... and print its id."""
     if output is not None and not wait:
         raise click.UsageError("-o needs --wait")
+    from trapstream.jobs.sources import check  # noqa: PLC0415 - as in `make_job`
+
     hooks = read_webhooks(webhook, webhook_filter)
+    check(sources, wanted["anyway"])
 
     async def work() -> JobStatus | None:
-        spec = await make_job(target, sources, name, model, threshold, Lane(lane), weight, hooks)
+        spec = await make_job(target, sources, lane=Lane(lane), hooks=hooks, **wanted)
         print(spec.job, flush=True)
         return await follow(target, spec) if wait else None
 
@@ -172,10 +176,9 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
 
     async def all_along() -> None:
         assert job is not None
-        async for each in statuses.watch(target.kafka, job):
-            await show([each])
-            if each.state in ENDED:
-                return
+        async with contextlib.aclosing(statuses.watch(target.kafka, job)) as found:
+            async for each in found:
+                await show([each])
 
     async def waiting(rows: list[JobStatus]) -> dict[str, tuple[str, str]]:
         """The model that a job waits for, and its error, of the jobs that wait for one."""
@@ -281,7 +284,7 @@ def cancel(target: Target, job: str) -> None:
         if job not in await statuses.read_all(target.kafka):
             raise exits.NoSuchJob(job)
         spec = await submitting.cancel(target.kafka, job)
-        return spec, await anext(ended async for ended in statuses.watch(target.kafka, job) if ended.state in ENDED)
+        return spec, await statuses.end(target.kafka, job)
 
     spec, ended = asyncio.run(work())
     said = "is cancelled" if ended.state is JobState.CANCELLED else f"had ended before: {ended.state}"

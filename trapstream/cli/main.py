@@ -90,6 +90,8 @@ def _explained(error: BaseException, logged: Path) -> int:
             status = COULD_NOT_START
         case TrapstreamError():
             pass
+        case OSError() if error.filename is not None:
+            error = TrapstreamError(f"{os.fsdecode(error.filename)}: {error.strerror}")
         case _:
             _append("".join(traceback.format_exception(error)), logged)
             error = TrapstreamError(f"unexpected {type(error).__name__}: {error} (details in {logged})")

@@ -6,7 +6,6 @@ import click
 
 from trapstream.cli import exits
 from trapstream.cli.context import Context, say
-from trapstream.cli.progress import progress
 from trapstream.core.triton_names import triton_name
 from trapstream.models import bundle_store, repository_entry, tensorrt
 from trapstream.models.tensorrt_plan import build as build_plan
@@ -30,7 +29,7 @@ from trapstream.models.tensorrt_plan import plans_folder
 @click.option(
     "--instances",
     type=click.IntRange(1, 16),
-    default=repository_entry.PlanServing.instances,
+    default=repository_entry.PLAN_INSTANCES,
     show_default=True,
     help="Copies at work at once, each with memory of its own.",
 )
@@ -40,13 +39,13 @@ def build(context: Context, name: str, repository: Path | None, batch: int, inst
     bundle = bundle_store.find(context.home, name)
     compiler = tensorrt.here()
     say(f"{bundle.label}: TensorRT {compiler.version} on {compiler.gpu.name}; a first build takes minutes")
-    with progress("building", "steps") as report:
-        plan = build_plan(context.home, bundle, compiler, batch, lambda phase, done, steps: report(done, steps, phase))
+    plan = build_plan(context.home, bundle, compiler, batch)
     say(f"{plan.path} {'is built' if plan.built else 'was there'}")
     folder = repository or plans_folder(context.home) / "repository"
-    serving = repository_entry.PlanServing(instances=instances)
     try:
-        entry = repository_entry.render_plan(plan, triton_name(bundle.card.name, bundle.card.version), folder, serving)
+        entry = repository_entry.render_plan(
+            plan, triton_name(bundle.card.name, bundle.card.version), folder, instances
+        )
     except OSError as error:
         raise exits.CommandError(f"the entry cannot be written to {folder}: {error.strerror or error}") from error
     print(entry)

@@ -1,6 +1,5 @@
 """model check: does a bundle give the answers of its original?"""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -9,11 +8,10 @@ from rich.table import Table
 
 from trapstream.cli.context import Context, say
 from trapstream.cli.exits import CommandError
-from trapstream.core import json_codec
 from trapstream.local import control
 from trapstream.models import bundle_store, pictures
 from trapstream.models.agreement import BOX, CONFIDENCE, ENOUGH, FLOOR, TOP
-from trapstream.models.check import NotServed, Report, Row, Side, check_bundle, in_triton
+from trapstream.models.check import NotServed, Report, Side, check_bundle, in_triton
 
 
 @click.command()
@@ -22,22 +20,15 @@ from trapstream.models.check import NotServed, Report, Row, Side, check_bundle, 
     "--images", type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder of photographs to check with.  [default: a few drawn scenes]",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 @click.pass_obj
-def check(context: Context, name: str, images: Path | None, as_json: bool) -> None:
+def check(context: Context, name: str, images: Path | None) -> None:
     """Run the same images through a model's original, its bundle and Triton, and show what differs."""
     bundle = bundle_store.find(context.home, name)
     served, unasked = _served(context.home, bundle)
     skipped: list[str] = []
     chosen = pictures.in_folder(bundle.card, images, skipped) if images else pictures.drawn(bundle.card)
-    try:
-        report = check_bundle(bundle.folder, bundle.card.precision, chosen, served)
-    except OSError as error:
-        raise CommandError(f"{error.filename or images} cannot be read: {error.strerror or error}") from error
-    if as_json:
-        click.echo(json_codec.encode(as_object(report, bundle.label, unasked, skipped)))
-    else:
-        Console().print(table(report))
+    report = check_bundle(bundle.folder, bundle.card.precision, chosen, served)
+    Console().print(table(report))
     for line in (*notes(report, skipped), *([unasked] if unasked else [])):
         say(line)
     for row in report.rows:
@@ -58,7 +49,7 @@ def check(context: Context, name: str, images: Path | None, as_json: bool) -> No
 
 
 def table(report: Report) -> Table:
-    """The report for people."""
+    """The report."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
     shown.add_column("", no_wrap=True)
     for column in ("images", "found", "worst box", "confidence", "ties"):
@@ -90,31 +81,6 @@ def notes(report: Report, skipped: list[str]) -> list[str]:
     if skipped:
         lines.append(f"{len(skipped)} files are no images that can be decoded, the first one is {skipped[0]}")
     return lines
-
-
-def as_object(report: Report, label: str, unasked: str, skipped: list[str]) -> dict[str, object]:
-    """The report for machines."""
-    return {
-        "model": label,
-        "agrees": report.agrees,
-        "compared": report.compared,
-        "floor": report.floor,
-        "not_asked": unasked or None,
-        "skipped": skipped,
-        "sides": [_row(row) for row in report.rows],
-    }
-
-
-def _row(row: Row) -> dict[str, object]:
-    return {
-        "side": row.side,
-        "precision": row.precision,
-        "agrees": row.agrees,
-        "sure": row.sure,
-        "box": row.worst("box")[0],
-        "confidence": row.worst("confidence")[0],
-        "images": {name: asdict(each) for name, each in row.differences.items()},
-    }
 
 
 def _served(home: Path, bundle: bundle_store.Bundle) -> tuple[list[Side], str]:

@@ -85,10 +85,7 @@ def _tried(bundle: Bundle, named: Runtime | None, images: Path | None) -> Runtim
 
 def _photographs(bundle: Bundle, folder: Path) -> list[Picture]:
     skipped: list[str] = []
-    try:
-        found = list(itertools.islice(pictures.in_folder(bundle.card, folder, skipped), _MOST))
-    except OSError as error:
-        raise exits.CommandError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
+    found = list(itertools.islice(pictures.in_folder(bundle.card, folder, skipped), _MOST))
     if not found:
         raise exits.CommandError(f"no image in {folder} can be decoded")
     return found

@@ -11,7 +11,6 @@ import click
 from trapstream.cli import exits
 from trapstream.cli.context import check_output, say
 from trapstream.cli.jobs import follow, require_served
-from trapstream.cli.progress import progress
 from trapstream.cli.target import Target, target_options
 from trapstream.core import result_store
 from trapstream.core import status as statuses
@@ -23,9 +22,6 @@ from trapstream.models import bundle_store
 from trapstream.results import contact_sheet
 from trapstream.results.diff import CHANGED, Change, Largest, Side, compare, summary, write_changes
 from trapstream.results.read import ResultFile, open_result
-
-_TICK = 10_000
-"""Images between two words on the progress of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def diff(
     earlier, later = asyncio.run(_jobs(target, job, info, threshold))
     old, new = _opened(target, earlier, threshold), _opened(target, later, threshold)
     largest = Largest(contact_sheet.MOST_CHANGES)
-    changes = _with_progress(_compared(old, new), earlier.images)
+    changes = compare(old.result.entries(), new.result.entries(), old.side, new.side)
     if output is None:
         for found in changes:
             largest.add(found)
@@ -136,28 +132,9 @@ def _unless_kept(earlier: JobSpec, model: ModelInfo, threshold: float | None) ->
 
 
 def _opened(target: Target, spec: JobSpec, threshold: float | None) -> _Answers:
-    path = result_store.result_path(target.results, spec.job)
-    try:
-        result = open_result(path)
-    except OSError as error:
-        raise exits.CommandError(f"the result of {spec.job} cannot be read: {path}: {error.strerror}") from error
+    result = open_result(result_store.result_path(target.results, spec.job))
     limit = spec.model.typical_threshold if threshold is None else threshold
     return _Answers(spec, result, Side(limit, result.detection_categories))
-
-
-def _compared(old: _Answers, new: _Answers) -> Iterator[Change]:
-    try:
-        yield from compare(old.result.entries(), new.result.entries(), old.side, new.side)
-    except OSError as error:
-        raise exits.CommandError(f"a result cannot be read: {error.filename}: {error.strerror}") from error
-
-
-def _with_progress(changes: Iterator[Change], images: int) -> Iterator[Change]:
-    with progress("comparing") as report:
-        for number, found in enumerate(changes, 1):
-            if number % _TICK == 0 or number == images:
-                report(number, images)
-            yield found
 
 
 def _write(output: Path, old: _Answers, new: _Answers, changes: Iterator[Change], largest: Largest) -> None:

@@ -1,7 +1,7 @@
 """model import: from a detector's file to a bundle."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -30,31 +30,10 @@ from trapstream.models.importing import Imported, Options, import_model
     help="What the network computes in; float16 halves the graph, for GPUs.",
 )  # fmt: skip
 @click.pass_obj
-def import_(
-    context: Context,
-    file: Path,
-    name: str | None,
-    version: str | None,
-    wanted: str | None,
-    names: str | None,
-    family: str | None,
-    image_size: int | None,
-    stride: int | None,
-    threshold: float | None,
-    precision: Literal["float32", "float16"],
-) -> None:
+def import_(context: Context, /, file: Path, wanted: str | None, names: str | None, **told: Any) -> None:
     """Make a model of FILE: a YOLOv5 checkpoint such as MegaDetector's, or an ONNX export. Prints NAME@VERSION."""
-    options = Options(
-        name=name,
-        version=version,
-        classes=_map(wanted),
-        names=tuple(each.strip() for each in names.split(",")) if names else None,
-        family=family,
-        image_size=image_size,
-        stride=stride,
-        threshold=threshold,
-        precision=precision,
-    )
+    listed = tuple(each.strip() for each in names.split(",")) if names else None
+    options = Options(classes=_map(wanted), names=listed, **told)
     with progress("importing", "weights") as report:
         imported = import_model(context.home, file, options, lambda step, count: report(count, None, step))
     print(imported.bundle.label)

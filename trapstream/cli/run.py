@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,21 +25,13 @@ from trapstream.results import read as read_result
 @job_options
 @click.option("--strict", is_flag=True, help="Exit with 5 if the job is complete but some images failed.")
 @click.pass_context
-def run(
-    context: click.Context,
-    sources: tuple[str, ...],
-    output: Path,
-    name: str | None,
-    model: str,
-    threshold: float,
-    strict: bool,
-) -> None:
+def run(context: click.Context, /, sources: tuple[str, ...], output: Path, strict: bool, **wanted: Any) -> None:
     """Detect in SOURCE... and write the result file: brings a stack up if none is up."""
     check_output(output)
-    check_sources(sources)
+    check_sources(sources, wanted["anyway"])
     with ensure_stack(context.obj.home, say) as (stack, _):
         target = of_stack(stack)
-        spec, ended = asyncio.run(_job(target, sources, name, model, threshold))
+        spec, ended = asyncio.run(_job(target, sources, wanted))
         exits.unless_complete(ended)
         target.copy_result(ended, output)
         _summary(spec, ended, output, _contact_sheet(target, spec, output))  # nobody waits for the stack to go down
@@ -47,10 +40,8 @@ def run(
         raise exits.SomeFailed(f"complete, but {failed:,} images failed; each entry in {output} says why")
 
 
-async def _job(
-    target: Target, sources: tuple[str, ...], name: str | None, model: str, threshold: float
-) -> tuple[JobSpec, JobStatus]:
-    spec = await make_job(target, sources, name, model, threshold, Lane.BULK)
+async def _job(target: Target, sources: tuple[str, ...], wanted: dict[str, Any]) -> tuple[JobSpec, JobStatus]:
+    spec = await make_job(target, sources, lane=Lane.BULK, **wanted)
     try:
         return spec, await follow(target, spec)
     except asyncio.CancelledError:

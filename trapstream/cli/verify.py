@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from trapstream.cli import exits
+from trapstream.cli.context import say
 from trapstream.cli.target import Target, find, stack_options
 from trapstream.core import json_codec, result_store
 from trapstream.core import status as statuses
+from trapstream.jobs import kinds
 from trapstream.jobs.manifest import Notes
 from trapstream.jobs.sources import manifest_lines, open_sources
 from trapstream.results import read
@@ -35,27 +37,33 @@ def verify(
     if not sources and job is None:
         raise click.UsageError("what should be in FILE? Name it with --manifest SOURCE, or with --job JOB")
     differing: list[str] = []
-    names = _of_sources(sources) if sources else None
+    notes = Notes()
+    names = _of_sources(sources, notes) if sources else None
     if job is not None:
         target = find(kafka, folder)
         differing += asyncio.run(_against_job(file, target, job))
         names = names or _of_job(target, job)
     assert names is not None
-    try:
-        found = read.verify(file, names)
-        own = read.open_result(file).account
-    except OSError as error:
-        raise exits.CommandError(f"{error.filename or file} cannot be read: {error.strerror}") from error
+    found = read.verify(file, names)
+    own = read.open_result(file).account
     differing += disagreements(found, own)
-    _say(found, own, differing, as_json)
+    _say(found, own, differing, notes, as_json)
     if not found.complete or differing:
         raise exits.Incomplete(f"{file} is not the whole of {', '.join(sources) or job}")
 
 
-def _say(found: Account, own: Mapping[str, Any], differing: list[str], as_json: bool) -> None:
+def _say(found: Account, own: Mapping[str, Any], differing: list[str], notes: Notes, as_json: bool) -> None:
+    for line in notes.lines():
+        say(line)
     why = None if found.complete else explanation(found, own)
     if as_json:
-        report = {"complete": found.complete, **asdict(found), "explanation": why, "disagreements": differing}
+        report = {
+            "complete": found.complete,
+            **asdict(found),
+            "explanation": why,
+            "disagreements": differing,
+            "left_out": kinds.account(notes.counts),
+        }
         click.echo(json_codec.encode(report))
         return
     print("\n".join(summary(found)))
@@ -63,11 +71,17 @@ def _say(found: Account, own: Mapping[str, Any], differing: list[str], as_json: 
         print(line, file=sys.stderr)
 
 
-def _of_sources(sources: tuple[str, ...]) -> Names:
-    opened = open_sources(sources)
+def _of_sources(sources: tuple[str, ...], notes: Notes) -> Names:
+    """The names of the images, each time anew; `notes` has what was left out the last time."""
+    opened = open_sources(sources, anyway=True)  # the photographs may be gone by now
     if not all(source.again for source in opened):
         raise click.UsageError("verify reads its SOURCE twice, so it cannot be standard input; save the list first")
-    return lambda: (line.file for line in manifest_lines(opened, Notes()))
+
+    def names() -> Iterator[str]:
+        notes.clear()
+        return (line.file for line in manifest_lines(opened, notes))
+
+    return names
 
 
 def _of_job(target: Target, job: str) -> Names:
@@ -92,8 +106,5 @@ async def _against_job(file: Path, target: Target, job: str) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise exits.CommandError(f"{path} cannot be read: {error.strerror}") from error
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,11 +1,10 @@
 """A bounded channel between two stages, and the statistics that a verdict is made from.
 
-A full channel holds its senders: that is the backpressure. anyio's memory streams have the same idea and the same
-four figures; this one also hands over what is ready in one call, which batching needs.
+A full channel holds its senders: that is the backpressure. Below it is asyncio's own queue; this one also hands over
+what is ready in one call, which batching needs, and counts who waits and for how long.
 """
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,25 +29,33 @@ class Channel(Generic[T]):
     def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError("a channel holds at least one item")
-        self._size = size
-        self._items: deque[T] = deque()
-        self._senders: deque[asyncio.Future[None]] = deque()
-        self._receivers: deque[asyncio.Future[None]] = deque()
+        self._queue: asyncio.Queue[T] = asyncio.Queue(size)
+        self._senders = self._receivers = 0
         self.full, self.empty = Span(), Span()
         """Time in which a sender waits for space, and in which a receiver waits for an item."""
 
     async def send(self, item: T) -> None:
         """Adds `item`, waiting for space."""
-        while len(self._items) >= self._size:
-            await self._wait(self._senders, self.full)
-        self._items.append(item)
-        _wake(self._receivers)
+        if not self._queue.full():
+            self._queue.put_nowait(item)
+            return
+        self._senders += 1
+        try:
+            with self.full:
+                await self._queue.put(item)
+        finally:
+            self._senders -= 1
 
     async def receive(self) -> T:
         """The oldest item, waiting for one."""
-        while not self._items:
-            await self._wait(self._receivers, self.empty)
-        return self._take()
+        if not self._queue.empty():
+            return self._queue.get_nowait()
+        self._receivers += 1
+        try:
+            with self.empty:
+                return await self._queue.get()
+        finally:
+            self._receivers -= 1
 
     async def receive_batch(self, most: int) -> list[T]:
         """At least one item, waiting for it, and what else is ready, `most` together."""
@@ -56,45 +63,18 @@ class Channel(Generic[T]):
 
     def take_ready(self, most: int) -> list[T]:
         """What is ready, `most` together, without waiting."""
-        return [self._take() for _ in range(min(most, len(self._items)))]
+        return [self._queue.get_nowait() for _ in range(min(most, self._queue.qsize()))]
 
     def first(self) -> T:
         """The item that comes next, which stays. IndexError if there is none."""
-        return self._items[0]
+        item: T = self._queue._queue[0]  # type: ignore[attr-defined]
+        return item
 
     @property
     def is_full(self) -> bool:
         """Whether a sender would wait."""
-        return len(self._items) >= self._size
+        return self._queue.full()
 
     def statistics(self) -> Statistics:
         """How full it is and who waits."""
-        return Statistics(len(self._items), self._size, _alive(self._senders), _alive(self._receivers))
-
-    def _take(self) -> T:
-        item = self._items.popleft()
-        _wake(self._senders)
-        return item
-
-    async def _wait(self, waiting: deque[asyncio.Future[None]], span: Span) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting.append(future)
-        try:
-            with span:
-                await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                _wake(waiting)  # the wake-up was for us and we leave: pass it on, or another waits for ever
-            raise
-
-
-def _wake(waiting: deque[asyncio.Future[None]]) -> None:
-    while waiting:
-        future = waiting.popleft()
-        if not future.done():
-            future.set_result(None)
-            return
-
-
-def _alive(waiting: deque[asyncio.Future[None]]) -> int:
-    return sum(not future.done() for future in waiting)
+        return Statistics(self._queue.qsize(), self._queue.maxsize, self._senders, self._receivers)

@@ -61,5 +61,9 @@ class BadMessage(TrapstreamError):
     """A message that cannot be read at all. It goes to the dead letters, and the stream goes on."""
 
 
+class BadInput(TrapstreamError):
+    """A value that a client gave and that cannot be used. The text is one line that says what was expected."""
+
+
 class Fatal(TrapstreamError):
     """The process cannot go on. The text is one line that says what to do."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import BadInput
 from trapstream.core.messages import EventFilter, Webhook
 
 PARAMETERS = frozenset({"category", "confidence", "camera", "cooldown"})
@@ -16,7 +16,7 @@ _MOST_URL = 2048
 _URL = re.compile(r"[\x21-\x7e]+\Z")
 
 
-class BadFilter(TrapstreamError):
+class BadFilter(BadInput):
     """A filter or a webhook that cannot be used, and what was expected, in one line."""
 
 

@@ -1,11 +1,11 @@
-"""The table of jobs that every service keeps: the compacted `jobs` topic, followed."""
+"""The tables of jobs that services keep: the compacted topics `jobs` and `job-status`, followed."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable
 
 from trapstream.core import states, status, topics
-from trapstream.core.messages import JobSpec
+from trapstream.core.messages import JobSpec, JobStatus
 
 _ABSENT_MOST = 10_000
 """Unknown ids remembered."""
@@ -63,3 +63,25 @@ class JobTable:
         spec = self.specs[job] = states.merged(self.specs.get(job), spec)
         if self._on_change is not None:
             self._on_change(spec)
+
+
+class EndedJobs:
+    """The last statuses of the jobs that have ended. `run` keeps them."""
+
+    def __init__(self, servers: str, on_end: Callable[[JobStatus], None] | None = None) -> None:
+        self._servers = servers
+        self._on_end = on_end
+        self.jobs: dict[str, JobStatus] = {}
+        self.caught_up = asyncio.Event()
+        """Set once all that stood in the topic at the start has been read."""
+
+    async def run(self) -> None:
+        """Follows the topic until cancelled."""
+        async for batch in status.changes(self._servers, topics.STATUS, JobStatus, self.caught_up):
+            for job, found in batch:
+                if found is None:
+                    self.jobs.pop(job, None)
+                elif found.state in states.ENDED:
+                    self.jobs[job] = found
+                    if self._on_end is not None:
+                        self._on_end(found)

@@ -1,8 +1,9 @@
 """How far a lane is answered and where topics end: Kafka's own offsets, and what consumers write beside theirs."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from trapstream.core import kafka, topics
@@ -26,23 +27,36 @@ def aside_metadata(aside: int) -> str:
     return f"{_ASIDE}{aside}"
 
 
-async def answered(admin: AIOKafkaAdminClient, client: kafka.Consumer, lane: Lane) -> dict[int, Answered]:
-    """Asks for every partition of the lane. KafkaError if the broker does not answer."""
-    parts = _parts(topics.lane_topic(lane))
-    committed = await admin.list_consumer_group_offsets(topics.lane_group(lane), partitions=parts)
-    begins = await client.beginning_offsets(parts)
-    found = {}
-    for part in parts:
-        offset, metadata = committed.get(part, (-1, ""))
-        number = metadata.removeprefix(_ASIDE) if metadata and metadata.startswith(_ASIDE) else ""
-        found[part.partition] = Answered(max(offset, begins[part]), int(number) if number.isdecimal() else 0)
-    return found
+class Lag(NamedTuple):
+    """The two clients that are asked, since neither knows all of it."""
+
+    admin: AIOKafkaAdminClient
+    client: kafka.Consumer
+
+    async def answered(self, lane: Lane) -> dict[int, Answered]:
+        """How far every partition of the lane is. KafkaError if the broker does not answer."""
+        parts = kafka.parts_of(topics.lane_topic(lane))
+        committed = await self.admin.list_consumer_group_offsets(topics.lane_group(lane), partitions=parts)
+        begins = await self.client.beginning_offsets(parts)
+        found = {}
+        for part in parts:
+            offset, metadata = committed.get(part, (-1, ""))
+            number = metadata.removeprefix(_ASIDE) if metadata and metadata.startswith(_ASIDE) else ""
+            found[part.partition] = Answered(max(offset, begins[part]), int(number) if number.isdecimal() else 0)
+        return found
+
+    async def ends(self, topic: topics.Topic) -> dict[int, int]:
+        """The offset after the last message, by partition. KafkaError if the broker does not answer."""
+        ends = await self.client.end_offsets(kafka.parts_of(topic))
+        return {part.partition: offset for part, offset in ends.items()}
 
 
-async def ends(client: kafka.Consumer, topic: topics.Topic) -> dict[int, int]:
-    """The offset after the last message, by partition. KafkaError if the broker does not answer."""
-    return {part.partition: offset for part, offset in (await client.end_offsets(_parts(topic))).items()}
-
-
-def _parts(topic: topics.Topic) -> list[TopicPartition]:
-    return [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+@contextlib.asynccontextmanager
+async def connected(servers: str) -> AsyncIterator[Lag]:
+    """Someone to ask. Retryable for an error of Kafka, also one that is met inside."""
+    async with kafka.admin_client(servers) as admin:
+        client = await kafka.reader(servers)
+        try:
+            yield Lag(admin, client)
+        finally:
+            await client.stop()

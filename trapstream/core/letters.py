@@ -5,11 +5,10 @@ import base64
 import contextlib
 from collections.abc import AsyncGenerator
 
-from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from trapstream.core import kafka, log, messages, metrics, topics
-from trapstream.core.errors import BadMessage, Retryable, TrapstreamError
+from trapstream.core.errors import BadMessage, TrapstreamError
 from trapstream.core.messages import DeadLetter
 from trapstream.core.outbox import Outbox
 
@@ -89,9 +88,8 @@ async def again(servers: str, wanted: str) -> str:
         raise NotAgain(f"{letter.topic} is no topic that messages are published to again")
     producer = await kafka.start_producer(servers)
     try:
-        sent = await producer.send_and_wait(letter.topic, content(letter), partition=letter.partition)
-    except KafkaError as error:
-        raise Retryable(f"{servers} did not take it: {error!r}") from error
+        with kafka.retryable(f"{servers} did not take it"):
+            sent = await producer.send_and_wait(letter.topic, content(letter), partition=letter.partition)
     finally:
         await producer.stop()
     return f"{letter.topic}:{letter.partition}:{sent.offset}"

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 
 import structlog
 
@@ -48,6 +49,9 @@ def setup(form: str = "auto", level: str = "info", **context: object) -> None:
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
     handler.addFilter(Thinned())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # Pillow's remarks about damaged files name its own source files and no photograph. An entry says what is wrong.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -198,6 +198,8 @@ class JobSpec(Message, frozen=True, kw_only=True):
     """Who is told of its results."""
     weight: Weight = 1
     """Its part of the bulk lane, beside the other jobs that are published."""
+    left_out: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """How many files of folders and buckets are not in its manifest, by kind; unset where there are none."""
 
 
 class JobState(StrEnum):

@@ -1,11 +1,16 @@
 """How long each stage of this process is at work: sums that only grow, and their differences over the last seconds."""
 
 import asyncio
+import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
-from trapstream.core import log, metrics, processor
+import psutil
+
+from trapstream.core import log, metrics
 from trapstream.core.verdict import Load, StageTotals, Totals, Verdict, between, judge
 
 WINDOW_SECONDS = 20.0
@@ -13,6 +18,8 @@ WINDOW_SECONDS = 20.0
 _LOOK_SECONDS = 1.0
 _SAY_SECONDS = 30.0
 """The verdict is logged as often as this while there is work."""
+_GROUP = Path("/sys/fs/cgroup")
+"""What a container sees of its own control group (version 2)."""
 
 
 class Span:
@@ -127,7 +134,7 @@ class Meters:
 
     def totals(self) -> Totals:
         """Since the start."""
-        cores, busy = processor.busy_seconds()
+        cores, busy = busy_seconds()
         return Totals(
             at=time.monotonic(),
             stages={name: source() for name, source in self._sources.items()},
@@ -165,3 +172,26 @@ class Meters:
     def load(self) -> Load | None:
         """The last seconds, up to the last look."""
         return between(self._seen[0], self._seen[-1]) if self._seen else None
+
+
+def busy_seconds(group: Path = _GROUP) -> tuple[float, float]:
+    """The cores that this process may use, and the seconds in which they were busy, summed over them: of the container
+    where it is limited, else of the machine."""
+    allowed = os.sched_getaffinity(0)
+    quota = _quota(group)
+    if quota is not None and quota[0] < len(allowed):
+        return quota
+    busy = 0.0
+    for number, times in enumerate(psutil.cpu_times(percpu=True)):
+        if number in allowed:
+            busy += sum(times) - times.idle - times.iowait - times.guest - times.guest_nice  # a guest's are user's too
+    return float(len(allowed)), busy
+
+
+def _quota(group: Path) -> tuple[float, float] | None:
+    """The group's limit in cores and its use in seconds; None where it has no limit."""
+    with contextlib.suppress(OSError, ValueError):
+        most, period = (group / "cpu.max").read_text().split()
+        used = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+        return int(most) / int(period), int(used["usage_usec"]) / 1e6
+    return None

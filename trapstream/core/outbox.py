@@ -3,20 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from trapstream.core import log, retry
+from trapstream.core import kafka, log, retry
 from trapstream.core.errors import Retryable
-from trapstream.core.kafka import start_producer
 
 _STOP_SECONDS = 5.0
 _NEVER = object()
 
 
 class Outbox:
-    """A producer that goes on after its client cannot: that is stopped, and another one takes its place.
+    """A producer that goes on after its client cannot: that is stopped, and another one takes its place. A context.
 
     After a batch that failed for good, which an outage of more than a minute may bring, the numbering of an
     idempotent client has a gap, and whatever it sends then is refused.
@@ -28,13 +28,16 @@ class Outbox:
         self._broken: AIOKafkaProducer = _NEVER
         self._renewing = asyncio.Lock()
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Waits for a broker that is away."""
-        self._client = await start_producer(self._servers)
+        self._client = await kafka.start_producer(self._servers)
+        return self
 
-    async def stop(self) -> None:
-        """Sends what is left, for as long as the caller lets it."""
-        await self._client.stop()
+    async def __aexit__(self, *_: object) -> None:
+        """Sends the messages that are left, for a few seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._client.stop()
 
     async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[object]:
         """Queues a message; the future is done once it is acknowledged, or a KafkaError: then send it again."""
@@ -78,34 +81,29 @@ class Outbox:
         return queued
 
     async def _working(self) -> AIOKafkaProducer:
+        """The client; in place of one that is broken another one, which whoever comes first starts."""
         if self._broken is self._client:
-            await self._renew(self._broken)
+            async with self._renewing:
+                if self._broken is self._client:
+                    log.get_logger().warning("another client for kafka", servers=self._servers)
+                    with contextlib.suppress(TimeoutError, KafkaError):
+                        async with asyncio.timeout(_STOP_SECONDS):
+                            await self._broken.stop()
+                    self._client = await kafka.start_producer(self._servers)
         return self._client
 
     async def deliver(self, topic: str, value: bytes, key: bytes | None = None) -> None:
         """Returns once the message is acknowledged, however long Kafka is away."""
 
         async def send() -> None:
-            try:
+            with kafka.retryable(self._servers):
                 await (await self.send(topic, value, key))
-            except KafkaError as error:
-                raise Retryable(repr(error)) from error
 
         await retry.until_back(send, "kafka")
 
     def _look(self, client: AIOKafkaProducer, answer: asyncio.Future[object]) -> None:
         if not answer.cancelled() and isinstance(answer.exception(), KafkaError):
             self._broken = client
-
-    async def _renew(self, broken: AIOKafkaProducer) -> None:
-        """Once, whoever comes first."""
-        async with self._renewing:
-            if self._client is broken:
-                log.get_logger().warning("another client for kafka", servers=self._servers)
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(_STOP_SECONDS):
-                        await broken.stop()
-                self._client = await start_producer(self._servers)
 
     async def watch(self, every: float = 3.0, seconds: float = 5.0) -> None:
         """Says by log and metric that Kafka is away, also while nobody sends: for ever, until cancelled."""

@@ -19,30 +19,31 @@ async def owned(folder: Path, what: str) -> AsyncIterator[None]:
 
     `what`: the work that another process does meanwhile, for the log.
     """
-    handle = await retry.until_back(lambda: asyncio.to_thread(_open, folder), "result store")
     said = False
+    while (handle := await retry.until_back(lambda: asyncio.to_thread(lock, folder), "result store")) is None:
+        if not said:
+            log.get_logger().info(f"standing by: another {what}")
+            said = True
+        await asyncio.sleep(_EVERY)
     try:
-        while not _locked(handle):
-            if not said:
-                log.get_logger().info(f"standing by: another {what}")
-                said = True
-            await asyncio.sleep(_EVERY)
         yield
     finally:
         os.close(handle)
 
 
-def _open(folder: Path) -> int:
+def lock(folder: Path) -> int | None:
+    """A descriptor that keeps other processes out of `folder` until it is closed; None while another one has it.
+
+    Retryable if the disk refuses. It blocks.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Retryable(f"{folder}: {error.strerror}") from error
-
-
-def _locked(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        os.close(handle)
+        return None
+    return handle

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from trapstream.core.messages import ImageRef
+
 
 class ManifestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a stored manifest: JSON, in the order of `seq`, from 0."""
@@ -47,10 +49,25 @@ def live_folder(results: Path) -> Path:
 
 def read_manifest(path: Path) -> Iterator[ManifestLine]:
     """The lines of a stored manifest, as a stream. msgspec.DecodeError if one is damaged."""
-    decoder = msgspec.json.Decoder(ManifestLine)
     with path.open("rb") as lines:
-        for line in lines:
-            yield decoder.decode(line)
+        yield from map(decode_line, lines)
+
+
+decode_line = msgspec.json.Decoder(ManifestLine).decode
+"""One line of a stored manifest, read. msgspec.DecodeError if it is damaged."""
+
+
+def reference(job: str, seq: int, line: ManifestLine) -> ImageRef:
+    """The reference that an image is published by."""
+    return ImageRef(
+        job=job,
+        seq=seq,
+        file=line.file,
+        uri=line.uri,
+        meta=line.meta,
+        captured=line.captured or msgspec.UNSET,
+        arrived=line.arrived or msgspec.UNSET,
+    )
 
 
 class HashingFile:

@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import prometheus_client
@@ -32,17 +33,21 @@ class Health:
         """How busy its stages are: also told here, for who asks what limits."""
 
 
+S = TypeVar("S", bound=CoreSettings)
 Main = Callable[[asyncio.Event, Health], Coroutine[Any, Any, None]]
-"""A service's body: returns after `stop` is set and its work is drained."""
 
 
-def run(name: str, settings: CoreSettings, main: Main) -> int:
-    """Runs a service to its end. Returns the exit status: 0 stopped, 3 could not go on."""
+def run(name: str, kind: type[S], body: Callable[[S, asyncio.Event, Health], Coroutine[Any, Any, None]]) -> int:
+    """Runs a service, set by the environment, to its end. Returns the exit status: 0 stopped, 3 could not go on.
+
+    `body` returns after its event, which is the stop, is set and its work is drained.
+    """
+    settings = kind()  # type: ignore[call-arg]  # the environment gives them
     log.setup(settings.log_format, settings.log_level, service=name, member=settings.member)
     fatal: list[BaseException] = []
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, main))
+            runner.run(_serve(settings, partial(body, settings)))
     except* Fatal as group:
         fatal = _leaves(group)
     for error in fatal:

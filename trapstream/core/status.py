@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 from trapstream.core import kafka, log, messages, topics
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus
-from trapstream.core.states import expected
+from trapstream.core.states import ENDED, expected
 
 M = TypeVar("M", JobSpec, JobStatus)
 
@@ -25,12 +25,20 @@ async def read_all(servers: str) -> dict[str, JobStatus]:
     return known
 
 
-async def watch(servers: str, job: str) -> AsyncIterator[JobStatus]:
-    """The job's statuses, the newest known first, then each new one, for ever."""
-    async for batch in changes(servers, topics.STATUS, JobStatus):
-        newest = [status for name, status in batch if name == job and status is not None]
-        if newest:
-            yield newest[-1]
+async def watch(servers: str, job: str) -> AsyncGenerator[JobStatus, None]:
+    """The job's statuses: the newest known first, then each new one, to its last. Close it if you leave before that."""
+    async with contextlib.aclosing(changes(servers, topics.STATUS, JobStatus)) as batches:
+        async for batch in batches:
+            newest = [status for name, status in batch if name == job and status is not None]
+            if newest:
+                yield newest[-1]
+                if newest[-1].state in ENDED:
+                    return
+
+
+async def end(servers: str, job: str) -> JobStatus:
+    """The job's last status: waits until it has ended."""
+    return [status async for status in watch(servers, job)][-1]
 
 
 async def changes(

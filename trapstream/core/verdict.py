@@ -126,7 +126,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Images a second."""
     could: dict[str, float]
     """Images a second that each stage could do by itself, as far as it can be told."""
-    gain: float | None
+    gain: float | None = None
     """The rate with one more of what limits, divided by the rate now; None where that is not how it is helped."""
     max_gain: float | None = msgspec.field(default=None, name="room")
     """The rate at which the next stage limits, divided by the rate now: what help can bring at most. None where it
@@ -258,7 +258,6 @@ def _source(load: Load, rate: float, could: dict[str, float]) -> Verdict:
         busy=load.starved,
         rate=rate,
         could=could,
-        gain=None,
         max_gain=max_gain,
         sentence="; ".join(filter(None, parts)),
     )
@@ -266,9 +265,7 @@ def _source(load: Load, rate: float, could: dict[str, float]) -> Verdict:
 
 def _nothing(top: Stage, rate: float, could: dict[str, float]) -> Verdict:
     sentence = f"nothing limits all the time: {top.name} is the busiest ({_workers(top)}), {_rate(rate)}"
-    return Verdict(
-        limits="nothing", busiest=top.name, busy=top.pressure, rate=rate, could=could, gain=None, sentence=sentence
-    )
+    return Verdict(limits="nothing", busiest=top.name, busy=top.pressure, rate=rate, could=could, sentence=sentence)
 
 
 def _together(name: str, same: list[Stage]) -> Stage:

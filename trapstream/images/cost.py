@@ -7,15 +7,13 @@ naming the same bytes for each of its strips or tiles, or more of them than it h
 """
 
 import re
-import struct
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trapstream.core.errors import Permanent, Reason
+from trapstream.images.tiff import NONE, Numbers, first_offset, read_directory
 
 _PASSES = 32
 """A decoder may go over all the pixels that an image may have so many times; over fewer pixels oftener. Progressive
@@ -35,12 +33,7 @@ _WIDTH, _HEIGHT, _COMPRESSION = 256, 257, 259
 _PARTS = ((273, 279), (324, 325))
 """Tags of a TIFF's offsets and sizes: of strips, of tiles."""
 _TAGS = {_WIDTH, _HEIGHT, _COMPRESSION}.union(*_PARTS)
-_KINDS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8"}
-"""Types that hold whole numbers."""
 _PLAIN = 1
-
-Numbers = NDArray[np.integer[Any]]
-_NONE: Numbers = np.zeros(0, np.uint8)
 
 
 def require_size(width: int, height: int, max_pixels: int) -> None:
@@ -135,34 +128,16 @@ class Parts:
 
 
 def read_parts(tiff: bytes) -> Parts:
-    """The parts of `tiff`. struct.error, KeyError or ValueError where there is no directory, or a damaged one."""
-    order: Literal["<", ">"] = "<" if tiff[:2] == b"II" else ">"
-    (directory,) = struct.unpack_from(order + "I", tiff, 4)
-    (entries,) = struct.unpack_from(order + "H", tiff, directory)
-    found: dict[int, Numbers] = {}
-    for number in range(entries):
-        entry = directory + 2 + 12 * number
-        tag, kind, count = struct.unpack_from(order + "HHI", tiff, entry)
-        if tag not in _TAGS:
-            continue
-        dtype = np.dtype(_KINDS[kind]).newbyteorder(order)
-        at = entry + 8 if count * dtype.itemsize <= 4 else struct.unpack_from(order + "I", tiff, entry + 8)[0]
-        if at + count * dtype.itemsize > len(tiff):
-            continue  # decoders pass over it too
-        values = np.frombuffer(tiff, dtype, count, at)
-        if len(values) > len(found.get(tag, _NONE)):  # of two with one tag decoders take this one or that
-            found[tag] = values
+    """The parts of `tiff`. Raises tiff.ERRORS where there is no directory, or a damaged one."""
+    directory = read_directory(tiff, first_offset(tiff), _TAGS)
+    found = directory.numbers
     return Parts(
-        width=_first(found, _WIDTH),
-        height=_first(found, _HEIGHT),
-        compressed=_first(found, _COMPRESSION) > _PLAIN,
-        spans=tuple((found.get(at, _NONE), found.get(of, _NONE)) for at, of in _PARTS),
+        width=directory.first(_WIDTH),
+        height=directory.first(_HEIGHT),
+        compressed=directory.first(_COMPRESSION) > _PLAIN,
+        spans=tuple((found.get(at, NONE), found.get(of, NONE)) for at, of in _PARTS),
         file=len(tiff),
     )
-
-
-def _first(found: dict[int, Numbers], tag: int) -> int:
-    return int(found[tag][0]) if tag in found else 0
 
 
 def _sum(offsets: Numbers, sizes: Numbers, file: int) -> int:

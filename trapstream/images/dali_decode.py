@@ -1,9 +1,9 @@
-"""From encoded bytes, or decoded pixels, to letterboxed pixels: by DALI alone on a GPU, by DALI and cv2 on a CPU.
+"""From encoded bytes, or decoded pixels, to upright letterboxed pixels: by DALI on a GPU, by DALI and cv2 on a CPU.
 
 For 1280 x 960 pixels out, DALI's resize on a CPU takes 20 ms, cv2's INTER_LINEAR 1.5 ms: the whole stage is nearly six
 times as fast. It is also the function that MegaDetector calls: the pixels are MegaDetector's, bit for bit. DALI's
-resize on a GPU (linear, no antialias) is the same to one grey level. With device="cpu" the GPU's graph runs where there
-is no GPU, for the tests.
+resize on a GPU (linear, no antialias) is the same to one grey level; it comes before the EXIF turn there, after it on a
+CPU. With device="cpu" the GPU's graph runs where there is no GPU, for the tests.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types
 
 from trapstream.images.letterbox import PAD_GREY, Letterbox
+from trapstream.images.turn import before_turn, turn
 
 Pixels = NDArray[np.uint8]
 
@@ -38,23 +39,27 @@ class LetterboxPipeline:
         self._gpu = gpu
         self._pipeline.build()
 
-    def run(self, images: Sequence[Pixels], boxes: Sequence[Letterbox]) -> list[tuple[Pixels, bool]]:
+    def run(
+        self, images: Sequence[Pixels], boxes: Sequence[Letterbox], orientations: Sequence[int]
+    ) -> list[tuple[Pixels, bool]]:
         """Letterboxed RGB pixels [H, W, 3] of each image, and whether its decoded size was the expected one.
 
-        RuntimeError where DALI refuses any of the images. The arrays stay valid.
+        `orientations`: EXIF's, 1 to 8; `boxes` are those after the turn. RuntimeError where DALI refuses any of the
+        images. The arrays stay valid.
         """
+        stored = [before_turn(box, orientation) for box, orientation in zip(boxes, orientations, strict=True)]
         out, shapes = self._pipeline.run(
             image=list(images),
-            resized=[np.array([box.height, box.width], dtype=np.float32) for box in boxes],
-            start=[np.array([-box.top, -box.left], dtype=np.int32) for box in boxes],
-            padded=[np.array([box.padded_height, box.padded_width], dtype=np.int32) for box in boxes],
+            resized=[np.array([box.height, box.width], dtype=np.float32) for box in stored],
+            start=[np.array([-box.top, -box.left], dtype=np.int32) for box in stored],
+            padded=[np.array([box.padded_height, box.padded_width], dtype=np.int32) for box in stored],
         )
         if self._gpu:
             out = out.as_cpu()
         # Views, not copies: each holds its tensor, which DALI does not use again while it is held.
         return [
-            (np.asarray(out[i]), tuple(shapes.at(i)[:2].tolist()) == (box.source_height, box.source_width))
-            for i, box in enumerate(boxes)
+            (turn(np.asarray(out[i]), orientation), tuple(shapes.at(i)[:2].tolist()) == _size(box))
+            for i, (box, orientation) in enumerate(zip(stored, orientations, strict=True))
         ]
 
 
@@ -65,24 +70,39 @@ class CpuDecode:
         self._pipeline: Any = _decoded(batch_size=batch, num_threads=threads, device_id=None, prefetch_queue_depth=1)
         self._pipeline.build()
 
-    def run(self, images: Sequence[Pixels], boxes: Sequence[Letterbox]) -> list[tuple[Pixels, bool]]:
+    def run(
+        self, images: Sequence[Pixels], boxes: Sequence[Letterbox], orientations: Sequence[int]
+    ) -> list[tuple[Pixels, bool]]:
         """Letterboxed RGB pixels of each encoded image, and whether its decoded size was the expected one."""
         (out,) = self._pipeline.run(image=list(images))
-        return [_fit(np.asarray(out[i]), box) for i, box in enumerate(boxes)]
+        return _fit_all([np.asarray(out[i]) for i in range(len(images))], boxes, orientations)
 
 
 class CpuLetterbox:
     """The same of decoded images."""
 
-    def run(self, images: Sequence[Pixels], boxes: Sequence[Letterbox]) -> list[tuple[Pixels, bool]]:
+    def run(
+        self, images: Sequence[Pixels], boxes: Sequence[Letterbox], orientations: Sequence[int]
+    ) -> list[tuple[Pixels, bool]]:
         """Letterboxed RGB pixels of each image [h, w, 3], and whether its size was the expected one."""
-        return [_fit(pixels, box) for pixels, box in zip(images, boxes, strict=True)]
+        return _fit_all(images, boxes, orientations)
 
 
-def _fit(pixels: Pixels, box: Letterbox) -> tuple[Pixels, bool]:
+def _fit_all(
+    images: Sequence[Pixels], boxes: Sequence[Letterbox], orientations: Sequence[int]
+) -> list[tuple[Pixels, bool]]:
+    return [_fit(*one) for one in zip(images, boxes, orientations, strict=True)]
+
+
+def _size(box: Letterbox) -> tuple[int, int]:
+    return box.source_height, box.source_width
+
+
+def _fit(pixels: Pixels, box: Letterbox, orientation: int) -> tuple[Pixels, bool]:
     """RuntimeError where cv2 refuses."""
-    expected = pixels.shape[:2] == (box.source_height, box.source_width)
     try:
+        pixels = turn(pixels, orientation)
+        expected = pixels.shape[:2] == _size(box)
         if pixels.shape[:2] != (box.height, box.width):
             pixels = _as_bytes(cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_LINEAR))
         bottom, right = box.padded_height - box.height - box.top, box.padded_width - box.width - box.left

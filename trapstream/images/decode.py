@@ -12,7 +12,6 @@ from trapstream.images.dali_decode import CpuDecode, CpuLetterbox, LetterboxPipe
 from trapstream.images.header import Header, read_header
 from trapstream.images.letterbox import Letterbox, fixed_letterbox, letterbox, stretched
 from trapstream.images.pillow_decode import pillow_decode
-from trapstream.images.turn import before_turn, turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,6 @@ class _Job:
     header: Header
     box: Letterbox
     """After the turn."""
-
-    @property
-    def stored_box(self) -> Letterbox:
-        """Before the turn: what DALI works on."""
-        return before_turn(self.box, self.header.orientation)
-
-    def decoded(self, stored: NDArray[np.uint8]) -> Decoded:
-        """Of letterboxed pixels before the turn."""
-        return Decoded(turn(stored, self.header.orientation), self.box)
 
 
 class Decoder:
@@ -105,7 +95,7 @@ class Decoder:
                 if pixels is None:
                     indirect.append(job)
                 else:
-                    answers[job.index] = job.decoded(pixels)
+                    answers[job.index] = Decoded(pixels, job.box)
         for job in indirect:
             answers[job.index] = self._by_pillow(job)
         return answers
@@ -128,7 +118,8 @@ class Decoder:
         try:
             found = self._encoded.run(
                 [np.frombuffer(job.encoded.data, dtype=np.uint8) for job in jobs],
-                [job.stored_box for job in jobs],
+                [job.box for job in jobs],
+                [job.header.orientation for job in jobs],
             )
         except RuntimeError:
             if len(jobs) == 1:
@@ -142,19 +133,21 @@ class Decoder:
         except Permanent as failure:
             return failure
         try:
-            [(pixels, _)] = self._pixels.run([source], [job.stored_box])
+            [(pixels, _)] = self._pixels.run([source], [job.box], [_UPRIGHT])
         except RuntimeError as error:
             self._require_health(error)
             return Permanent(Reason.DAMAGED, f"{job.header.format}: the pixels cannot be resized")
-        return job.decoded(pixels)
+        return Decoded(pixels, job.box)
 
     def _require_health(self, error: RuntimeError) -> None:
         """Fatal unless DALI can still resize the simplest image: then the one that failed is at fault."""
         log.get_logger().error("resize failed", error=str(error))
         try:
-            self._pixels.run([np.zeros((2, 2, 3), dtype=np.uint8)], [letterbox(2, 2, 32, 32)])
+            self._pixels.run([np.zeros((2, 2, 3), dtype=np.uint8)], [letterbox(2, 2, 32, 32)], [_UPRIGHT])
         except RuntimeError:
             raise Fatal("DALI no longer works in this process: see the log, then restart the consumer") from error
 
 
 _UNANSWERED = Permanent(Reason.LOST)
+_UPRIGHT = 1
+"""The EXIF orientation of pixels that need no turn."""

@@ -60,11 +60,6 @@ class Header:
         """Width times height."""
         return self.width * self.height
 
-    @property
-    def stored_shape(self) -> tuple[int, int]:
-        """Height and width before the turn."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
-
 
 def read_header(data: bytes, max_pixels: int) -> Header:
     """The header of `data`.

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from trapstream.core.errors import Permanent, Reason
 from trapstream.images.header import Header, open_image
 from trapstream.images.sniff import Format
-from trapstream.images.turn import turn_back
+from trapstream.images.turn import turn
 
 # A file cut short decodes with the rest grey, as MegaDetector has it. Pillow asks this global in the middle of its
 # decoding loops and offers no switch for one image. Set once, here: toggling it would race with other threads.
@@ -20,7 +20,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """RGB pixels [height, width, 3] as stored, before the EXIF turn, of the first frame.
+    """RGB pixels [height, width, 3] of the first frame, after the EXIF turn.
 
     Permanent(DAMAGED) where Pillow refuses as well, with a text that depends on the bytes alone.
     """
@@ -31,9 +31,9 @@ def pillow_decode(data: bytes, header: Header) -> NDArray[np.uint8]:
             raise
         except Exception:  # Pillow's decoders raise nearly every class; each means the same here
             raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels cannot be decoded") from None
-    if header.format is Format.TIFF:  # Pillow, which turns nothing else by itself, turns these while it loads them
-        pixels = turn_back(pixels, header.orientation)
-    if pixels.shape[:2] != header.stored_shape:
+    if header.format is not Format.TIFF:  # Pillow turns these while it loads them, and nothing else
+        pixels = turn(pixels, header.orientation)
+    if pixels.shape[:2] != (header.height, header.width):
         raise Permanent(Reason.DAMAGED, f"{header.format}: the pixels are not of the size in the header")
     return np.ascontiguousarray(pixels)
 

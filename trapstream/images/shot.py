@@ -5,6 +5,7 @@ The tags are those of the EXIF 2.3 standard, section 4.6.5; `datetime` is writte
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from PIL import Image
 
@@ -66,8 +67,15 @@ def meta(ref: ImageRef, shot: Shot) -> str | None:
 
 
 def _time(value: object) -> str | None:
+    """The time where it is a moment of the calendar: a clock that was never set writes zeros, others an hour 24."""
     found = _text(value)
-    return found if found is not None and _TIME.fullmatch(found) else None
+    if found is None or not _TIME.fullmatch(found):
+        return None
+    try:
+        datetime.strptime(found, "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    return found
 
 
 def _text(value: object) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from trapstream.jobs.manifest import is_image_name, is_left_out
+from trapstream.jobs.kinds import BINS, MOST_BINS, is_image_name, kept_out
+from trapstream.jobs.manifest import Notes, path_text
 
 _TEMPORARY = (b".part", b".partial", b".tmp", b".temp", b".filepart", b".crdownload", b".upload", b".swp", b"~")
 """How names end that FTP servers, browsers and file managers give to files that are not whole yet."""
@@ -38,7 +39,7 @@ def is_whole_name(path: bytes) -> bool:
     `IMG_1.JPG.1`, as an FTP server names a second file of the same name, counts by the name before the number.
     """
     steps = path.split(b"/")
-    if any(is_left_out(step) for step in steps):
+    if any(map(kept_out, steps)):
         return False
     name = steps[-1].lower()
     if name.endswith(_TEMPORARY) or name.startswith(_STARTS):
@@ -60,8 +61,11 @@ def find(folder: bytes, path: bytes) -> Found | None:
     return Found(path, Stamp(status.st_size, status.st_mtime_ns, status.st_ino))
 
 
-def scan(folder: bytes, below: bytes = b"") -> Iterator[Found]:
-    """All image files below the folder. It blocks. A folder that goes away meanwhile has none."""
+def scan(folder: bytes, notes: Notes, below: bytes = b"") -> Iterator[Found]:
+    """All image files below the folder. It blocks. A folder that goes away meanwhile has none.
+
+    Recycle bins, snapshots and the like are noted.
+    """
     try:
         entries = sorted(os.scandir(os.path.join(folder, below)), key=lambda entry: entry.name)  # noqa: PTH118
     except OSError:
@@ -69,8 +73,10 @@ def scan(folder: bytes, below: bytes = b"") -> Iterator[Found]:
     for entry in entries:
         path = below + b"/" + entry.name if below else entry.name
         if entry.is_dir(follow_symlinks=False):
-            if not is_left_out(entry.name):
-                yield from scan(folder, path)
+            if (kind := kept_out(entry.name)) is None:
+                yield from scan(folder, notes, path)
+            elif kind is BINS:
+                notes.add(kind, path_text(entry.name), MOST_BINS)
         elif (found := find(folder, path)) is not None:
             yield found
 

@@ -1,17 +1,17 @@
-"""The three forms of a list: text, a JSON list, JSONL. Streams in, items out; an error names its line."""
+"""The three forms of a list: text, a JSON list, JSONL. A file in, a stream of items out; an error names its line."""
 
 import codecs
-import json  # names that are not UTF-8 hold surrogates, which orjson refuses, and a stream needs `raw_decode`
+import json  # names that are not UTF-8 hold surrogates, which orjson refuses, and an error has its line
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from trapstream.jobs.manifest import MOST_LINE_BYTES, SourceError, as_bytes
 
-_CHUNK = 256 * 1024
-_BLANKS = " \t\r\n"
+_NOT_BLANK = re.compile(r"[^ \t\r\n]")
 _ONE = "a JSON list of strings or of [path, meta] pairs"
 _OBJECT = 'an object with "file" or "uri" (and "meta" if you like), all strings'
 
@@ -78,7 +78,7 @@ def parse_jsonl(stream: BufferedReader, name: str) -> Iterator[Item]:
 
 
 def parse_json(stream: BufferedReader, name: str) -> Iterator[Item]:
-    """A list of strings, or of [path, meta] pairs; read as a stream, so its size does not matter."""
+    """A list of strings, or of [path, meta] pairs. Its text is in memory meanwhile: text and JSONL are not."""
     text = _Text(stream, name)
     if text.next() != "[":
         raise text.error(f"expected {_ONE}")
@@ -113,16 +113,34 @@ def _line(name: str, number: int) -> str:
 
 
 def _lines(stream: BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := stream.readline(MOST_LINE_BYTES + 2):
-        number += 1
-        if len(line) > MOST_LINE_BYTES + 1:
+    written = _ended_by_carriage_returns(stream) if _has_no_line_feeds(stream) else _ended_by_line_feeds(stream)
+    for number, raw in enumerate(written, 1):
+        if len(raw) > MOST_LINE_BYTES + 1:
             raise SourceError(f"{_line(name, number)}: longer than {MOST_LINE_BYTES} bytes")
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
+        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
         line = line.removesuffix(b"\n").removesuffix(b"\r")
         if line.strip():
             yield number, line
+
+
+def _has_no_line_feeds(stream: BufferedReader) -> bool:
+    """Whether the list was written by an old program of the Macintosh or of Excel there."""
+    first = stream.peek(4096)
+    return b"\r" in first[:-1] and b"\n" not in first
+
+
+def _ended_by_line_feeds(stream: BufferedReader) -> Iterator[bytes]:
+    while line := stream.readline(MOST_LINE_BYTES + 2):
+        yield line
+
+
+def _ended_by_carriage_returns(stream: BufferedReader) -> Iterator[bytes]:
+    text = TextIOWrapper(stream, encoding="latin-1", newline="\r")  # every byte is a letter, and comes back
+    try:
+        while line := text.readline(MOST_LINE_BYTES + 2):
+            yield line.encode("latin-1")
+    finally:
+        text.detach()
 
 
 def _item(
@@ -155,59 +173,40 @@ def _kind(value: object) -> str:
 
 
 class _Text:
-    """A JSON text read in chunks, with a position in it that has a line number."""
+    """A JSON text with a position in it that has a line number."""
 
     def __init__(self, stream: BufferedReader, name: str) -> None:
-        self.at = 0
-        self._stream, self._name = stream, name
-        self._text, self._line, self._ended = "", 1, False
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self.at, self._name = 0, name
+        data = stream.read()
+        try:
+            self._text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{_line(name, 1 + data.count(10, 0, error.start))}: not UTF-8") from None
         self._scan = json.JSONDecoder().raw_decode
 
     def next(self) -> str:
         """The next character that is not blank, not taken; "" at the end."""
-        while True:
-            while self.at < len(self._text):
-                if self._text[self.at] not in _BLANKS:
-                    return self._text[self.at]
-                self.at += 1
-            if not self._more():
-                return ""
+        found = _NOT_BLANK.search(self._text, self.at)
+        self.at = found.start() if found else len(self._text)
+        return found[0] if found else ""
 
     def element(self) -> object:
         """The JSON value that begins here."""
-        while True:
-            try:
-                value, end = self._scan(self._text, self.at)
-            except RecursionError:
-                raise self.error("nested too deep") from None
-            except json.JSONDecodeError as error:
-                # Perhaps it only goes on in the next chunk.
-                if len(self._text) - self.at > MOST_LINE_BYTES or not self._more():
-                    raise self.error(f"not JSON ({error.msg}); expected {_ONE}") from None
-            else:
-                if end - self.at > MOST_LINE_BYTES:
-                    raise self.error(f"longer than {MOST_LINE_BYTES} bytes")
-                self.at = end
-                return value
+        try:
+            value, end = self._scan(self._text, self.at)
+        except RecursionError:
+            raise self.error("nested too deep") from None
+        except json.JSONDecodeError as error:
+            raise self.error(f"not JSON ({error.msg}); expected {_ONE}") from None
+        if end - self.at > MOST_LINE_BYTES:
+            raise self.error(f"longer than {MOST_LINE_BYTES} bytes")
+        self.at = end
+        return value
 
     def where(self) -> str:
         """List and line, for a message."""
-        return f"{self._name}, line {self._line + self._text.count(chr(10), 0, self.at)}"
+        return _line(self._name, 1 + self._text.count("\n", 0, self.at))
 
     def error(self, text: str) -> SourceError:
         """An error at this position."""
         return SourceError(f"{self.where()}: {text}")
-
-    def _more(self) -> bool:
-        if self._ended:
-            return False
-        self._line += self._text.count("\n", 0, self.at)
-        data = self._stream.read(_CHUNK)
-        self._ended = not data
-        try:
-            fresh = self._utf8.decode(data, final=self._ended)
-        except UnicodeDecodeError:
-            raise self.error("not UTF-8") from None
-        self._text, self.at = self._text[self.at :] + fresh, 0
-        return not self._ended

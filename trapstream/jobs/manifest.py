@@ -8,13 +8,12 @@ from urllib.parse import unquote_to_bytes
 
 from trapstream.core.errors import TrapstreamError
 
-IMAGE_SUFFIXES = (b".jpg", b".jpeg", b".gif", b".png", b".tif", b".tiff", b".bmp", b".webp")
 MOST_LINE_BYTES = 32 * 1024
 """Longest entry of a list. Far above any path; it keeps a reference small enough for Kafka."""
 
-_JUNK = frozenset({b"@eaDir", b"#recycle", b"@Recycle", b"$RECYCLE.BIN", b"Thumbs.db"})
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
 _STORE_SCHEMES = frozenset({b"s3", b"gs", b"az"})
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9/~._-]")
 _UNSAFE_URL = re.compile(rb"[^A-Za-z0-9%:/?#\[\]@!$&'()*+,;=~._-]")
 
@@ -23,14 +22,13 @@ class SourceError(TrapstreamError):
     """A SOURCE that cannot be read. The text is one line that says what was expected."""
 
 
-def is_image_name(name: bytes) -> bool:
-    """Whether the name ends as an image's does, in any case."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+def is_exact_key(key: str) -> bool:
+    """Whether the object store's client reads exactly this key.
 
-
-def is_left_out(name: bytes) -> bool:
-    """Hidden files and folders (macOS's `._*` among them), and files that file servers and Windows leave behind."""
-    return name.startswith(b".") or name in _JUNK
+    It refuses control characters and steps that are empty, `.` or `..`, and takes away a slash at either end: then it
+    would read another object.
+    """
+    return not _CONTROL.search(key) and not any(step in ("", ".", "..") for step in key.split("/"))
 
 
 def is_url(location: bytes) -> bool:
@@ -116,12 +114,17 @@ class Notes:
     counts: dict[str, int] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, kind: str, name: str) -> None:
-        """Counts one more of `kind`."""
+    def add(self, kind: str, name: str, most: int | None = None) -> None:
+        """Counts one more of `kind`, of which `most` different names are told."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         first = self.names.setdefault(kind, [])
-        if len(first) < self.most:
+        if len(first) < (most or self.most) and name not in first:
             first.append(name)
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self.counts.clear()
+        self.names.clear()
 
     def lines(self) -> list[str]:
         """One line for each kind, for the user."""

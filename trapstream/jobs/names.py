@@ -4,7 +4,7 @@ import re
 from collections.abc import Container
 from datetime import datetime
 
-from trapstream.core.errors import TrapstreamError
+from trapstream.core.errors import BadInput
 
 MOST_META = 4096
 """Characters of the text that a sender adds to an image."""
@@ -15,7 +15,7 @@ _MOST_STEP, _MOST_NAME = 120, 512
 _TIMES = ("%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
-class BadName(TrapstreamError):
+class BadName(BadInput):
     """A name that cannot be used. The text is one line that says what was expected."""
 
 
@@ -61,13 +61,17 @@ def captured(given: str) -> str:
     text = given.strip()
     for form in _TIMES:
         try:
-            return datetime.strptime(text, form).strftime(_TIMES[0])
+            return _written(datetime.strptime(text, form))
         except ValueError:
             continue
     try:
-        return datetime.fromisoformat(text).strftime(_TIMES[0])
+        return _written(datetime.fromisoformat(text))
     except ValueError:
         raise BadName("a capture time is written as 2026-11-23T05:12:44 or 2026:11:23 05:12:44") from None
+
+
+def _written(moment: datetime) -> str:
+    return f"{moment.year:04}:{moment:%m:%d %H:%M:%S}"  # %Y alone writes the year 1 as 1
 
 
 def meta(given: str) -> str:

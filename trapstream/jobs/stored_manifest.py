@@ -11,7 +11,7 @@ from pathlib import Path
 from trapstream.core import messages
 from trapstream.core.errors import TrapstreamError
 from trapstream.core.result_store import manifest_path, whole_file
-from trapstream.jobs import sources
+from trapstream.jobs import kinds, sources
 from trapstream.jobs.manifest import Notes
 
 _BATCH = 1000
@@ -31,15 +31,21 @@ class Manifest:
     """Of its bytes."""
     notes: tuple[str, ...]
     """The entries that were left out, a line for each kind."""
+    left_out: dict[str, int]
+    """The files of folders and buckets among them, by kind."""
 
 
 async def make_manifest(
-    results: Path, job: str, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None
+    results: Path,
+    job: str,
+    texts: Sequence[str],
+    progress: Callable[[int], None] = lambda _: None,
+    anyway: bool = False,
 ) -> Manifest:
     """Reads the SOURCEs `texts` into the job's manifest in the result store, off the event loop.
 
-    `progress` takes the number of images so far, on the event loop. SourceError for a SOURCE that cannot be read,
-    SubmitError for a store that cannot be written: no manifest is left then.
+    `progress` takes the number of images so far, on the event loop; `anyway` as in `sources`. SourceError for a SOURCE
+    that cannot be read, SubmitError for a store that cannot be written: no manifest is left then.
     """
     loop = asyncio.get_running_loop()
     left = threading.Event()
@@ -53,7 +59,7 @@ async def make_manifest(
     def work() -> None:
         made.set_running_or_notify_cancel()
         try:
-            made.set_result(write_manifest(results, job, texts, tick))
+            made.set_result(write_manifest(results, job, texts, tick, anyway))
         except BaseException as error:  # whatever it is, it belongs to the caller who waits
             made.set_exception(error)
 
@@ -68,10 +74,12 @@ async def make_manifest(
         raise
 
 
-def write_manifest(results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None]) -> Manifest:
+def write_manifest(
+    results: Path, job: str, texts: Sequence[str], tick: Callable[[int], None], anyway: bool = False
+) -> Manifest:
     """As `make_manifest`, in this thread. An error raised by `tick` ends it."""
     notes = Notes()
-    lines = sources.manifest_lines(sources.open_sources(texts), notes)
+    lines = sources.manifest_lines(sources.open_sources(texts, anyway), notes)
     lines = chain(list(islice(lines, 1)), lines)  # a SOURCE without images leaves no trace in the store
     images = 0
     try:
@@ -85,7 +93,7 @@ def write_manifest(results: Path, job: str, texts: Sequence[str], tick: Callable
         raise SubmitError(
             f"cannot write the manifest to {results}: {error.strerror}; make room or permit it, and submit again"
         ) from error
-    return Manifest(images, digest, tuple(notes.lines()))
+    return Manifest(images, digest, tuple(notes.lines()), kinds.account(notes.counts))
 
 
 def reuse_manifest(results: Path, earlier: str, job: str) -> None:

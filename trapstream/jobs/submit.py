@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
@@ -32,6 +33,7 @@ async def submit(
     threshold: float,
     webhooks: tuple[Webhook, ...] = (),
     weight: int = 1,
+    anyway: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     lacking: Callable[[int, int], str | None] = lambda _images, _bytes: None,
@@ -39,14 +41,15 @@ async def submit(
 ) -> JobSpec:
     """Makes a job of the SOURCEs `texts`; returns its spec once Kafka has it. The producer then publishes it.
 
-    `progress` takes the number of images read so far, `note` a line about entries that were left out. `lacking` is
+    `progress` takes the number of images read so far, `note` a line about entries that were left out; with
+    `anyway`, a list may name what is not there. `lacking` is
     given the number of images and the manifest's bytes, and returns a line if there is no room for them. SourceError,
     SubmitError, or Retryable where Kafka does not answer: then the images may be submitted again, and none is done
     twice.
     """
     job = new_id(name)
     async with _producer(servers) as producer:
-        manifest = await make_manifest(results, job, texts, progress)
+        manifest = await make_manifest(results, job, texts, progress, anyway)
         for line in manifest.notes:
             note(line)
         spec = JobSpec(
@@ -60,6 +63,7 @@ async def submit(
             created=time.time(),
             webhooks=webhooks,
             weight=weight,
+            left_out=manifest.left_out or msgspec.UNSET,
         )
         await _announce(servers, producer, results, spec, lacking)
     return spec
@@ -87,6 +91,7 @@ async def replay(
             images=earlier.images,
             manifest_sha256=earlier.manifest_sha256,
             created=time.time(),
+            left_out=earlier.left_out,
         )
         await _announce(servers, producer, results, spec, lacking)
     return spec

@@ -3,17 +3,12 @@
 # ruff: noqa: PTH114, PTH116, PTH118
 # Paths are bytes here, so that every name works; pathlib has only text.
 
-import heapq
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterator
 
-from trapstream.jobs.manifest import Notes, SourceError, is_image_name, is_left_out, path_text
+from trapstream.jobs.kinds import BINS, MOST_BINS, kept_out, left_out
+from trapstream.jobs.manifest import Notes, SourceError, path_text
 
-MOST_HELD = 500_000
-"""Names of one folder held at once, some 40 MB; of a larger one sorted runs go to temporary files and are merged."""
-_PIECE = 64 * 1024
 _UNREADABLE = "folders could not be read and were left out"
 _LINKED = "links to folders that are read under their own name were left out"
 
@@ -25,7 +20,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
     a folder is followed once, and not where the folder is read under its own name: so a loop of links ends.
     """
     try:
-        names = _sorted(root)
+        names = _sorted(root, notes)
         top = os.stat(root)
     except OSError as error:
         raise SourceError(f"{path_text(root)}: cannot read this folder: {error.strerror}") from None
@@ -44,7 +39,7 @@ def walk(root: bytes, notes: Notes) -> Iterator[bytes]:
                 if not _enter(path, real_root, read):
                     notes.add(_LINKED, path_text(path))
                     continue
-                below = _sorted(path)
+                below = _sorted(path, notes)
             except OSError as error:
                 notes.add(_UNREADABLE, f"{path_text(path)} ({error.strerror})")
                 continue
@@ -75,53 +70,26 @@ def _is_inside(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _sorted(folder: bytes) -> Iterator[bytes]:
+def _sorted(folder: bytes, notes: Notes) -> Iterator[bytes]:
     """Names of images, and of folders with a slash behind them: so whole paths come out sorted."""
     with os.scandir(folder) as entries:
-        return in_order(name for entry in entries if (name := _name_of(entry)) is not None)
+        return iter(sorted(name for entry in entries if (name := _name_of(entry, notes)) is not None))
 
 
-def _name_of(entry: "os.DirEntry[bytes]") -> bytes | None:
+def _name_of(entry: "os.DirEntry[bytes]", notes: Notes) -> bytes | None:
     """The entry's name as `_sorted` gives it; None for one that is left out."""
-    if is_left_out(entry.name):
-        return None
     try:
         is_folder = entry.is_dir()
     except OSError:  # a link to itself, or into a closed folder
         is_folder = False
-    if is_folder:
-        return entry.name + b"/"
-    return entry.name if is_image_name(entry.name) else None
-
-
-def in_order(names: Iterable[bytes], most: int | None = None) -> Iterator[bytes]:
-    """The names sorted. All of `names` is taken before this returns; none may hold a zero byte.
-
-    OSError if more than `most` names come and there is no room for temporary files.
-    """
-    held: list[bytes] = []
-    runs: list[Iterator[bytes]] = []
-    for name in names:
-        if len(held) == (most or MOST_HELD):
-            held.sort()
-            runs.append(_read(_written(held)))
-            held = []
-        held.append(name)
-    held.sort()
-    return heapq.merge(*runs, held) if runs else iter(held)
-
-
-def _written(run: list[bytes]) -> BinaryIO:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # it goes with its last reader
-    for start in range(0, len(run), 1000):
-        file.write(b"\0".join(run[start : start + 1000]) + b"\0")
-    file.seek(0)
-    return file
-
-
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    with file:
-        while piece := file.read(_PIECE):
-            *names, rest = (rest + piece).split(b"\0")
-            yield from names
+    if (kind := kept_out(entry.name)) is None:
+        if is_folder:
+            return entry.name + b"/"
+        if (found := left_out(entry.name)) is None:
+            return entry.name
+        kind = found[0]
+    if kind is BINS:
+        notes.add(kind, path_text(entry.name), MOST_BINS)
+    else:
+        notes.add(kind, path_text(entry.path))
+    return None

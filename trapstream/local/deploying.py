@@ -1,9 +1,12 @@
-"""Deploying a version of a model on a stack that runs, or for the next start of one that does not."""
+"""Deploying a version of a model on a stack that runs, or for the next start of one that does not.
+
+A start has its default versions served once Triton has tried to load what lay in its repository, and before the stack
+is called up, so that the first job finds what it names. One that does not work leaves the one before it serving.
+"""
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,13 @@ from tritonclient.utils import InferenceServerException
 from trapstream.core.errors import Retryable, TrapstreamError
 from trapstream.core.triton_names import TRITON_VERSION
 from trapstream.local import loading, repository
+from trapstream.local.child import Health
 from trapstream.local.state import Progress, Stack
-from trapstream.models import bundle_store, deployed, repository_entry
+from trapstream.models import bundle_store, deployed
 from trapstream.models.bundle_store import Bundle
-from trapstream.models.deployed import Deployed, Deployment
+from trapstream.models.complete import COUNT, DETECTIONS, INPUT
+from trapstream.models.deployed import Deployed, DeployedError, Deployment
 
-_SAY_SECONDS = 5.0
 _GREY = 114
 _FIRST_SECONDS = 300.0
 
@@ -48,9 +52,7 @@ def deploy(
         before = _with_own(found, card.name)
         old = before.of(card.name).default
         deploying = before.with_version(card.name, card.version, wanted)
-        if stack is None:
-            _examine(bundle)  # the rest is for the next start: starting.py
-        else:
+        if stack is not None:  # else all of it is for the next start: `settle`
             deployed.write(home, deploying)  # 1.
             try:
                 asyncio.run(_serve(home, bundle, stack, progress, before, wanted))
@@ -77,13 +79,6 @@ def _with_own(known: Deployed, name: str) -> Deployed:
     return known.with_version(name, own.version, Deployment()).with_default(name, own.version)
 
 
-def _examine(bundle: Bundle) -> None:
-    try:
-        repository_entry.signature(bundle.graph)
-    except (OSError, ValueError) as error:
-        raise NotDeployedError(f"{bundle.label} cannot be served: {error}") from error
-
-
 async def _serve(
     home: Path, bundle: Bundle, stack: Stack, progress: Progress, before: Deployed, wanted: Deployment
 ) -> None:
@@ -106,11 +101,11 @@ async def bring(
     home: Path, bundle: Bundle, wanted: Deployment, endpoints: Mapping[str, str], progress: Progress
 ) -> None:
     """Steps 2 and 3: Triton loads the bundle, and answers an image. TrapstreamError says why it does not."""
-    async with _with_progress(progress, f"loading {bundle.label}"):
-        name = await asyncio.to_thread(repository.render, home, bundle, wanted)
-        await loading.load(endpoints["triton-http"], name)
-    async with _with_progress(progress, f"warming up {bundle.label}"):
-        await _answer_first_image(endpoints["triton-grpc"], name, bundle)
+    progress(f"loading {bundle.label}")
+    name = await asyncio.to_thread(repository.render, home, bundle, wanted)
+    await loading.load(endpoints["triton-http"], name)
+    progress(f"warming up {bundle.label}")
+    await _answer_first_image(endpoints["triton-grpc"], name, bundle)
 
 
 async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
@@ -120,27 +115,21 @@ async def _answer_first_image(address: str, entry: str, bundle: Bundle) -> None:
 
     loading.NotLoadedError where the model answers with an error, or with what is no number.
     """
-    (given,), outputs = repository_entry.signature(bundle.graph)
-    image = np.full((1, *_shape(given.dims, bundle)), _GREY, np.uint8)
-    pixels = triton.InferInput(given.name, list(image.shape), "UINT8")
+    size, stride = bundle.card.image_size, bundle.card.stride
+    height, width = bundle.card.fixed or (-(-size * 3 // 4 // stride) * stride, size)
+    image = np.full((1, height, width, 3), _GREY, np.uint8)
+    pixels = triton.InferInput(INPUT, list(image.shape), "UINT8")
     pixels.set_data_from_numpy(image)
     async with triton.InferenceServerClient(address) as client:
         try:
             answer = await client.infer(
                 entry, [pixels], model_version=TRITON_VERSION, client_timeout=_FIRST_SECONDS,
-                outputs=[triton.InferRequestedOutput(output.name) for output in outputs],
+                outputs=[triton.InferRequestedOutput(name) for name in (DETECTIONS, COUNT)],
             )  # fmt: skip
         except InferenceServerException as error:
             raise loading.NotLoadedError(f"it fails on its first image: {loading.reason(error.message())}") from error
-    if not all(np.isfinite(answer.as_numpy(output.name)).all() for output in outputs):
+    if not all(np.isfinite(answer.as_numpy(name)).all() for name in (DETECTIONS, COUNT)):
         raise loading.NotLoadedError("it answers its first image with what is no number")
-
-
-def _shape(dims: tuple[int, ...], bundle: Bundle) -> tuple[int, ...]:
-    """Height, width, 3: the graph's own where it is fixed, else a landscape of 4:3."""
-    size, stride = bundle.card.image_size, bundle.card.stride
-    free = (-(-size * 3 // 4 // stride) * stride, size, 3)
-    return tuple(fixed if fixed > 0 else wanted for fixed, wanted in zip(dims, free, strict=True))
 
 
 async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) -> None:
@@ -160,19 +149,88 @@ async def undo(home: Path, bundle: Bundle, http: str, there: Deployment | None) 
         repository.remove(home, bundle.label)
 
 
-@contextlib.asynccontextmanager
-async def _with_progress(progress: Progress, what: str) -> AsyncIterator[None]:
-    """Says what is being done, and from time to time for how long already."""
-    began = time.monotonic()
+def settled(health: Health, home: Path, endpoints: Mapping[str, str], progress: Progress) -> Health:
+    """The health of Triton, which is well for the first time once `settle` was done."""
+    done = False
 
-    async def go_on() -> None:
-        while True:
-            await asyncio.sleep(_SAY_SECONDS)
-            progress(f"{what}: {time.monotonic() - began:.0f} s")
+    async def ready() -> bool:
+        nonlocal done
+        if not await health():
+            return False
+        if not done:
+            try:
+                done = await settle(home, endpoints, progress)
+            except Retryable:
+                return False  # Triton went away meanwhile
+        return done
 
-    progress(what)
-    saying = asyncio.create_task(go_on())
+    return ready
+
+
+async def settle(home: Path, endpoints: Mapping[str, str], progress: Progress) -> bool:
+    """Has each default version served, those that were never tried with an image answered. False: ask again soon.
+
+    Where one is not to be had, the default before it is the default again, and a line says why. Killed midway, the next
+    start does the same. Retryable where Triton is away.
+    """
+    if not deployed.deployed_file(home).exists():
+        return True
+    with deployed.alone(home) as held:
+        if not held:
+            return False  # a deploy that began before the start is noting something
+        before = known = deployed.read(home)
+        for name in sorted(known.models):
+            known = await _settle_name(home, known, name, endpoints, progress)
+        if known != before:
+            try:
+                deployed.write(home, known)
+            except DeployedError as error:
+                progress(str(error))  # the next start does the same again
+    return True
+
+
+async def _settle_name(
+    home: Path, known: Deployed, name: str, endpoints: Mapping[str, str], progress: Progress
+) -> Deployed:
+    """What is deployed after the default version of `name` was looked at."""
+    versions = known.of(name)
+    if versions.default is None:
+        return known
+    why = await _fault(home, known, f"{name}@{versions.default}", versions.untried, endpoints, progress)
+    if not why:
+        return known.with_default(name, versions.default)
+    line = f"{name}@{versions.default} is not served: {why}"
+    if versions.previous is not None:
+        back = f"{name}@{versions.previous}"
+        other = await _fault(home, known, back, True, endpoints, progress)
+        if not other:
+            progress(f"{line}; {back} serves on, and --model {name} means it again")
+            return known.with_default(name, versions.previous)
+        line += f"; nor is {back}: {other}"
+    progress(line)
+    return known.without_default(name) if versions.untried else known
+
+
+async def _fault(
+    home: Path, known: Deployed, label: str, untried: bool, endpoints: Mapping[str, str], progress: Progress
+) -> str:
+    """Why a version is not served; empty where it is. What cannot be served leaves nothing in Triton."""
+    name, _, version = label.partition("@")
+    http = endpoints["triton-http"]
+    if not untried and await loading.is_ready(http, repository.folder(home, label).name):
+        return ""
     try:
-        yield
-    finally:
-        saying.cancel()
+        bundle = await asyncio.to_thread(bundle_store.find, home, label)
+    except TrapstreamError as error:
+        return str(error)
+    try:
+        await bring(home, bundle, known.how(name, version), endpoints, progress)
+    except Retryable:
+        raise
+    except TrapstreamError as error:
+        try:
+            await undo(home, bundle, http, None)
+        except TrapstreamError as left:
+            return f"{error}; {left}"
+        return str(error)
+    return ""

@@ -22,8 +22,6 @@ _SPARE = 500_000_000
 class Need:
     """Bytes that a job takes at its largest: just before the aggregator drops its rows."""
 
-    manifest: int
-    """Written already where a job is submitted."""
     references: int
     results: int
     store: int
@@ -39,7 +37,6 @@ def estimate(images: int, manifest: int) -> Need:
     """What a job of so many images needs, by the bytes of its manifest (which holds each image's name and address)."""
     names = manifest // 2  # an address is at least as long as the name in it
     return Need(
-        manifest=manifest,
         references=manifest + images * _REFERENCE,
         results=names + images * (_RESULT + _ENTRY),
         store=names + images * (_STORED + _ENTRY),

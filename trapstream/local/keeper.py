@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trapstream.core.ended import EndedJobs
 from trapstream.core.errors import TrapstreamError
-from trapstream.core.jobs import JobTable
+from trapstream.core.jobs import EndedJobs, JobTable
 from trapstream.local import loading, repository
 from trapstream.local.state import Stack
 from trapstream.models import bundle_store, deployed

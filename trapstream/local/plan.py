@@ -1,13 +1,13 @@
 """What a stack consists of: the list of children, made from its home, its ports and what is wanted."""
 
 import asyncio
-import importlib.util
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from trapstream.local import broker, jars, processes, repository, starting, triton
+from trapstream.local import broker, deploying, jars, processes, repository, triton
 from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_ok
 from trapstream.local.home import cache_folder, shm_prefix
@@ -44,11 +44,6 @@ def recipe(services: tuple[str, ...]) -> Recipe:
         return (kafka, detector, *(service(name, home, ports) for name in services))
 
     return make
-
-
-def installed(services: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the services that can be started here."""
-    return tuple(name for name in services if importlib.util.find_spec(name) is not None)
 
 
 def copies(services: tuple[str, ...]) -> tuple[str, ...]:
@@ -92,8 +87,8 @@ def service(name: str, home: Path, ports: Mapping[str, int]) -> Child:
             **{key: value for key, value in own.items() if key not in os.environ},
         },
         stage=1,
-        health=http_ok(ports[name], "/healthz"),
-        alive=http_alive(ports[name], "/healthz"),
+        health=partial(http_ok, ports[name], "/healthz"),
+        alive=partial(http_alive, ports[name], "/healthz"),
         stop_seconds=25.0,
         ports=(ports[name], *((ports[door],) if door is not None else ())),
         shm_prefix=f"{regions}-{member}-",  # its own only: a copy that lives on needs its regions
@@ -139,4 +134,4 @@ async def jars_folder(progress: Progress) -> Path:
 def server(home: Path, ports: Mapping[str, int], progress: Progress) -> Child:
     """Triton with the models that are deployed: well once each of them is served, or the one before it. Blocks."""
     child = triton.child(home, repository.prepare(home, progress), ports, shm_prefix(home))
-    return replace(child, health=starting.settled(child.health, home, endpoints(ports), progress))
+    return replace(child, health=deploying.settled(child.health, home, endpoints(ports), progress))

@@ -15,7 +15,7 @@ import psutil
 import model_repository
 from trapstream.core import json_codec
 from trapstream.local.home import STACK_VARIABLE
-from trapstream.local.state import Process, Stack
+from trapstream.local.state import Process
 
 SHM = Path("/dev/shm")  # noqa: S108 - that is where POSIX shared memory lives on Linux
 NO_PACKAGES = Path("/")
@@ -89,16 +89,16 @@ def find(process: Process) -> psutil.Process | None:
         return None
 
 
-def leftovers(prefix: str, stack: Stack | None) -> list[psutil.Process]:
-    """What still runs of a stack without a supervisor: by the prefix in its environment, and by stack.json."""
-    found = {p.pid: p for p in _of_stack(prefix)}
-    for process in stack.processes if stack else ():
-        running = find(process)
-        if running is not None:
-            for each in _with_descendants(running):
-                found.setdefault(each.pid, each)
-    found.pop(os.getpid(), None)
-    return list(found.values())
+def leftovers(prefix: str) -> list[psutil.Process]:
+    """What still runs of a stack, by the prefix in its environment; without this process itself."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(STACK_VARIABLE) == prefix and _alive(process) and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+    return found
 
 
 def end(processes: Iterable[psutil.Process], seconds: float = 5.0) -> int:
@@ -181,24 +181,6 @@ def trim_logs(folder: Path, most: int = _LOG_BYTES) -> None:
             # No room for the copy: the disk matters more than old lines. Where even that fails, the next look tries.
             with contextlib.suppress(OSError):
                 os.truncate(path, 0)
-
-
-def _of_stack(prefix: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(STACK_VARIABLE) == prefix and _alive(process):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # gone meanwhile, or another user's
-    return found
-
-
-def _with_descendants(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return [process]
 
 
 def _alive(process: psutil.Process) -> bool:

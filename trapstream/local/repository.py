@@ -61,7 +61,7 @@ def prepare(home: Path, progress: Progress) -> tuple[str, ...]:
     """Makes the repository what a starting stack serves: its own model and the default ones. Blocks.
 
     The own model is left out where another version of it was deployed, unless TRAPSTREAM_BUNDLE asks for it. What was
-    never tried comes later (starting.py), and what open jobs need beside that, the keeper loads. Returns the entries
+    never tried comes later (deploying.py), and what open jobs need beside that, the keeper loads. Returns the entries
     without which the stack cannot be called up; StackError where they cannot be served. Of others that cannot be, a
     line says why.
     """

@@ -12,10 +12,10 @@ from trapstream.core.errors import TrapstreamError
 from trapstream.local.home import stack_file
 
 Progress = Callable[[str], None]
+SERVICES = ("producer", "consumer", "aggregator", "notifier")
 """Takes one line for the user."""
 StackState = Literal["starting", "up", "stopping", "down", "failed"]
 ProcessState = Literal["waiting", "starting", "up", "restarting", "stopping", "down"]
-SERVICES = ("producer", "consumer", "aggregator", "notifier")
 
 
 class StackError(TrapstreamError):
@@ -102,7 +102,5 @@ def read(home: Path) -> Stack | None:
     """The stack as last written, or None where there never was one. A file that cannot be read counts as none."""
     try:
         return replace(msgspec.json.decode(stack_file(home).read_bytes(), type=Stack), home=str(home))
-    except FileNotFoundError:
-        return None
-    except (msgspec.MsgspecError, ValueError):
-        return None  # from another version: leftovers are found by their environment as well
+    except (FileNotFoundError, msgspec.MsgspecError, ValueError):
+        return None  # there is none, or it is from another version: leftovers are found by their environment

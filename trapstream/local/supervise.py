@@ -63,7 +63,7 @@ async def supervise(
 def clean(home: Path, progress: Progress) -> None:
     """Ends what a killed supervisor left behind: its processes, then its shared memory. Blocks."""
     prefix = shm_prefix(home)
-    if count := processes.end(processes.leftovers(prefix, state.read(home))):
+    if count := processes.end(processes.leftovers(prefix)):
         progress(f"ended {count} process{'es' * (count > 1)} that an earlier run had left behind")
     processes.sweep(prefix)
 

@@ -1,17 +1,16 @@
 """One Triton on this machine: the server of the nvidia-pytriton wheel with its Python backend."""
 
-import functools
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from trapstream.local import processes
-from trapstream.local.child import Child, Health
+from trapstream.local.child import Child
 from trapstream.local.health import http_alive, http_status
 from trapstream.local.ports import HOST
 from trapstream.local.state import StackError
@@ -26,17 +25,8 @@ _REGIONS = "backend-"
 
 
 def server_folder() -> Path:
-    """Where the wheel keeps the server. Raises StackError where it is not installed.
-
-    Found without importing pytriton, which takes seconds.
-    """
-    try:
-        found = Path(str(metadata.distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
-    except metadata.PackageNotFoundError:
-        found = Path()
-    if not (found / "bin" / "tritonserver").is_file():
-        raise StackError("Triton's server is not installed; install the package nvidia-pytriton")
-    return found
+    """Where the wheel keeps the server, found without importing pytriton, which takes seconds."""
+    return Path(str(metadata.distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
 
 
 def library_path() -> str:
@@ -50,8 +40,6 @@ def prepare_backends(folder: Path) -> None:
     server, target = server_folder(), folder / "python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / STUB
-    if not stub.is_file():
-        raise StackError(f"nvidia-pytriton has no Python backend for Python {version}; use 3.11 or 3.12")
     target.mkdir(parents=True, exist_ok=True)
     for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
         part = target / f"{source.name}.part"
@@ -60,21 +48,8 @@ def prepare_backends(folder: Path) -> None:
         part.replace(target / source.name)
 
 
-@functools.cache
-def known_flags() -> frozenset[str]:
-    """The flags that this server has, from its own help: they differ from version to version."""
-    answer = subprocess.run(
-        [server_folder() / "bin" / "tritonserver", "--help"],
-        env={**os.environ, "LD_LIBRARY_PATH": library_path()},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", timeout=60, check=False,
-    )  # fmt: skip
-    words = (line.strip().split(maxsplit=1)[0] for line in answer.stdout.splitlines() if line.strip())
-    return frozenset(word for word in words if word.startswith("--"))
-
-
-def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) -> tuple[str, ...]:
-    """The server's flags. Those that only some versions have are given where `flags` names them.
+def arguments(ports: Mapping[str, int], shm_prefix: str) -> tuple[str, ...]:
+    """The server's flags.
 
     Paths are relative to the home, where the server is started: it puts them into a shell's command line unescaped.
     """
@@ -93,12 +68,8 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
         "--strict-readiness": "false",
         "--exit-timeout-secs": "1",  # whoever asked it has ended; unloading takes seconds and is worth nothing then
         "--log-format": "ISO8601",
-    }
-    by_version = {
-        "--allow-client-shm": "true",  # off by default since 2.68
         "--grpc-infer-allocation-pool-size": "64",
     }
-    chosen = wanted | {flag: value for flag, value in by_version.items() if flag in flags}
     python = {
         "shm-region-prefix-name": f"{shm_prefix}{_REGIONS}",
         "shm-default-byte-size": str(16 << 20),  # a request of eight images at once without growing
@@ -106,7 +77,7 @@ def arguments(ports: Mapping[str, int], shm_prefix: str, flags: frozenset[str]) 
         "stub-timeout-seconds": "60",
     }
     return (
-        *(f"{flag}={value}" for flag, value in chosen.items()),
+        *(f"{flag}={value}" for flag, value in wanted.items()),
         *(f"--backend-config=python,{key}={value}" for key, value in python.items()),
     )
 
@@ -118,41 +89,34 @@ def child(home: Path, models: Sequence[str], ports: Mapping[str, int], shm_prefi
     packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
     return Child(
         name="triton",
-        argv=(
-            str(server_folder() / "bin" / "tritonserver"),
-            *arguments(ports, shm_prefix, known_flags()),
-        ),
+        argv=(str(server_folder() / "bin" / "tritonserver"), *arguments(ports, shm_prefix)),
         env={
             "LD_LIBRARY_PATH": library_path(),
             # The stub embeds Python and finds its packages through the first python3 on the path.
             "PATH": f"{python}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": ":".join((*packages, processes.environment(os.environ)["PYTHONPATH"])),
         },
-        health=models_ready(ports["triton-http"], home / REPOSITORY, tuple(models)),
+        health=partial(models_ready, ports["triton-http"], home / REPOSITORY, tuple(models)),
         stop_seconds=15.0,
         start_seconds=300.0,  # each instance loads a model of its own
-        alive=http_alive(ports["triton-http"], "/v2/health/live"),
+        alive=partial(http_alive, ports["triton-http"], "/v2/health/live"),
         silent_seconds=300.0,  # while it loads a large model it may answer nothing
         ports=tuple(ports[name] for name in PORTS),
         shm_prefix=f"{shm_prefix}{_REGIONS}",
     )
 
 
-def models_ready(port: int, repository: Path, models: tuple[str, ...]) -> Health:
+async def models_ready(port: int, repository: Path, models: tuple[str, ...]) -> bool:
     """Ready once server and models are. A server that answers has tried to load them all: no use to wait longer.
 
     A model whose entry is no longer in the repository was unloaded since the first start, and is not asked for.
     """
-
-    async def ready() -> bool:
-        if await http_status(port, "/v2/health/ready") != 200:
+    if await http_status(port, "/v2/health/ready") != 200:
+        return False
+    for model in (each for each in models if (repository / each).is_dir()):
+        status = await http_status(port, f"/v2/models/{model}/ready")
+        if status is None:
             return False
-        for model in (each for each in models if (repository / each).is_dir()):
-            status = await http_status(port, f"/v2/models/{model}/ready")
-            if status is None:
-                return False
-            if status != 200:
-                raise StackError(f"Triton could not load the model {model}; `trapstream logs triton` says why")
-        return True
-
-    return ready
+        if status != 200:
+            raise StackError(f"Triton could not load the model {model}; `trapstream logs triton` says why")
+    return True

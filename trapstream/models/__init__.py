@@ -1,1 +1,1 @@
-"""Models: completing a graph, and the card that comes with one."""
+"""Models as bundles, a graph and its card: imported, checked, built, deployed."""

@@ -4,9 +4,12 @@ A bundle's folder has `model.onnx`, the graph that is served; `card.json`; and `
 its reader made it, before it was completed.
 """
 
+import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +17,9 @@ import msgspec
 
 import model_repository
 from trapstream.core.errors import TrapstreamError
+from trapstream.core.result_store import sync_folder
 from trapstream.models import deployed
 from trapstream.models.card import Card, CardError, parse_card, read_card, sha256_of, write_card
-from trapstream.models.draft import draft_folder, lock, publish
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A name or a version: a file name everywhere, and no path. One that begins with a dot is the store's own."""
@@ -97,8 +100,8 @@ def find(home: Path, label: str) -> Bundle:
     if not found and wanted in _visible(models_folder(home) / name) and _NAME.fullmatch(name):
         found = [folder(home, name, wanted)]
     if not found:
-        here = ", ".join(_labels(home))
         asked = f"{name}@{wanted}" if wanted else name
+        here = ", ".join(_labels(home))
         raise NoSuchModel(f"no model {asked} here; there is {here}; `trapstream model import` adds one")
     return Bundle(found[0], read_card(found[0] / CARD))
 
@@ -136,23 +139,21 @@ def keep(
     2. `check` looks at the draft. What it raises ends the import.
     3. The draft gets its name. Killed after this, the bundle is there.
 
-    The same bundle again is no error and changes nothing. BundleExists where another has its name, StoreError where it
-    cannot be written.
+    One process at a time, others wait. The same bundle again is no error and changes nothing. BundleExists where
+    another has its name, StoreError where it cannot be written.
     """
     models, target = models_folder(home), folder(home, card.name, card.version)
     try:
-        with draft_folder(models) as draft:
+        with _draft_folder(models) as draft:
             write(draft)
             made = msgspec.structs.replace(card, sha256=sha256_of(draft / GRAPH))
             write_card(draft / CARD, made)
             if check is not None:
                 check(Bundle(draft, made))
-            with lock(models):
-                if target.exists():
-                    if _card(target) != made:
-                        raise BundleExists(_taken(f"{made.name}@{made.version}"))
-                else:
-                    publish(draft, target)
+            if not target.exists():
+                _publish(draft, target)
+            elif _card(target) != made:
+                raise BundleExists(_taken(f"{made.name}@{made.version}"))
     except OSError as error:
         raise StoreError(
             f"{card.name}@{card.version} could not be written to {models}: {error.strerror or error}; nothing of it "
@@ -166,10 +167,42 @@ def _taken(label: str) -> str:
 
 
 def _labels(home: Path) -> list[str]:
-    """What to call all that is here, damaged or not."""
+    """The name and version of each model that is here, damaged or not."""
     models = models_folder(home)
     found = [f"{name}@{version}" for name in sorted(_visible(models)) for version in sorted(_visible(models / name))]
     return [*(bundle.label for bundle in package_bundles()), *found]
+
+
+@contextlib.contextmanager
+def _draft_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent` that nobody sees, and that is gone after the block unless it was published.
+
+    One process at a time. The draft of one that was killed is removed. OSError as the disk gives it.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for left in parent.glob(".draft*"):
+            shutil.rmtree(left)
+        draft = parent / ".draft"
+        draft.mkdir()
+        try:
+            yield draft
+        finally:
+            if draft.exists():
+                shutil.rmtree(draft)
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """Gives a draft its name, for good, with all that is in it on the disk."""
+    for path in draft.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(draft)
+    target.parent.mkdir(exist_ok=True)
+    draft.rename(target)
+    sync_folder(target.parent)
+    sync_folder(target.parent.parent)
 
 
 def _imported(home: Path, name: str) -> list[Bundle]:

@@ -93,12 +93,12 @@ def parse_card(content: bytes, origin: str = "card.json") -> Card:
         raise CardError(f"{origin}: {error}") from error
 
 
-def read_card(path: Path, *, graph: Path | None = None) -> Card:
-    """The card at `path`, checked against the graph that it describes (model.onnx beside it).
+def read_card(path: Path) -> Card:
+    """The card at `path`, checked against the graph that it describes, model.onnx beside it.
 
     Raises CardError with one line that says what is wrong.
     """
-    graph = graph or path.with_name("model.onnx")
+    graph = path.with_name("model.onnx")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -93,11 +93,6 @@ class Report:
     """The confidence above which detections were compared; 0 where fewer than ENOUGH of some side are above FLOOR."""
 
     @property
-    def agrees(self) -> bool:
-        """Whether no side is out of tolerance, also where there was nothing to compare."""
-        return all(row.agrees for row in self.rows)
-
-    @property
     def compared(self) -> int:
         """Detections that were compared, of the side with the fewest."""
         return min((row.compared for row in self.rows), default=0)

@@ -112,9 +112,7 @@ def parse_map(content: bytes, origin: str) -> dict[str, str]:
         raise ClassMapError(
             f'{origin}: {error}; a class map is a JSON object such as {{"fox": "animal", "car": "vehicle"}}'
         ) from error
-    for name in wanted.values():
-        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-            raise ClassMapError(f"{origin}: {name[:40]!r} can be no name of a class")
+    checked_names(tuple(wanted.values()), origin)
     return wanted
 
 

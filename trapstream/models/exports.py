@@ -66,9 +66,7 @@ def read_export(path: Path, hints: Hints | None = None) -> RawModel:
         source = image_input(model)
         model = brought_to_opset(model)
         return _read(model, source, metadata, hints)
-    except (OpsetError, UnknownLayoutError, ProbeError) as error:
-        raise ExportError(f"{path}: {error}") from error
-    except ExportError as error:
+    except (OpsetError, UnknownLayoutError, ProbeError, ExportError) as error:
         raise ExportError(f"{path}: {error}") from error
 
 

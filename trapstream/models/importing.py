@@ -84,7 +84,7 @@ def import_model(
         raise ModelImportError(f"{file} cannot be read: {error.strerror or error}") from error
     if options.names is not None and options.names != raw.classes:
         raise ModelImportError(f"{file} says that its classes are {', '.join(raw.classes or ())}; leave --names away")
-    names = raw.classes or (found.known.classes if found else None)
+    names = raw.classes or (classes.MEGADETECTOR if found else None)
     if names is None:
         raise ModelImportError(
             f"{file} does not say what its classes are called: give --names in the model's order, such as --names "
@@ -162,7 +162,7 @@ def _read(file: Path, options: Options, found: Recognised | None, progress: Prog
             raise
         # The file of a known model may say less of itself than is known of it.
         size, stride = options.image_size or found.known.image_size, options.stride or found.known.stride
-        names = options.names or found.known.classes
+        names = options.names or classes.MEGADETECTOR
         return read_export(file, replace(options, image_size=size, stride=stride, names=names))
 
 

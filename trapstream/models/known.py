@@ -14,78 +14,68 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapstream.models.classes import MEGADETECTOR
+_V5 = "https://github.com/agentmorris/MegaDetector/releases/download/v5.0"
+_V1000 = "https://github.com/agentmorris/MegaDetector/releases/download/v1000.0"
+_V6 = "https://zenodo.org/records/15398270/files"
 
-_MORRIS = "https://github.com/agentmorris/MegaDetector/releases/download"
-_ZENODO = "https://zenodo.org/records/15398270/files"
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Known:
-    """A published model."""
+    """A published model. Its classes are MegaDetector's three."""
 
     name: str
     version: str
-    file: str
-    """The name of the published file. An ONNX export of it has the same name with another ending."""
-    address: str
-    """Of the folder where the file is."""
+    source: str
+    """Where the file is to be had. An ONNX export of it has the same name with another ending."""
     licence: str
     image_size: int
     stride: int
+    typical: float
+    conservative: float = 0.1
     md5: str | None = None
     """Of the published file; None where its makers state none."""
-    typical: float = 0.2
-    conservative: float = 0.1
-    classes: tuple[str, ...] = MEGADETECTOR
 
     @property
-    def source(self) -> str:
-        """Where the file is to be had."""
-        return f"{self.address}/{self.file}"
-
-
-def _v5(letter: str, patch: str, md5: str) -> Known:
-    return Known(
-        name=f"mdv5{letter}", version=f"0.{patch}", file=f"md_v5{letter}.0.{patch}.pt", address=f"{_MORRIS}/v5.0",
-        md5=md5, licence="AGPL-3.0", image_size=1280, stride=64, typical=0.2, conservative=0.05,
-    )  # fmt: skip
-
-
-def _v1000(tree: str, md5: str, size: int, licence: str, *, stride: int = 32) -> Known:
-    return Known(
-        name=f"mdv1000-{tree}", version="0.0", file=f"md_v1000.0.0-{tree}.pt", address=f"{_MORRIS}/v1000.0", md5=md5,
-        licence=licence, image_size=size, stride=stride, typical=0.3,
-    )  # fmt: skip
-
-
-def _v6(file: str, licence: str, size: int, *, name: str | None = None) -> Known:
-    return Known(
-        name=(name or file.rpartition(".")[0]).lower(), version="1", file=file, address=_ZENODO, licence=licence,
-        image_size=size, stride=32,
-    )  # fmt: skip
+    def file(self) -> str:
+        """The name of the published file."""
+        return self.source.rpartition("/")[2]
 
 
 KNOWN = (
-    _v5("a", "0", "ec1d7603ec8cf642d6e0cd008ba2be8c"),
-    _v5("b", "0", "bc235e73f53c5c95e66ea0d1b2cbf542"),
-    _v5("a", "1", "60f8e7ec1308554df258ed1f4040bc4f"),
-    _v5("b", "1", "f17ed6fedfac2e403606a08c89984905"),
-    _v1000("redwood", "74474b3aec9cf1a990da38b37ddf9197", 1280, "GPL-3.0", stride=64),
-    _v1000("spruce", "1c9d1d2b3ba54931881471fdd508e6f2", 640, "GPL-3.0"),
-    _v1000("cedar", "3d6472c9b95ba687b59ebe255f7c576b", 640, "GPL-3.0"),
-    _v1000("larch", "cab94ebd190c2278e12fb70ffd548b6d", 640, "AGPL-3.0"),
-    _v1000("sorrel", "4339a2c8af7a381f18ded7ac2a4df03e", 960, "AGPL-3.0"),
-    _v6("MDV6-yolov9-c.pt", "AGPL-3.0", 1280),
-    _v6("MDV6-yolov9-e-1280.pt", "AGPL-3.0", 1280, name="mdv6-yolov9-e"),
-    _v6("MDV6-yolov10-c.pt", "AGPL-3.0", 1280),
-    _v6("MDV6-yolov10-e-1280.pt", "AGPL-3.0", 1280, name="mdv6-yolov10-e"),
-    _v6("MDV6-rtdetr-c.pt", "AGPL-3.0", 1280),
-    _v6("MDV6-mit-yolov9-c.ckpt", "MIT", 640),
-    _v6("MDV6-mit-yolov9-e.ckpt", "MIT", 640),
-    _v6("MDV6-apa-rtdetr-c.pth", "Apache-2.0", 640),
-    _v6("MDV6-apa-rtdetr-e.pth", "Apache-2.0", 640),
-)
+    Known("mdv5a", "0.0", f"{_V5}/md_v5a.0.0.pt", "AGPL-3.0", 1280, 64, 0.2, 0.05, "ec1d7603ec8cf642d6e0cd008ba2be8c"),
+    Known("mdv5b", "0.0", f"{_V5}/md_v5b.0.0.pt", "AGPL-3.0", 1280, 64, 0.2, 0.05, "bc235e73f53c5c95e66ea0d1b2cbf542"),
+    Known("mdv5a", "0.1", f"{_V5}/md_v5a.0.1.pt", "AGPL-3.0", 1280, 64, 0.2, 0.05, "60f8e7ec1308554df258ed1f4040bc4f"),
+    Known("mdv5b", "0.1", f"{_V5}/md_v5b.0.1.pt", "AGPL-3.0", 1280, 64, 0.2, 0.05, "f17ed6fedfac2e403606a08c89984905"),
+    Known(
+        "mdv1000-redwood", "0.0", f"{_V1000}/md_v1000.0.0-redwood.pt", "GPL-3.0", 1280, 64, 0.3,
+        md5="74474b3aec9cf1a990da38b37ddf9197",
+    ),
+    Known(
+        "mdv1000-spruce", "0.0", f"{_V1000}/md_v1000.0.0-spruce.pt", "GPL-3.0", 640, 32, 0.3,
+        md5="1c9d1d2b3ba54931881471fdd508e6f2",
+    ),
+    Known(
+        "mdv1000-cedar", "0.0", f"{_V1000}/md_v1000.0.0-cedar.pt", "GPL-3.0", 640, 32, 0.3,
+        md5="3d6472c9b95ba687b59ebe255f7c576b",
+    ),
+    Known(
+        "mdv1000-larch", "0.0", f"{_V1000}/md_v1000.0.0-larch.pt", "AGPL-3.0", 640, 32, 0.3,
+        md5="cab94ebd190c2278e12fb70ffd548b6d",
+    ),
+    Known(
+        "mdv1000-sorrel", "0.0", f"{_V1000}/md_v1000.0.0-sorrel.pt", "AGPL-3.0", 960, 32, 0.3,
+        md5="4339a2c8af7a381f18ded7ac2a4df03e",
+    ),
+    Known("mdv6-yolov9-c", "1", f"{_V6}/MDV6-yolov9-c.pt", "AGPL-3.0", 1280, 32, 0.2),
+    Known("mdv6-yolov9-e", "1", f"{_V6}/MDV6-yolov9-e-1280.pt", "AGPL-3.0", 1280, 32, 0.2),
+    Known("mdv6-yolov10-c", "1", f"{_V6}/MDV6-yolov10-c.pt", "AGPL-3.0", 1280, 32, 0.2),
+    Known("mdv6-yolov10-e", "1", f"{_V6}/MDV6-yolov10-e-1280.pt", "AGPL-3.0", 1280, 32, 0.2),
+    Known("mdv6-rtdetr-c", "1", f"{_V6}/MDV6-rtdetr-c.pt", "AGPL-3.0", 1280, 32, 0.2),
+    Known("mdv6-mit-yolov9-c", "1", f"{_V6}/MDV6-mit-yolov9-c.ckpt", "MIT", 640, 32, 0.2),
+    Known("mdv6-mit-yolov9-e", "1", f"{_V6}/MDV6-mit-yolov9-e.ckpt", "MIT", 640, 32, 0.2),
+    Known("mdv6-apa-rtdetr-c", "1", f"{_V6}/MDV6-apa-rtdetr-c.pth", "Apache-2.0", 640, 32, 0.2),
+    Known("mdv6-apa-rtdetr-e", "1", f"{_V6}/MDV6-apa-rtdetr-e.pth", "Apache-2.0", 640, 32, 0.2),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -64,32 +64,11 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 def _fetch_weights(path: Path, model: onnx.ModelProto) -> None:
     """Loads the weights that lie in files beside the model's own; onnx lets none of them lie elsewhere."""
-    outside = [tensor for _, tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
-    if not outside:
-        return
-    parts = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
-    root = path.parent.resolve()
-    for part in sorted(parts):
-        location = (root / part).resolve()
-        if not location.is_relative_to(root):
-            raise ExportError(f"{path}: it wants weights from {part}, which is not beside it: they are not read")
-        if not location.is_file():
-            raise ExportError(
-                f"{path}: its weights are in {part}, which is not beside it: put it there, or export the model into "
-                "one file"
-            )
-    left = LARGEST
     try:
-        for tensor in outside:
-            external_data_helper.load_external_data_for_tensor(tensor, str(root))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-            left -= len(tensor.raw_data)
-            if left < 0:
-                raise ExportError(f"{path}: with its weights more than {LARGEST:,} bytes, which cannot be read")
+        external_data_helper.load_external_data_for_model(model, str(path.parent.resolve()))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"{path}: the weights beside it cannot be read: {reason}") from error
+        raise ExportError(f"{path}: its weights that lie in another file cannot be read: {reason}") from error
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:

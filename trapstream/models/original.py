@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -89,11 +88,11 @@ def open_original(folder: Path) -> Original:
     """
     path = folder / "raw.onnx"  # opened by its path: a large one in memory as a message too is gigabytes more
     try:
-        session = open_session(path if path.is_file() else _inside(_load(folder / "model.onnx")))
+        session = open_session(path if path.is_file() else _inside(onnx.load(str(folder / "model.onnx"))))
     except NoOriginal:
         raise
     except Exception as error:  # ONNX Runtime has a class of its own for each way to refuse
-        raise NoOriginal(f"ONNX Runtime refuses the original in {folder}: {error}") from error
+        raise NoOriginal(f"the original in {folder} cannot be opened: {error}; import the model again") from error
     metadata = session.get_modelmeta().custom_metadata_map
     properties = {key: json_codec.decode(value) for key, value in metadata.items() if key.startswith("trapstream.")}
     members = properties.get(_MEMBERS)
@@ -107,13 +106,6 @@ def open_session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
     options.log_severity_level = 4  # what goes wrong is raised as well
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(str(path))
-    except (OSError, DecodeError) as error:
-        raise NoOriginal(f"{path} cannot be read: {error}; import the model again") from error
 
 
 def _inside(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,7 +6,6 @@ TensorRT for RTX has the same API and compiles without a GPU, for GPUs of its ow
 import ctypes
 import importlib
 from collections import deque
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -32,8 +31,8 @@ class TensorRT:
         self._api, self.gpu = api, gpu
         self.version: str = api.__version__
 
-    def compile(self, graph: bytes, shapes: tuple[Profile, ...], report: Callable[[str, int, int], None]) -> bytes:
-        """The plan of an ONNX graph, strongly typed. See `plan.Compiler`."""
+    def compile(self, graph: bytes, shapes: tuple[Profile, ...]) -> bytes:
+        """The plan of an ONNX graph, strongly typed. PlanError says why there is none."""
         api = self._api
         complaints: deque[str] = deque(maxlen=_KEPT)
         log = _logger(api, complaints)
@@ -53,11 +52,7 @@ class TensorRT:
             profile = builder.create_optimization_profile()
             profile.set_shape(INPUT, shape.smallest, shape.tuned, shape.largest)
             config.add_optimization_profile(profile)
-        monitor = _monitor(api, report)
-        config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
-        if monitor.interrupted:
-            raise KeyboardInterrupt
         if plan is None:
             raise PlanError(_line(f"TensorRT {self.version} could not build the plan", complaints))
         return bytes(plan)
@@ -132,31 +127,6 @@ def _logger(api: ModuleType, complaints: deque[str]) -> Any:
                 complaints.append(" ".join(message.split()))
 
     return Log()
-
-
-def _monitor(api: ModuleType, report: Callable[[str, int, int], None]) -> Any:
-    """Hands each step of the build on. Ctrl-C ends the build at the next step: no exception may cross its C++."""
-
-    class Monitor(api.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            api.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.interrupted = False
-
-        def phase_start(self, name: str, parent: str | None, steps: int) -> None:  # noqa: ARG002
-            self.steps[name] = steps
-
-        def step_complete(self, name: str, step: int) -> bool:
-            try:
-                report(name, step + 1, self.steps.get(name, step + 1))
-            except KeyboardInterrupt:
-                self.interrupted = True
-            return not self.interrupted
-
-        def phase_finish(self, name: str) -> None:
-            self.steps.pop(name, None)
-
-    return Monitor()
 
 
 def _described(error: Any) -> str:

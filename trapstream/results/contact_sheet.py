@@ -4,7 +4,8 @@ The sheet of a comparison has each changed image twice, as the old model and as 
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def pick(entries: Iterable[Entry], threshold: float, most: int = COLUMNS * ROWS)
         if len(heap) > most:
             heapq.heappop(heap)
     queues = [sorted(best[category], reverse=True) for category in sorted(best)]
-    return [chosen for _, _, chosen in _turns(queues)][:most]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*queues))
+    return [found[2] for found in turns if found is not None][:most]
 
 
 def draw(picks: Iterable[tuple[Pick, Path]], names: Mapping[str, str], title: str, target: Path) -> int:
@@ -112,13 +114,6 @@ def _lay_out(tiles: Sequence[Image.Image], title: str, target: Path) -> None:
         row, column = divmod(number, columns)
         sheet.paste(each, (MARGIN + column * width, 44 + MARGIN + row * height))
     sheet.save(target, "PNG")
-
-
-def _turns(queues: list[list[tuple[float, int, Pick]]]) -> Iterator[tuple[float, int, Pick]]:
-    while any(queues):
-        for queue in queues:
-            if queue:
-                yield queue.pop(0)
 
 
 def _tile(caption: str, detections: Iterable[Detection], path: Path, names: Mapping[str, str]) -> Image.Image | None:

@@ -1,15 +1,17 @@
-"""The fold: the first result for (job, seq) in the log wins. Pure.
+"""The fold: records of the log are read, and the first result for (job, seq) wins. Pure.
 
 What was seen is a bitmap in pieces of 4,096 images, so that memory follows the images that are there and not the
 highest number that a message claims. A piece is also the unit in which entries are stored (`results/blocks.py`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from trapstream.core import messages
 from trapstream.core.errors import BadMessage
 from trapstream.core.messages import Counts, Outcome, ResultHead
 
@@ -21,6 +23,8 @@ _REASON = re.compile(r"(?!(detected|empty)\Z)[ -9;-~]{1,64}\Z")
 """The form of a reason: one line of ASCII without a colon, since a colon ends it in the entry's `failure`."""
 _PLAIN = {Outcome.DETECTED: "detected", Outcome.EMPTY: "empty"}
 """A plain string is looked up faster than a member of an enumeration is."""
+_JOB = re.compile(messages.JOB_PATTERN)
+_BRACE = ord("{")
 
 
 def kind_of(head: ResultHead) -> str:
@@ -48,6 +52,59 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """`detected`, `empty`, or the reason of its failure."""
     entry: bytes
     """One JSON object on one line, UTF-8: these bytes go to the file."""
+
+
+class Record(Protocol):
+    """What is used of a Kafka record."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes."""
+
+
+class Read(NamedTuple):
+    """A batch, read."""
+
+    results: list[Result]
+    bad: list[tuple[Record, str]]
+    """Records that cannot be read, with the reason."""
+
+
+def read(records: Sequence[Record], partition: int, known: Container[str], partition_of: Callable[[str], int]) -> Read:
+    """Reads a batch of `partition`. `known`: names of jobs that were checked before. `partition_of`: a job's own."""
+    fresh: set[str] = set()
+    results: list[Result] = []
+    bad: list[tuple[Record, str]] = []
+    for record in records:
+        try:
+            value = record.value or b""
+            head = messages.decode(value, ResultHead)
+            if head.job not in known and head.job not in fresh:
+                if not _JOB.match(head.job):
+                    raise BadMessage("the job's name is not one that this system makes")
+                if partition_of(head.job) != partition:
+                    raise BadMessage(f"job {head.job} belongs on partition {partition_of(head.job)}")
+                fresh.add(head.job)
+            results.append(Result(head.job, head.seq, kind_of(head), _entry(value, head)))
+        except BadMessage as error:
+            bad.append((record, str(error)))
+    return Read(results, bad)
+
+
+def _entry(value: bytes, head: ResultHead) -> bytes:
+    """The entry as it goes to the file: one JSON object on one line, UTF-8."""
+    if not value.isascii():
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise BadMessage(f"not UTF-8: {error.reason}") from None
+    entry = bytes(head.entry)
+    if entry[0] == _BRACE and b"\n" not in value and b"\r" not in value:  # as this system writes it
+        return entry
+    entry = entry.strip()
+    if not entry.startswith(b"{"):
+        raise BadMessage("the entry is not an object")
+    return msgspec.json.format(entry, indent=-1) if b"\n" in entry or b"\r" in entry else entry
 
 
 @dataclass(slots=True)

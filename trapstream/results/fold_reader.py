@@ -1,6 +1,5 @@
 """What a store holds of a job, read beside the thread that folds: its account, and its entries in order."""
 
-import bisect
 import contextlib
 import itertools
 import sqlite3
@@ -18,8 +17,6 @@ from trapstream.results.fold import PIECE, counts
 
 FILE = "store.sqlite"
 """The store's file in its folder."""
-_LARGE_PIECE = 32 * 1024 * 1024
-"""Bytes of entries in a piece beyond which they are read one by one."""
 
 
 def read_account(folder: Path, job: str, below: int | None = None) -> Counts:
@@ -52,20 +49,11 @@ def read_entries(folder: Path, job: str, below: int | None = None) -> Iterator[b
 
 
 def _piece(db: sqlite3.Connection, piece: int, below: int) -> Iterator[bytes]:
-    where = "from blocks where key >= ? and key < ? order by key"
-    keys = (piece, piece + PIECE)
-    rows = db.execute(f"select seqs, lengths, length(data), key {where}", keys).fetchall()
-    spans = blocks.merge([row[0] for row in rows], [row[1] for row in rows], below)
-    if sum(row[2] for row in rows) <= _LARGE_PIECE:
-        data = b"".join(row[0] for row in db.execute(f"select data {where}", keys))
-        yield from (data[start:end] for start, end in spans)
-        return
-    starts = list(itertools.accumulate((row[2] for row in rows), initial=0))
-    for start, end in spans:
-        row = bisect.bisect_right(starts, start) - 1
-        with db.blobopen("blocks", "data", rows[row][3], readonly=True) as blob:
-            blob.seek(start - starts[row])
-            yield blob.read(end - start)
+    query = "select seqs, lengths, data from blocks where key >= ? and key < ? order by key"
+    rows = db.execute(query, (piece, piece + PIECE)).fetchall()
+    data = b"".join(row[2] for row in rows)
+    for start, end in blocks.merge([row[0] for row in rows], [row[1] for row in rows], below):
+        yield data[start:end]
 
 
 def read_pieces(db: sqlite3.Connection, low: int, high: int) -> Iterator[tuple[int, Codes, Seqs]]:

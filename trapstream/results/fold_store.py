@@ -6,7 +6,6 @@ thread writes; `results/fold_reader.py` reads beside it with connections of its 
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ import msgspec
 from trapstream.core import faults
 from trapstream.core.errors import Fatal, Retryable
 from trapstream.core.messages import Counts
+from trapstream.core.owner import lock
 from trapstream.results import blocks
 from trapstream.results.blocks import key_range
 from trapstream.results.fold import PIECE_BITS, JobFold, Result, counts, fold
@@ -104,11 +104,9 @@ class Store:
         self.next_offset: int | None = None
         """The next record of the log to fold; None for a new store."""
         with contextlib.ExitStack() as stack:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                stack.callback(os.close, lock(folder / "lock"))
-            except OSError as error:
-                raise Retryable(f"{folder}: {error}") from error
+            if (handle := lock(folder)) is None:
+                raise Retryable(f"{folder} is held by another aggregator")
+            stack.callback(os.close, handle)
             with refusals(self._path):
                 self._db = stack.enter_context(contextlib.closing(_connect(self._path, durable)))
                 self._load()
@@ -263,17 +261,6 @@ class Store:
                 for start, codes, seqs in read_pieces(self._db, low, high):
                     blocks.add_up(state.tally, codes, kinds)
                     state.seen[(start - low) >> PIECE_BITS] = blocks.bitmap(seqs)
-
-
-def lock(path: Path) -> int:
-    """A descriptor that keeps other processes out until it is closed. Retryable while another holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise Retryable(f"{path.parent} is held by another aggregator") from error
-    return handle
 
 
 def _connect(path: Path, durable: bool) -> sqlite3.Connection:

@@ -8,25 +8,10 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from trapstream.results.entry import Entry
 from trapstream.results.write import FileState
-
-
-class FileEntry(Protocol):
-    """What the account needs of an entry."""
-
-    @property
-    def file(self) -> str:
-        """The image's name."""
-
-    @property
-    def failure(self) -> str | None:
-        """Why it has no detections; None if it was processed."""
-
-    @property
-    def confidence(self) -> float:
-        """Of its best detection; 0 without one."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ class _Walk:
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self.waiting: dict[str, None] = {}  # names whose entry has not come
-        self.ahead: dict[str, FileEntry] = {}  # entries whose name is not waiting: to come, or settled, or unknown
+        self.ahead: dict[str, Entry] = {}  # entries whose name is not waiting: to come, or settled, or unknown
         self.surplus: Counter[str] = Counter()  # entries after the first of a name
         self.published = self.detected = self.empty = 0
         self.failed: Counter[str] = Counter()
@@ -87,7 +72,7 @@ class _Walk:
         else:
             self.settle(entry)
 
-    def entry(self, entry: FileEntry) -> None:
+    def entry(self, entry: Entry) -> None:
         """The file's next entry."""
         if entry.file in self.waiting:
             del self.waiting[entry.file]
@@ -97,7 +82,7 @@ class _Walk:
         else:
             self.ahead[entry.file] = entry
 
-    def settle(self, entry: FileEntry) -> None:
+    def settle(self, entry: Entry) -> None:
         """A name and its first entry have met."""
         if entry.failure is not None:
             self.failed[reason_of(entry.failure)] += 1
@@ -108,7 +93,7 @@ class _Walk:
 
 
 def account(
-    manifest: Callable[[], Iterable[str]], entries: Iterable[FileEntry], threshold: float, show: int = 20
+    manifest: Callable[[], Iterable[str]], entries: Iterable[Entry], threshold: float, show: int = 20
 ) -> Account:
     """Holds `entries` against a manifest of distinct names. `threshold` splits detected from empty.
 

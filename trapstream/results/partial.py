@@ -9,12 +9,12 @@ from pathlib import Path
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from trapstream.core import kafka, topics
+from trapstream.core import kafka, retry, topics
 from trapstream.core.messages import Counts, JobSpec, JobStatus
 from trapstream.core.result_store import whole_file
 from trapstream.results import fold_reader
+from trapstream.results.fold import read
 from trapstream.results.fold_store import Store
-from trapstream.results.records import read
 from trapstream.results.write import Sink, write_result
 
 
@@ -38,38 +38,30 @@ async def rebuild(servers: str, spec: JobSpec, ended: JobStatus, path: Path) -> 
 
     None then; else what is different, in a line, and `path` is as it was. Otherwise as `partial`.
     """
-    try:
-        with whole_file(path) as file:
-            account = await partial(servers, spec, file, cut=ended.cut)
-            if file.sha256 != ended.sha256:
-                raise _Another(account.done)
-    except _Another as other:
-        if other.done != ended.counts.done:
-            return f"the log still has {other.done:,} of its {ended.counts.done:,} results"
-        return "the log has as many results, but they make other bytes: another version of Trapstream wrote the file"
-    return None
+    with contextlib.suppress(_OtherBytes), whole_file(path) as file:
+        account = await partial(servers, spec, file, cut=ended.cut)
+        if file.sha256 != ended.sha256:
+            raise _OtherBytes
+        return None
+    if account.done != ended.counts.done:
+        return f"the log still has {account.done:,} of its {ended.counts.done:,} results"
+    return "the log has as many results, but they make other bytes: another version of Trapstream wrote the file"
 
 
-class _Another(Exception):
-    def __init__(self, done: int) -> None:
-        super().__init__()
-        self.done = done
+class _OtherBytes(Exception):
+    """Leaves the file at its name as it was."""
 
 
 async def _fold_log(servers: str, spec: JobSpec, opened: Store, batch: int, cut: int | None) -> None:
     part = TopicPartition(topics.DETECTIONS.name, kafka.job_partition(spec.job))
-    consumer = kafka.Consumer(
-        bootstrap_servers=servers,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+    fetch_bytes = 4 * 1024 * 1024
+    consumer = await retry.until_back(
+        lambda: kafka.reader(servers, [part], max_partition_fetch_bytes=fetch_bytes), "kafka"
     )
-    await kafka.started(consumer)
     try:
-        consumer.assign([part])
         await consumer.seek_to_beginning(part)
         end = (await consumer.end_offsets([part]))[part]
+        consumer.resume(part)
         end = end if cut is None else min(end, cut)
         while await consumer.position(part) < end:
             for records in (await consumer.getmany(timeout_ms=200, max_records=batch)).values():

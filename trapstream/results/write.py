@@ -66,7 +66,7 @@ def write_result(spec: JobSpec, counts: Counts, entries: Iterable[bytes], out: S
 def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
     """The file's `info`. The account in custom_metadata is what `verify` holds the entries against."""
     state = file_state(spec, counts.done)
-    account = {
+    account: dict[str, object] = {
         "version": __version__,
         "complete": state is FileState.COMPLETED,
         "state": str(state),
@@ -77,6 +77,8 @@ def info(spec: JobSpec, counts: Counts) -> dict[str, object]:
         "threshold": float(spec.threshold),
         "manifest_sha256": spec.manifest_sha256,
     }
+    if isinstance(spec.left_out, dict):
+        account["left_out"] = dict(sorted(spec.left_out.items()))
     return {
         "format_version": FORMAT_VERSION,
         "detector": detector_name(spec.model),

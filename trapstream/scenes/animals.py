@@ -1,7 +1,5 @@
 """Animals seen by a camera trap: quadrupeds of many proportions, from the side or the front."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -117,12 +115,8 @@ def _head(pen: Pen, plan: Quadruped, rng: Rng, head: Point, grazing: bool, coat:
     dark = mix(coat, (0, 0, 0), 0.3)
     nose = (x + cos * plan.muzzle, min(y + sin * plan.muzzle, -0.03))
     if plan.ears == "fan":
-        limb(
-            pen,
-            [(x + 0.12, y + 0.05), (x + 0.26, y + 0.35), (x + 0.24, y + 0.68), (x + 0.34, y + 0.8)],
-            [0.2, 0.14, 0.1, 0.07],
-            coat,
-        )
+        trunk = [(x + 0.12, y + 0.05), (x + 0.26, y + 0.35), (x + 0.24, y + 0.68), (x + 0.34, y + 0.8)]
+        limb(pen, trunk, [0.2, 0.14, 0.1, 0.07], coat)
         limb(pen, [(x + 0.14, y + 0.16), (x + 0.36, y + 0.3)], [0.06, 0.03], WHITE)
     up = (sin, -cos)
     crown = (x + up[0] * radius * 0.6 - cos * radius * 0.3, y + up[1] * radius * 0.6 - sin * radius * 0.3)
@@ -131,15 +125,8 @@ def _head(pen: Pen, plan: Quadruped, rng: Rng, head: Point, grazing: bool, coat:
         tip = (ex + up[0] * plan.ear - cos * plan.ear * 0.25, ey + up[1] * plan.ear - sin * plan.ear * 0.25)
         tone = dark if side > 0 else mix(coat, (0, 0, 0), 0.15)
         if plan.ears == "point":
-            polygon(
-                pen,
-                [
-                    (ex - cos * plan.ear * 0.3, ey - sin * plan.ear * 0.3),
-                    tip,
-                    (ex + cos * plan.ear * 0.3, ey + sin * plan.ear * 0.3),
-                ],
-                tone,
-            )
+            across = (cos * plan.ear * 0.3, sin * plan.ear * 0.3)
+            polygon(pen, [(ex - across[0], ey - across[1]), tip, (ex + across[0], ey + across[1])], tone)
         elif plan.ears == "round":
             ellipse(pen, (ex + tip[0]) / 2, (ey + tip[1]) / 2, plan.ear * 0.5, plan.ear * 0.5, tone)
         elif plan.ears == "long":
@@ -203,33 +190,22 @@ def facing(rng: Rng, plan: Quadruped, size: float) -> Figure:
     wide = plan.depth * float(rng.uniform(0.42, 0.55))
     pen = sheet(-1.1, -back - 1.2, 1.1, 0.1, SMOOTHING * size / (back + plan.neck * 0.5 + plan.ear * 0.5))
     for side in (-0.55, 0.55):
-        limb(
-            pen,
-            [(side * wide * 0.8, -plan.legs), (side * wide * 0.9, -0.05)],
-            [plan.leg_width * 1.3, plan.leg_width],
-            mix(coat, (0, 0, 0), 0.45),
-        )
+        leg = [(side * wide * 0.8, -plan.legs), (side * wide * 0.9, -0.05)]
+        limb(pen, leg, [plan.leg_width * 1.3, plan.leg_width], mix(coat, (0, 0, 0), 0.45))
     ellipse(pen, 0, -back + plan.depth * 0.5, wide, plan.depth * 0.55, mix(coat, (0, 0, 0), 0.1))
     for side in (-1, 1):
         foot = (side * wide * 0.66 + float(rng.uniform(-0.05, 0.05)), -0.03)
-        limb(
-            pen,
-            [(side * wide * 0.62, -plan.legs - plan.depth * 0.4), foot],
-            [plan.leg_width * 1.7, plan.leg_width * 0.85],
-            coat,
-        )
+        shoulder = (side * wide * 0.62, -plan.legs - plan.depth * 0.4)
+        limb(pen, [shoulder, foot], [plan.leg_width * 1.7, plan.leg_width * 0.85], coat)
     _coat(pen, plan, rng, coat)
     away = rng.random() < 0.25
     x = float(rng.uniform(-0.15, 0.15))
     y = -back + plan.depth * 0.25 - math.sin(max(plan.neck_angle, 0.1)) * plan.neck * float(rng.uniform(0.4, 1.0))
     radius = plan.head * 0.62
     if away:
-        limb(
-            pen,
-            [(0, -back + plan.depth * 0.3), (0.04, -back + plan.depth * 0.3 + min(plan.tail, plan.legs))],
-            [plan.tail_width, plan.tail_width * 0.6],
-            mix(coat, (0, 0, 0), 0.3),
-        )
+        root = -back + plan.depth * 0.3
+        tail = [(0, root), (0.04, root + min(plan.tail, plan.legs))]
+        limb(pen, tail, [plan.tail_width, plan.tail_width * 0.6], mix(coat, (0, 0, 0), 0.3))
         return cut(pen, rng, [], False)
     limb(pen, [(0, -back + plan.depth * 0.4), (x, y)], [plan.neck_width * 1.3, plan.neck_width], coat)
     for side in (-1, 1):
@@ -238,19 +214,11 @@ def facing(rng: Rng, plan: Quadruped, size: float) -> Figure:
             x + side * (radius * 0.6 + plan.ear * 0.5 * spread),
             y - radius * 0.5 - plan.ear * (0.1 if plan.ears == "fan" else 0.8),
         )
-        limb(
-            pen,
-            [(x + side * radius * 0.55, y - radius * 0.5), tip],
-            [plan.ear * 0.55, plan.ear * (0.8 if plan.ears == "fan" else 0.2)],
-            mix(coat, (0, 0, 0), 0.2),
-        )
+        widths = [plan.ear * 0.55, plan.ear * (0.8 if plan.ears == "fan" else 0.2)]
+        limb(pen, [(x + side * radius * 0.55, y - radius * 0.5), tip], widths, mix(coat, (0, 0, 0), 0.2))
         if plan.horns != "none":
-            limb(
-                pen,
-                [(x + side * radius * 0.3, y - radius * 0.7), (x + side * radius * 1.1, y - radius * 2.4)],
-                [0.05, 0.015],
-                (206, 190, 160),
-            )
+            horn = [(x + side * radius * 0.3, y - radius * 0.7), (x + side * radius * 1.1, y - radius * 2.4)]
+            limb(pen, horn, [0.05, 0.015], (206, 190, 160))
     ellipse(pen, x, y, radius * 0.86, radius, coat)
     ellipse(pen, x, y + radius * 0.75, radius * 0.5, radius * 0.55, mix(coat, (255, 240, 220), 0.15))
     ellipse(pen, x, y + radius * 1.0, radius * 0.22, radius * 0.16, (28, 22, 20))

@@ -1,7 +1,5 @@
 """Where the camera hangs: eight kinds of land, each with its sky, its distance and its ground."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Birds on the ground."""
 
-from __future__ import annotations
-
 import math
 
 from trapstream.scenes.canvas import SMOOTHING, Figure, Rng, cut, ellipse, limb, mix, pick, polygon, sheet, vary
@@ -23,12 +21,8 @@ def bird(rng: Rng, size: float) -> Figure:
         limb(pen, [(side, -legs - 0.05), foot], [0.05, 0.035], shin)
         limb(pen, [(foot[0] - 0.04, -0.02), (foot[0] + 0.11, -0.02)], [0.03, 0.03], shin)
     drop = math.sin(tilt) * -0.45
-    limb(
-        pen,
-        [(-0.3, y + drop * 0.5), (-0.45 - tail * 0.4, y + drop), (-0.45 - tail * 0.8, y + drop * 1.5)],
-        [plump * 0.9, 0.16, 0.06],
-        wing,
-    )
+    feathers = [(-0.3, y + drop * 0.5), (-0.45 - tail * 0.4, y + drop), (-0.45 - tail * 0.8, y + drop * 1.5)]
+    limb(pen, feathers, [plump * 0.9, 0.16, 0.06], wing)
     ellipse(pen, 0, y, 0.5, plump, coat, tilt)
     head = (0.42 + neck * 0.3, y - 0.12 - neck * 0.9)
     limb(pen, [(0.3, y - 0.08), (0.44, y - 0.05 - neck * 0.4), head], [plump * 1.2, 0.2, 0.16], coat)
@@ -36,11 +30,8 @@ def bird(rng: Rng, size: float) -> Figure:
     cap = pick(rng, (coat, (170, 40, 34), (40, 90, 70), WHITE))
     ellipse(pen, head[0], head[1], 0.13, 0.12, cap)
     beak = float(rng.uniform(0.12, 0.3))
-    polygon(
-        pen,
-        [(head[0] + 0.09, head[1] - 0.05), (head[0] + 0.1 + beak, head[1] + 0.03), (head[0] + 0.08, head[1] + 0.06)],
-        shin,
-    )
+    tip = (head[0] + 0.1 + beak, head[1] + 0.03)
+    polygon(pen, [(head[0] + 0.09, head[1] - 0.05), tip, (head[0] + 0.08, head[1] + 0.06)], shin)
     eye = (head[0] + 0.05, head[1] - 0.02, 0.025)
     ellipse(pen, *eye[:2], 0.025, 0.025, (16, 14, 12))
     return cut(pen, rng, [eye], rng.random() < 0.5)

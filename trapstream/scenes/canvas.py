@@ -3,12 +3,9 @@
 Sizes are (width, height) in pixels. Figures are drawn at twice their size and reduced, which smooths their edges.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,14 +83,10 @@ def table(curve: Callable[[int], float]) -> list[int]:
     return [min(255, max(0, round(curve(level)))) for level in range(256)]
 
 
-@lru_cache(maxsize=64)
-def _disc(levels: tuple[int, ...]) -> Image.Image:
-    return Image.radial_gradient("L").reduce(2).point(levels)
-
-
 def disc(size: tuple[int, int], levels: Sequence[int]) -> Image.Image:
     """A mask (mode L) whose greys follow `levels` from its middle (entry 0) to its rim (entry 255)."""
-    return _disc(tuple(levels)).resize((max(2, size[0]), max(2, size[1])), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    whole = Image.radial_gradient("L").reduce(2).point(levels)
+    return whole.resize((max(2, size[0]), max(2, size[1])), Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
 def rise(size: tuple[int, int]) -> Image.Image:
@@ -130,22 +123,15 @@ def limb(pen: Pen, points: Sequence[Point], widths: Sequence[float], colour: Col
     for (ax, ay), (bx, by), wa, wb in zip(points, points[1:], widths, widths[1:], strict=False):
         length = math.hypot(bx - ax, by - ay) or 1e-6
         nx, ny = -(by - ay) / length / 2, (bx - ax) / length / 2
-        polygon(
-            pen,
-            [
-                (ax + nx * wa, ay + ny * wa),
-                (bx + nx * wb, by + ny * wb),
-                (bx - nx * wb, by - ny * wb),
-                (ax - nx * wa, ay - ny * wa),
-            ],
-            colour,
-        )
+        left, right = (ax + nx * wa, ay + ny * wa), (ax - nx * wa, ay - ny * wa)
+        polygon(pen, [left, (bx + nx * wb, by + ny * wb), (bx - nx * wb, by - ny * wb), right], colour)
     for (x, y), width in zip(points, widths, strict=True):
         ellipse(pen, x, y, width / 2, width / 2, colour)
 
 
-def rounded(image: Image.Image, rng: Rng, strength: float = 1.0, grain: float = 0.25) -> Image.Image:
-    """The drawing as if lit from above: its alpha is taken as a height, and its surface gets a fine grain."""
+def finish(pen: Pen, rng: Rng, strength: float = 1.0, grain: float = 0.25) -> Image.Image:
+    """The sheet reduced to its true size, as if lit from above: its alpha is a height, and its surface has a grain."""
+    image = pen.image.reduce(SMOOTHING)
     width, height = image.size
     scale = min(1.0, 64 / max(width, height))
     small = (max(2, round(width * scale)), max(2, round(height * scale)))
@@ -161,11 +147,6 @@ def rounded(image: Image.Image, rng: Rng, strength: float = 1.0, grain: float = 
     colour = Image.blend(ImageChops.soft_light(flat, grey), ImageChops.overlay(flat, grey), 0.4)
     colour.putalpha(alpha)
     return colour
-
-
-def finish(pen: Pen, rng: Rng, strength: float = 1.0, grain: float = 0.25) -> Image.Image:
-    """The sheet, shaded and reduced to its true size."""
-    return rounded(pen.image.reduce(SMOOTHING), rng, strength, grain)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Puts a scene together from back to front, and keeps account of what each figure still shows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +10,7 @@ from trapstream.scenes.backgrounds import Backdrop, Land
 from trapstream.scenes.canvas import Figure, Rng, disc, table
 from trapstream.scenes.effects import Glow
 from trapstream.scenes.people import person
-from trapstream.scenes.props import prop, tuft
+from trapstream.scenes.props import PROPS, prop, tuft
 from trapstream.scenes.vehicles import vehicle
 
 LEAST_VISIBLE = 0.6
@@ -21,19 +19,6 @@ FIGURE_AT_MOST, PROP_AT_MOST = 400.0, 250.0
 """Pixels. A larger drawing is close to the lens and soft, so it is drawn smaller and enlarged."""
 SOLID = table(lambda v: 255 if v >= 110 else 0)
 SHADOWS = [[max(0, 230 - v) * step // 20 for v in range(256)] for step in range(21)]
-HEIGHTS = {
-    "rock": 0.16,
-    "bush": 0.3,
-    "trunk": 1.6,
-    "tree": 0.9,
-    "conifer": 1.1,
-    "acacia": 0.9,
-    "log": 0.5,
-    "stump": 0.16,
-    "mound": 0.3,
-    "cactus": 0.5,
-    "post": 0.3,
-}
 
 
 @dataclass
@@ -52,10 +37,6 @@ class Stage:
 def extent(stage: Stage, number: int) -> tuple[int, int, int, int] | None:
     """The left, top, right and bottom pixel edges of what figure `number` shows."""
     return stage.ids.point(table(lambda v: 255 if v == number else 0)).getbbox()
-
-
-def _solid(alpha: Image.Image) -> Image.Image:
-    return alpha.point(SOLID)
 
 
 def _hides(stage: Stage, solid: Image.Image, x: int, y: int) -> bool:
@@ -90,7 +71,7 @@ def stand(
     """
     y = base - image.height
     alpha = image.getchannel("A")
-    solid = _solid(alpha)
+    solid = alpha.point(SOLID)
     if _hides(stage, solid, x, y):
         return False
     if number:
@@ -181,7 +162,7 @@ def populate(rng: Rng, stage: Stage, backdrop: Backdrop, wanted: tuple[str, ...]
 
 def _stand_prop(rng: Rng, stage: Stage, land: Land, name: str, base: int, near: float) -> None:
     width, height = stage.image.size
-    size = height * HEIGHTS[name] * (0.12 + 0.9 * near) * float(rng.uniform(0.7, 1.35))
+    size = height * PROPS[name][1] * (0.12 + 0.9 * near) * float(rng.uniform(0.7, 1.35))
     if name == "trunk":
         size = max(size, base + 4.0)
     size = min(size, height * 1.1)

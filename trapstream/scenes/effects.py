@@ -1,7 +1,5 @@
 """Effects of the camera and the light: infra-red nights, weather, sun, sensor noise, the strip of text below."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """People as a camera trap sees them: walking past, standing, stooping, with and without a pack."""
 
-from __future__ import annotations
-
 import math
 
 from trapstream.scenes.canvas import (
@@ -69,12 +67,8 @@ def _side(
         back = [(neck[0] - 0.05, neck[1] - 0.01), (neck[0] - 0.2, neck[1] + 0.04), (-0.19, -0.56), (-0.05, -0.53)]
         polygon(pen, smooth(back), pack)
     _leg(pen, hip, stride, trousers, boots, build)
-    limb(
-        pen,
-        [hip, ((hip[0] + neck[0]) / 2 + 0.01, -0.66 + drop / 2), (neck[0], neck[1] + 0.05)],
-        [0.15 * build, 0.165 * build, 0.13 * build],
-        shirt,
-    )
+    torso = [hip, ((hip[0] + neck[0]) / 2 + 0.01, -0.66 + drop / 2), (neck[0], neck[1] + 0.05)]
+    limb(pen, torso, [0.15 * build, 0.165 * build, 0.13 * build], shirt)
     _arm(pen, neck, arm, mix(shirt, (255, 255, 255), 0.06), skin, build)
     if rng.random() < 0.2:
         limb(pen, [(neck[0] + arm + 0.1, -0.52), (neck[0] + arm + 0.2, -0.01)], [0.012, 0.012], (70, 60, 52))
@@ -94,20 +88,12 @@ def _front(
     boots = mix(trousers, (20, 16, 12), 0.7)
     for side in (-1, 1):
         spread = side * float(rng.uniform(0.05, 0.09))
-        limb(
-            pen,
-            [(side * 0.05, -0.5), (spread, -0.25), (spread * 1.1, -0.03)],
-            [0.12 * build, 0.09 * build, 0.07],
-            trousers,
-        )
+        leg = [(side * 0.05, -0.5), (spread, -0.25), (spread * 1.1, -0.03)]
+        limb(pen, leg, [0.12 * build, 0.09 * build, 0.07], trousers)
         ellipse(pen, spread * 1.15, -0.025, 0.04, 0.03, boots)
         wide = side * (0.13 + float(rng.uniform(0.0, 0.08))) * build
-        limb(
-            pen,
-            [(side * 0.1 * build, -0.8), (wide, -0.64), (wide * 0.98, -0.5)],
-            [0.075, 0.065, 0.05],
-            mix(shirt, (0, 0, 0), 0.14),
-        )
+        arm = [(side * 0.1 * build, -0.8), (wide, -0.64), (wide * 0.98, -0.5)]
+        limb(pen, arm, [0.075, 0.065, 0.05], mix(shirt, (0, 0, 0), 0.14))
         ellipse(pen, wide * 0.98, -0.47, 0.026, 0.034, skin)
     torso = [
         (-0.06, -0.85),

@@ -1,7 +1,5 @@
 """The proportions of the quadrupeds that are drawn, and the colours of coats and feathers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trapstream.scenes.canvas import Colour

@@ -1,7 +1,5 @@
 """Clutter that may hide a figure: trees, bushes, rocks, logs and grass. None of it is an animal."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -13,7 +11,7 @@ from trapstream.scenes.canvas import SMOOTHING, Pen, Rng, ellipse, finish, limb,
 
 def prop(rng: Rng, name: str, land: Land, size: float) -> Image.Image:
     """The named thing, about `size` pixels tall (a log: wide), RGBA, standing on the image's lower edge."""
-    image = PROPS[name](rng, land, size)
+    image = PROPS[name][0](rng, land, size)
     box = image.getchannel("A").getbbox()
     image = image.crop(box) if box else image
     if name in SNOWY and land.name == "snow":
@@ -46,12 +44,8 @@ def _bush(rng: Rng, land: Land, size: float) -> Image.Image:
     pen = sheet(-1.2, -1.2, 1.2, 0.0, SMOOTHING * size)
     tone = vary(rng, pick(rng, land.leaf), 16)
     for _ in range(6):
-        limb(
-            pen,
-            [(float(rng.uniform(-0.1, 0.1)), 0.0), (float(rng.uniform(-0.6, 0.6)), -0.7)],
-            [0.04, 0.015],
-            (70, 54, 40),
-        )
+        twig = [(float(rng.uniform(-0.1, 0.1)), 0.0), (float(rng.uniform(-0.6, 0.6)), -0.7)]
+        limb(pen, twig, [0.04, 0.015], (70, 54, 40))
     small = float(rng.uniform(0.06, 0.14))
     for step in range(90):
         turn, reach = float(rng.uniform(math.pi, 2 * math.pi)), float(rng.random()) ** 0.5
@@ -67,35 +61,17 @@ def _trunk(rng: Rng, _land: Land, size: float) -> Image.Image:
     lean = float(rng.uniform(-0.12, 0.12))
     pen = sheet(-0.4, -1.0, 0.4, 0.0, SMOOTHING * size)
     bark = vary(rng, pick(rng, ((84, 68, 52), (110, 96, 78), (62, 52, 44), (150, 142, 130))), 14)
-    polygon(
-        pen,
-        [
-            (-wide * 1.6, 0),
-            (-wide, -0.1),
-            (lean - wide * 0.8, -1),
-            (lean + wide * 0.8, -1),
-            (wide, -0.1),
-            (wide * 1.6, 0),
-        ],
-        bark,
-    )
+    top = [(lean - wide * 0.8, -1), (lean + wide * 0.8, -1)]
+    polygon(pen, [(-wide * 1.6, 0), (-wide, -0.1), *top, (wide, -0.1), (wide * 1.6, 0)], bark)
     for _ in range(26):
         x, y = float(rng.uniform(-0.85, 0.85)) * wide, -float(rng.uniform(0.02, 0.95))
         tone = mix(bark, (0, 0, 0), float(rng.uniform(0.1, 0.4)))
-        limb(
-            pen,
-            [(x - lean * y * 0.9, y), (x - lean * y * 0.9 + 0.004, y - float(rng.uniform(0.03, 0.12)))],
-            [0.012, 0.004],
-            tone,
-        )
+        x -= lean * y * 0.9
+        limb(pen, [(x, y), (x + 0.004, y - float(rng.uniform(0.03, 0.12)))], [0.012, 0.004], tone)
     if rng.random() < 0.4:
         y, side = -float(rng.uniform(0.4, 0.9)), 1 if rng.random() < 0.5 else -1
-        limb(
-            pen,
-            [(-lean * y, y), (side * 0.2, y - 0.06), (side * 0.38, y - 0.16)],
-            [wide * 0.6, wide * 0.35, wide * 0.15],
-            mix(bark, (0, 0, 0), 0.15),
-        )
+        branch = [(-lean * y, y), (side * 0.2, y - 0.06), (side * 0.38, y - 0.16)]
+        limb(pen, branch, [wide * 0.6, wide * 0.35, wide * 0.15], mix(bark, (0, 0, 0), 0.15))
     return finish(pen, rng, 1.3, 0.3)
 
 
@@ -175,22 +151,8 @@ def _mound(rng: Rng, land: Land, size: float) -> Image.Image:
     pen = sheet(-0.8, -1.1, 0.8, 0.0, SMOOTHING * size)
     tone = vary(rng, mix(land.near[0], (150, 96, 62), 0.5), 12)
     top = float(rng.uniform(-0.15, 0.15))
-    polygon(
-        pen,
-        smooth(
-            [
-                (-0.65, 0.05),
-                (-0.35, -0.35),
-                (top - 0.14, -0.85),
-                (top, -1.0),
-                (top + 0.16, -0.8),
-                (0.38, -0.3),
-                (0.7, 0.05),
-            ],
-            4,
-        ),
-        tone,
-    )
+    peak = [(top - 0.14, -0.85), (top, -1.0), (top + 0.16, -0.8)]
+    polygon(pen, smooth([(-0.65, 0.05), (-0.35, -0.35), *peak, (0.38, -0.3), (0.7, 0.05)], 4), tone)
     return finish(pen, rng, 1.1, 0.45)
 
 
@@ -201,12 +163,8 @@ def _cactus(rng: Rng, _land: Land, size: float) -> Image.Image:
     for side in (-1, 1):
         if rng.random() < 0.75:
             y = -float(rng.uniform(0.3, 0.6))
-            limb(
-                pen,
-                [(0, y), (side * 0.22, y - 0.02), (side * 0.23, y - 0.28)],
-                [0.09, 0.09, 0.08],
-                mix(tone, (0, 0, 0), 0.08),
-            )
+            arm = [(0, y), (side * 0.22, y - 0.02), (side * 0.23, y - 0.28)]
+            limb(pen, arm, [0.09, 0.09, 0.08], mix(tone, (0, 0, 0), 0.08))
     return finish(pen, rng, 1.1, 0.3)
 
 
@@ -228,31 +186,23 @@ def tuft(rng: Rng, land: Land, size: float) -> Image.Image:
         x, bend = float(rng.uniform(-0.3, 0.3)), float(rng.uniform(-0.4, 0.4))
         tall = float(rng.uniform(0.45, 1.0))
         tone = mix(mix(base, (0, 0, 0), 0.35), mix(base, (246, 236, 180), 0.3), step / 20)
-        polygon(
-            pen,
-            [
-                (x - 0.025, 0),
-                (x + bend * 0.35 - 0.02, -tall * 0.6),
-                (x + bend, -tall),
-                (x + bend * 0.35 + 0.02, -tall * 0.6),
-                (x + 0.025, 0),
-            ],
-            tone,
-        )
+        left, right = (x + bend * 0.35 - 0.02, -tall * 0.6), (x + bend * 0.35 + 0.02, -tall * 0.6)
+        polygon(pen, [(x - 0.025, 0), left, (x + bend, -tall), right, (x + 0.025, 0)], tone)
     return pen.image.reduce(SMOOTHING)
 
 
 SNOWY = ("conifer", "rock", "stump", "log", "post")
-PROPS: dict[str, Callable[[Rng, Land, float], Image.Image]] = {
-    "rock": _rock,
-    "bush": _bush,
-    "trunk": _trunk,
-    "tree": _tree,
-    "conifer": _conifer,
-    "acacia": _acacia,
-    "log": _log,
-    "stump": _stump,
-    "mound": _mound,
-    "cactus": _cactus,
-    "post": _post,
+PROPS: dict[str, tuple[Callable[[Rng, Land, float], Image.Image], float]] = {
+    "rock": (_rock, 0.16),
+    "bush": (_bush, 0.3),
+    "trunk": (_trunk, 1.6),
+    "tree": (_tree, 0.9),
+    "conifer": (_conifer, 1.1),
+    "acacia": (_acacia, 0.9),
+    "log": (_log, 0.5),
+    "stump": (_stump, 0.16),
+    "mound": (_mound, 0.3),
+    "cactus": (_cactus, 0.5),
+    "post": (_post, 0.3),
 }
+"""How each is drawn, and how tall it is close to the camera, as a share of the image's height."""

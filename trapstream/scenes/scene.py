@@ -1,17 +1,13 @@
 """Camera-trap scenes, drawn from a seed: by day and by infra-red night, nearly half with nothing but clutter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from trapstream.core import json_codec
 from trapstream.scenes.backgrounds import backdrop
 from trapstream.scenes.canvas import Array, Rng
 from trapstream.scenes.compose import Stage, extent, foreground, populate
@@ -102,29 +98,15 @@ def _boxes(stage: Stage) -> tuple[Box, ...]:
 
 
 def write_scenes(
-    folder: Path,
-    count: int,
-    seed: int = 0,
-    size: tuple[int, int] = (1280, 960),
-    quality: int = 88,
-    truth: bool = False,
+    folder: Path, count: int, seed: int = 0, size: tuple[int, int] = (1280, 960), quality: int = 88
 ) -> Iterator[Path]:
-    """Writes scenes seed, seed + 1, .. as scene-000000.jpg, .. into `folder`, and yields each path as it is done.
-
-    With `truth`, truth.json follows at the end: what is in them, laid out like a MegaDetector result.
-    """
+    """Writes scenes seed, seed + 1, .. as scene-000000.jpg, .. into `folder`, and yields each path as it is done."""
     folder.mkdir(parents=True, exist_ok=True)
-    entries = []
     for number in range(count):
         scene = draw_scene(seed + number, size)
         path = folder / f"scene-{number:06d}.jpg"
         scene.image.save(path, "JPEG", quality=quality, exif=_exif(scene))
-        entries.append(_entry(path.name, scene))
         yield path
-    if truth:
-        names = {str(index): name for index, name in enumerate(CATEGORIES, start=1)}
-        document = {"info": {"detector": "truth"}, "detection_categories": names, "images": entries}
-        (folder / "truth.json").write_text(json_codec.encode_indented(document) + "\n", encoding="utf-8")
 
 
 def _exif(scene: Scene) -> Image.Exif:
@@ -134,21 +116,6 @@ def _exif(scene: Scene) -> Image.Exif:
     exif[0x010F], exif[0x0110], exif[0x0132] = *scene.camera, moment
     exif.get_ifd(0x8769)[0x9003] = moment
     return exif
-
-
-def _entry(file: str, scene: Scene) -> dict[str, Any]:
-    width, height = scene.image.size
-    detections = [
-        {
-            "category": str(CATEGORIES.index(box.category) + 1),
-            "conf": 1.0,
-            "bbox": [
-                round(v, 4) for v in (box.x_min / width, box.y_min / height, box.width / width, box.height / height)
-            ],
-        }
-        for box in scene.boxes
-    ]
-    return {"file": file, "detections": detections}
 
 
 def parse_size(text: str) -> tuple[int, int]:

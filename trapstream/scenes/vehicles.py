@@ -1,7 +1,5 @@
 """Vehicles on forest tracks: cars, vans, pick-ups and lorries from the side, the front and the back."""
 
-from __future__ import annotations
-
 import math
 
 from trapstream.scenes.canvas import (
@@ -63,11 +61,13 @@ def _window(pen: Pen, points: list[Point]) -> None:
     polygon(pen, points, GLASS)
     (ax, ay), (bx, by) = points[0], points[1]
     cx, cy = points[2]
-    polygon(
-        pen,
-        [(ax, ay), ((ax + bx) / 2, (ay + by) / 2), ((ax + cx) / 2, (ay + cy) / 2)],
-        mix(GLASS, (220, 232, 240), 0.35),
-    )
+    shine = [(ax, ay), ((ax + bx) / 2, (ay + by) / 2), ((ax + cx) / 2, (ay + cy) / 2)]
+    polygon(pen, shine, mix(GLASS, (220, 232, 240), 0.35))
+
+
+def _mirrored(points: list[Point]) -> list[Point]:
+    """The other side of an outline, in the order that goes on from it."""
+    return [(-x, y) for x, y in reversed(points)]
 
 
 def _side(rng: Rng, size: float, paint: Colour, kind: str) -> Figure:
@@ -115,12 +115,10 @@ def _side(rng: Rng, size: float, paint: Colour, kind: str) -> Figure:
         limb(pen, [(x, belt + 0.01), (x, -clear - 0.015)], [0.004, 0.004], dark)
         limb(pen, [(x - 0.05, belt + 0.035), (x - 0.025, belt + 0.035)], [0.01, 0.01], dark)
     limb(pen, [(-0.49, -clear), (0.49, -clear)], [0.03, 0.03], mix(dark, (20, 20, 20), 0.5))
-    polygon(
-        pen, [(0.455, belt + 0.05), (0.495, belt + 0.07), (0.495, belt + 0.1), (0.44, belt + 0.09)], (244, 238, 214)
-    )
-    polygon(
-        pen, [(-0.5, belt + 0.03), (-0.475, belt + 0.03), (-0.475, belt + 0.09), (-0.497, belt + 0.09)], (190, 36, 30)
-    )
+    front_lamp = [(0.455, belt + 0.05), (0.495, belt + 0.07), (0.495, belt + 0.1), (0.44, belt + 0.09)]
+    polygon(pen, front_lamp, (244, 238, 214))
+    rear_lamp = [(-0.5, belt + 0.03), (-0.475, belt + 0.03), (-0.475, belt + 0.09), (-0.497, belt + 0.09)]
+    polygon(pen, rear_lamp, (190, 36, 30))
     if rng.random() < 0.3:
         limb(pen, [(rear + slope + 0.06, roof - 0.02), (front - 0.17, roof - 0.02)], [0.012, 0.012], RUBBER)
     for x in (-0.31, 0.31):
@@ -143,36 +141,17 @@ def _lorry(rng: Rng, size: float, paint: Colour) -> Figure:
     else:
         for row in range(3):
             for column in range(6 - row):
-                ellipse(
-                    pen,
-                    -0.43 + row * 0.055 + column * 0.11,
-                    -clear - 0.075 - row * 0.09,
-                    0.054,
-                    0.05,
-                    vary(rng, (150, 112, 72), 20),
-                )
+                x, y = -0.43 + row * 0.055 + column * 0.11, -clear - 0.075 - row * 0.09
+                ellipse(pen, x, y, 0.054, 0.05, vary(rng, (150, 112, 72), 20))
         for x in (-0.49, -0.15, 0.19):
             limb(pen, [(x, -clear), (x, -clear - 0.28)], [0.018, 0.014], STEEL)
     top = -clear - float(rng.uniform(0.28, 0.34))
-    polygon(
-        pen,
-        [
-            (0.22, -clear + 0.01),
-            (0.22, top),
-            (0.4, top),
-            (0.46, top + 0.15),
-            (0.49, -clear - 0.1),
-            (0.49, -clear + 0.01),
-        ],
-        paint,
-    )
+    bonnet = [(0.46, top + 0.15), (0.49, -clear - 0.1), (0.49, -clear + 0.01)]
+    polygon(pen, [(0.22, -clear + 0.01), (0.22, top), (0.4, top), *bonnet], paint)
     _window(pen, [(0.29, top + 0.025), (0.385, top + 0.025), (0.435, top + 0.145), (0.29, top + 0.145)])
     limb(pen, [(0.275, top + 0.02), (0.275, -clear - 0.02)], [0.005, 0.005], mix(paint, (0, 0, 0), 0.4))
-    polygon(
-        pen,
-        [(0.455, -clear - 0.07), (0.492, -clear - 0.07), (0.492, -clear - 0.035), (0.45, -clear - 0.035)],
-        (244, 238, 214),
-    )
+    lamp = [(0.455, -clear - 0.07), (0.492, -clear - 0.07), (0.492, -clear - 0.035), (0.45, -clear - 0.035)]
+    polygon(pen, lamp, (244, 238, 214))
     for x in (-0.38, -0.25, 0.33):
         _wheel(pen, x, radius)
     return cut(pen, rng, [(0.48, -clear - 0.05, 0.016)], rng.random() < 0.5, 0.08)
@@ -187,33 +166,11 @@ def _end(rng: Rng, size: float, paint: Colour) -> Figure:
     for side in (-1, 1):
         polygon(pen, [(side * 0.47, -0.28), (side * 0.3, -0.28), (side * 0.3, 0.0), (side * 0.46, 0.0)], RUBBER)
         limb(pen, [(side * 0.4, belt + 0.03), (side * 0.5, belt - 0.02)], [0.05, 0.07], dark)
-    polygon(
-        pen,
-        [
-            (-0.42, belt + 0.02),
-            (-0.33, roof + 0.03),
-            (-0.28, roof),
-            (0.28, roof),
-            (0.33, roof + 0.03),
-            (0.42, belt + 0.02),
-        ],
-        paint,
-    )
+    left = [(-0.42, belt + 0.02), (-0.33, roof + 0.03), (-0.28, roof)]
+    polygon(pen, [*left, *_mirrored(left)], paint)
     _window(pen, [(-0.29, roof + 0.05), (0.29, roof + 0.05), (0.375, belt - 0.01), (-0.375, belt - 0.01)])
-    polygon(
-        pen,
-        [
-            (-0.42, belt),
-            (0.42, belt),
-            (0.5, belt + 0.14),
-            (0.5, -0.15),
-            (0.46, -0.12),
-            (-0.46, -0.12),
-            (-0.5, -0.15),
-            (-0.5, belt + 0.14),
-        ],
-        paint,
-    )
+    right = [(0.42, belt), (0.5, belt + 0.14), (0.5, -0.15), (0.46, -0.12)]
+    polygon(pen, [*right, *_mirrored(right)], paint)
     back = rng.random() < 0.4
     lamp = (190, 36, 30) if back else (246, 240, 218)
     eyes = []
@@ -229,12 +186,8 @@ def _end(rng: Rng, size: float, paint: Colour) -> Figure:
         limb(pen, [(-0.3, belt + 0.09), (0.3, belt + 0.09)], [0.01, 0.01], dark)
     else:
         for row in range(3):
-            limb(
-                pen,
-                [(-0.24, belt + 0.12 + row * 0.045), (0.24, belt + 0.12 + row * 0.045)],
-                [0.022, 0.022],
-                (36, 36, 40),
-            )
+            y = belt + 0.12 + row * 0.045
+            limb(pen, [(-0.24, y), (0.24, y)], [0.022, 0.022], (36, 36, 40))
     limb(pen, [(-0.47, -0.19), (0.47, -0.19)], [0.075, 0.075], mix(dark, (30, 30, 32), 0.6))
     polygon(pen, [(-0.13, -0.26), (0.13, -0.26), (0.13, -0.2), (-0.13, -0.2)], (226, 224, 206))
     return cut(pen, rng, eyes, False, 0.08)

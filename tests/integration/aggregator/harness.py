@@ -158,10 +158,11 @@ async def send_status(servers: str, status: JobStatus, **changes: object) -> Non
 async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 30.0) -> JobStatus:
     """The first status of the job that `accept` takes."""
     async with asyncio.timeout(patient(seconds)):
-        async for found in status.watch(servers, job):
-            if accept(found):
-                return found
-    raise AssertionError("a topic never ends")
+        async with contextlib.aclosing(status.watch(servers, job)) as statuses:
+            async for found in statuses:
+                if accept(found):
+                    return found
+    raise AssertionError("the job ended without such a status")
 
 
 async def wait_file(home: Path, servers: str, job: str, state: JobState = JobState.COMPLETED) -> bytes:

@@ -10,11 +10,11 @@ import pytest
 
 from tests.integration.aggregator import harness
 from tests.megadetector_rules import check
+from tests.stacks import RunningStack
 from tests.waiting import wait_for
 from trapstream.core import kafka, letters, messages, status, topics
 from trapstream.core.messages import JobState, Outcome
 from trapstream.core.result_store import result_path
-from trapstream.local.testing import RunningStack
 from trapstream.results.partial import partial
 
 

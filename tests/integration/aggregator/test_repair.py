@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.integration.aggregator import harness
 from tests.losing import lanes, lose
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.errors import Reason
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, Outcome, StageTimes
 from trapstream.core.result_store import ManifestLine, manifest_path, result_path
-from trapstream.local.testing import RunningStack
 from trapstream.results.entry import failure_entry
 from trapstream.results.ledger import disagreements
 from trapstream.results.read import open_result, verify

@@ -8,10 +8,10 @@ import msgspec
 from tests.integration.aggregator import harness
 from tests.integration.outages import free_port
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka
 from trapstream.core.verdict import Load, Verdict, judge
-from trapstream.local.testing import RunningStack
 
 
 class _Told(msgspec.Struct):

@@ -6,8 +6,8 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from tests import graphs
+from tests.stacks import RunningStack
 from trapstream.core.triton_names import triton_name
-from trapstream.local.testing import RunningStack
 from trapstream.models.repository_entry import CpuServing, render_cpu
 
 

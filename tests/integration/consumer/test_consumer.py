@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.acceptance.command import Command
 from tests.integration import outages
 from tests.integration.service import Service, service
+from tests.stacks import RunningStack
 from tests.unit.values import job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageRef, ImageResult, JobSpec, Lane, ModelInfo, Outcome
-from trapstream.local.testing import RunningStack
 
 MODEL = ModelInfo(
     name="picky", version="1", sha256="0" * 64, image_size=64, stride=32, classes={"1": "animal"},

@@ -15,6 +15,7 @@ import tritonclient.grpc.aio as triton
 from consumer.detect import Detector, ModelAwayError
 from consumer.slabs import Slab, SlabPool, sweep
 from consumer.work import Group, Task
+from tests.stacks import RunningStack
 from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core.errors import Permanent, Reason
@@ -22,7 +23,6 @@ from trapstream.core.messages import Lane, ModelInfo
 from trapstream.core.triton_names import BULK_NICE, LIVE_VERSION, TRITON_VERSION, triton_name
 from trapstream.images.letterbox import letterbox
 from trapstream.local import control
-from trapstream.local.testing import RunningStack
 
 SHAPE = (64, 96, 3)
 

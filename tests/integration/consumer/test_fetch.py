@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from aiohttp import web
@@ -411,7 +411,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[TestServer], None]:
 
 
 async def test_objects(tmp_path: Path, bucket: Callable[[TestServer], None]) -> None:
-    """An object's key is decoded once; its failures have a web address's reasons and attempts."""
+    """A key is decoded once and asked for exactly, or not at all; failures have a web address's reasons, attempts."""
     seen = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -440,9 +440,32 @@ async def test_objects(tmp_path: Path, bucket: Callable[[TestServer], None]) -> 
                 with pytest.raises(Permanent) as caught:
                     await fetcher.fetch(f"s3://pictures/{name}")
                 assert (caught.value.reason, len(seen)) == (reason, calls), name
-            with pytest.raises(Permanent) as caught:
-                await fetcher.fetch("s3://pictures/a/../../b")
-            assert caught.value.reason is Reason.UNSUPPORTED_URI
+            for key in (
+                "/a",
+                "a//b",
+                "//a",
+                "a/",
+                "a%2F",
+                "%2Fa",
+                "a%2F%2Fb",
+                "a/../../b",
+                "./a",
+                "a%0Ab",
+                "a%7Fb",
+                "%FF",
+            ):
+                seen.clear()
+                with pytest.raises(Permanent) as caught:
+                    await fetcher.fetch(f"s3://pictures/{key}")
+                assert (caught.value.reason, seen) == (Reason.UNSUPPORTED_URI, []), key
+            for key in ("a~b", "a%5Cb", "a%3Fb%23", "%20a", "a.", "...", "%C2%80", "a*%7C%5B%5E", "C:/a"):
+                seen.clear()
+                await fetcher.fetch(f"s3://pictures/{key}")
+                assert [unquote(path) for path in seen] == [f"/pictures/{unquote(key)}"]
+            for bucket_name in ("a%2Fb", "me@pictures", "pictures%23", "pictures:80"):
+                with pytest.raises(Permanent) as caught:
+                    await fetcher.fetch(f"s3://{bucket_name}/a")
+                assert caught.value.reason is Reason.UNSUPPORTED_URI
     async with Fetcher(settings(tmp_path, fetch_attempts=1)) as fetcher:
         with pytest.raises(Permanent) as caught:
             await fetcher.fetch("s3://pictures/a")

@@ -11,9 +11,9 @@ import pytest
 
 from tests.integration import outages
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from trapstream.core import kafka
 from trapstream.core.messages import Outcome
-from trapstream.local.testing import RunningStack
 
 HERE, THERE = 30, 30
 """Images on this machine, and at the host."""

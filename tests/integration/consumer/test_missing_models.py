@@ -17,11 +17,11 @@ from tests.integration import outages
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import Counts, JobSpec, JobState, JobStatus, Lane, Outcome
 from trapstream.core.triton_names import triton_name
-from trapstream.local.testing import RunningStack
 from trapstream.models import repository_entry
 
 COUNT = 60

@@ -17,12 +17,12 @@ from tests.integration.outages import publish
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.unit.values import image_ref, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import ImageResult, JobSpec, Lane, ModelInfo
 from trapstream.images.letterbox import letterbox
-from trapstream.local.testing import RunningStack
 
 
 class Answer(NamedTuple):

@@ -16,6 +16,7 @@ from tests import graphs, images
 from tests.integration import outages
 from tests.integration.producer.helpers import clean_lanes
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka
 from trapstream.core.messages import Outcome
@@ -24,7 +25,6 @@ from trapstream.local import ports
 from trapstream.local import triton as local_triton
 from trapstream.local.instances import InstanceWatch
 from trapstream.local.state import ServedModel
-from trapstream.local.testing import RunningStack
 from trapstream.models import repository_entry
 
 MODEL = "mortal"

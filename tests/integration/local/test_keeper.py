@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.stacks import RunningStack
 from tests.unit.values import MODEL, job_spec
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
@@ -15,7 +17,6 @@ from trapstream.core.triton_names import triton_name
 from trapstream.local import loading, repository, triton
 from trapstream.local.home import log_file
 from trapstream.local.state import StackError
-from trapstream.local.testing import RunningStack
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
 from trapstream.models.deployed import Deployed, Deployment
@@ -111,7 +112,7 @@ async def test_a_server_that_starts_again_is_well_without_what_was_unloaded(stac
     """Of the models that the first start needed, the server is asked for those that are in its repository still."""
     folder, port = stack.home / "triton" / "repository", int(stack.triton_http.rpartition(":")[2])
     gone = triton_name(f"gone-{member}", "1")
-    ready = triton.models_ready(port, folder, (stack.entry, gone))
+    ready = partial(triton.models_ready, port, folder, (stack.entry, gone))
     assert await ready()
     (folder / gone).mkdir()
     try:

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.stacks import RunningStack
 from tests.waiting import patient
 from trapstream.local import control, processes, state
 from trapstream.local.home import shm_prefix
-from trapstream.local.testing import RunningStack
 
 COMMAND = [sys.executable, "-m", "trapstream.cli.main"]
 
@@ -36,7 +36,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
 
 def nothing_is_left(home: Path) -> bool:
     prefix = shm_prefix(home)
-    return processes.leftovers(prefix, state.read(home)) == [] and processes.regions(prefix) == []
+    return processes.leftovers(prefix) == [] and processes.regions(prefix) == []
 
 
 def stack_of(home: Path) -> state.Stack:

@@ -20,10 +20,10 @@ from tritonclient.utils import InferenceServerException
 import model_repository.demonstration
 from bench.tools import tensorrt_table
 from model_repository.templates.cpu import model as served
+from tests.stacks import RunningStack
 from tests.unit import bundles
 from trapstream.core.triton_names import triton_name
 from trapstream.local import triton
-from trapstream.local.testing import RunningStack
 from trapstream.models import repository_entry, runtimes
 from trapstream.models.agreement import CONFIDENCE, ENOUGH
 from trapstream.models.bundle_store import Bundle

@@ -11,8 +11,8 @@ import stamina
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from tests.stacks import RunningStack
 from tests.waiting import patient
-from trapstream.local.testing import RunningStack
 
 OUTPUTS = [InferRequestedOutput("detections"), InferRequestedOutput("count")]
 

@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests import stacks
 from tests.integration import outages
 from trapstream.core.triton_names import triton_name
-from trapstream.local import loading, plan, ports, testing, triton
+from trapstream.local import loading, plan, ports, triton
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, sha256_of, write_card
 from trapstream.models.deployed import Deployed, Deployment
@@ -38,7 +39,7 @@ def failing(graph: onnx.GraphProto) -> None:
 
 def place(home: Path, name: str, version: str, change: Callable[[onnx.GraphProto], None] | None = None) -> None:
     """A version of a tiny model, as an import leaves it."""
-    folder = testing.write_bundle(bundle_store.folder(home, name, version), name)
+    folder = stacks.write_bundle(bundle_store.folder(home, name, version), name)
     card = read_card(folder / bundle_store.CARD)
     if change is not None:
         model = onnx.load(str(folder / bundle_store.GRAPH))

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ def python(name: str, code: str, **rest: object) -> Child:
 
 
 def server(name: str, port: int, **rest: object) -> Child:
-    well = health.http_ok(port, "/")
+    well = partial(health.http_ok, port, "/")
     return python(name, SERVER.format(port=port), health=well, ports=(port,), **rest)
 
 
@@ -87,7 +88,7 @@ async def running(
         if not task.done():
             signal.raise_signal(signal.SIGTERM)
         await asyncio.wait([task])
-        assert processes.leftovers(shm_prefix(home), state.read(home)) == []
+        assert processes.leftovers(shm_prefix(home)) == []
         assert processes.regions(shm_prefix(home)) == []
     task.result()
 
@@ -122,7 +123,7 @@ async def test_a_child_that_hangs_is_ended_and_comes_back(tmp_path: Path) -> Non
     lines: list[str] = []
 
     def web(_: Path, chosen: Mapping[str, int]) -> Child:
-        return server("web", chosen["web"], alive=health.http_alive(chosen["web"], "/"), silent_seconds=3)
+        return server("web", chosen["web"], alive=partial(health.http_alive, chosen["web"], "/"), silent_seconds=3)
 
     async with running(tmp_path, ("web",), recipe(web), lines):
         pid = _process(tmp_path, "web").pid or pytest.fail("no pid")
@@ -149,7 +150,7 @@ async def test_a_home_that_is_deleted_takes_the_stack_down(tmp_path: Path, made_
     with pytest.raises(StackError, match=r"the state folder \S+home was deleted or moved away: the stack goes down"):
         async with asyncio.timeout(patient(30)):
             await task
-    assert processes.leftovers(shm_prefix(home), None) == []
+    assert processes.leftovers(shm_prefix(home)) == []
     assert (list(home.iterdir()) == [lock_file(home)]) if made_anew else not home.exists()
 
 
@@ -187,7 +188,9 @@ async def test_a_port_taken_after_it_was_chosen_is_told(tmp_path: Path) -> None:
         def steal(_: Path, chosen: Mapping[str, int]) -> Child:
             thief.bind((ports.HOST, chosen["web"]))
             thief.listen()
-            return python("web", "raise OSError('in use')", health=health.http_ok(1, "/"), ports=(chosen["web"],))
+            return python(
+                "web", "raise OSError('in use')", health=partial(health.http_ok, 1, "/"), ports=(chosen["web"],)
+            )
 
         with pytest.raises(StackError, match="another program took port"):
             async with running(tmp_path, ("web",), recipe(steal), []):
@@ -197,7 +200,7 @@ async def test_a_port_taken_after_it_was_chosen_is_told(tmp_path: Path) -> None:
 async def test_a_child_that_cannot_start_takes_the_stack_down_and_says_why(tmp_path: Path) -> None:
     made = recipe(
         lambda _, chosen: server("web", chosen["web"]),
-        lambda _, __: python("bad", "raise SystemExit('no licence')", stage=1, health=health.http_ok(1, "/")),
+        lambda _, __: python("bad", "raise SystemExit('no licence')", stage=1, health=partial(health.http_ok, 1, "/")),
     )
     with pytest.raises(StackError, match=r"bad ended while starting \(exit status 1\): no licence"):
         async with running(tmp_path, ("web",), made, []):
@@ -209,7 +212,9 @@ async def test_a_child_that_cannot_start_takes_the_stack_down_and_says_why(tmp_p
 
 
 async def test_a_child_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    made = recipe(lambda *_: python("idle", STUBBORN, health=health.http_ok(1, "/"), start_seconds=1, stop_seconds=0.2))
+    made = recipe(
+        lambda *_: python("idle", STUBBORN, health=partial(health.http_ok, 1, "/"), start_seconds=1, stop_seconds=0.2)
+    )
     with pytest.raises(StackError, match="idle was not ready after 1 s"):
         async with running(tmp_path, (), made, []):
             pass

@@ -18,11 +18,11 @@ from tests.integration.notifier.listener import listening
 from tests.integration.outages import free_port
 from tests.integration.service import Service, service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.unit.values import image_result
 from tests.waiting import eventually, wait_for
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Counts, ImageResult, JobState, JobStatus, Outcome
-from trapstream.local.testing import RunningStack
 
 IMAGES = 600
 

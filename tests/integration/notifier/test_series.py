@@ -14,11 +14,11 @@ from tests.integration.notifier.listener import Event, Listener, listening
 from tests.integration.notifier.test_events import status
 from tests.integration.outages import free_port
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from tests.unit.values import MODEL
 from tests.waiting import eventually
 from trapstream.core import kafka
 from trapstream.core.messages import JobSpec, JobState
-from trapstream.local.testing import RunningStack
 
 
 def hears(listener: Listener, images: Sequence[str], job_events: int) -> Callable[[], Awaitable[bool]]:

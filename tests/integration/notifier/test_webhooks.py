@@ -18,10 +18,10 @@ from tests.integration.aggregator import harness
 from tests.integration.notifier.listener import Receiver, receiver
 from tests.integration.notifier.test_events import status
 from tests.integration.service import Service, service
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import faults, kafka
 from trapstream.core.messages import EventFilter, Webhook
-from trapstream.local.testing import RunningStack
 
 IMAGES = 60
 ALL = EventFilter()

@@ -5,8 +5,8 @@ import time
 
 from producer.live.answers import Answers
 from tests.integration.aggregator import harness
+from tests.stacks import RunningStack
 from trapstream.core import kafka
-from trapstream.local.testing import RunningStack
 
 
 async def test_none_is_missed_once_it_is_ready(stack: RunningStack, member: str) -> None:

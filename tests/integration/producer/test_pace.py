@@ -15,11 +15,11 @@ from tests.integration.outages import free_port
 from tests.integration.producer.helpers import clean_lanes, make_job, published, sealed, spec_when
 from tests.integration.service import Service, service
 from tests.losing import lose
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, topics
 from trapstream.core.messages import Lane
 from trapstream.jobs import submit
-from trapstream.local.testing import RunningStack
 
 LEAST = 200
 PARTS = [TopicPartition(topics.BULK.name, number) for number in range(topics.BULK.partitions)]
@@ -61,9 +61,7 @@ async def servers(stack: RunningStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def takers(servers: str) -> AsyncIterator[Takers]:
-    client = kafka.group_consumer(servers, topics.lane_group(Lane.BULK), "consumer-0")
-    client.subscribe([topics.BULK.name])
-    await client.start()
+    client = await kafka.group_consumer(servers, topics.lane_group(Lane.BULK), "consumer-0", topics.BULK.name)
     try:
         await eventually("the partitions", lambda: _all_of(client))
         yield Takers(client)

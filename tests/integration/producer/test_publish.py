@@ -21,13 +21,13 @@ from tests.integration.producer.helpers import (
     spec_when,
 )
 from tests.integration.service import Service, service
+from tests.stacks import RunningStack
 from tests.waiting import eventually
 from trapstream.core import kafka, messages, topics
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.result_store import manifest_path, read_manifest
 from trapstream.jobs import submit
 from trapstream.jobs.stored_manifest import SubmitError
-from trapstream.local.testing import RunningStack
 
 IN_FLIGHT = 8_000
 CHUNK = 1_000

@@ -11,12 +11,12 @@ from tests.integration import outages
 from tests.integration.outages import Server
 from tests.integration.producer.helpers import MODEL, make_job, published, sealed, spec_when
 from tests.integration.service import service
+from tests.stacks import RunningStack
 from trapstream.core import status
 from trapstream.core.errors import Retryable
 from trapstream.core.messages import JobSpec, Lane
 from trapstream.core.result_store import manifest_path
 from trapstream.jobs import submit
-from trapstream.local.testing import RunningStack
 
 JOB = "first-job"
 
@@ -38,8 +38,9 @@ async def test_a_refused_job_leaves_no_manifest(stack: RunningStack, tmp_path: P
     sources = [str(tmp_path / "list.txt")]
     with pytest.raises(Retryable, match="no job was made"):
         await submit.submit(
-            stack.kafka, tmp_path / "results", sources, name="x" * 2_000_000, lane=Lane.BULK, model=MODEL, threshold=0.1
-        )
+            stack.kafka, tmp_path / "results", sources, name="x" * 2_000_000, lane=Lane.BULK, model=MODEL,
+            threshold=0.1, anyway=True,
+        )  # fmt: skip
     assert manifests(tmp_path) == []
 
 
@@ -62,7 +63,7 @@ async def test_kafka_goes_away_while_a_job_is_made(
         try:
             return await submit.submit(
                 servers, tmp_path / "results", [str(tmp_path / "20.txt")], name="test", lane=Lane.BULK, model=MODEL,
-                threshold=0.005, lacking=stop, new_id=lambda _: JOB,
+                threshold=0.005, anyway=True, lacking=stop, new_id=lambda _: JOB,
             )  # fmt: skip
         except Retryable as error:
             assert JOB in str(error) and ("not known" in str(error)) == (away > 5)

@@ -3,7 +3,7 @@
 import pytest
 
 from aggregator.partitions import first_offset
-from aggregator.progress import WINDOW, Progress, final_status, status_of
+from aggregator.progress import WINDOW, Progress, status_of
 from tests.unit.values import job_spec
 from trapstream.core.errors import Fatal
 from trapstream.core.messages import Counts, JobState
@@ -45,8 +45,7 @@ def test_rate_forgets() -> None:
 
 
 def test_last_status() -> None:
-    """The last status names the file and how the job ended."""
+    """The last status says how the job ended."""
     spec = job_spec(total=3, cancelled=True)
-    values = {"repeated": 2, "now": 5.0, "location": "/r/job.json", "sha256": "ab"}
-    assert final_status(spec, Counts(empty=3), **values).state is JobState.COMPLETED  # type: ignore[arg-type]
-    assert final_status(spec, Counts(empty=2), **values).state is JobState.CANCELLED  # type: ignore[arg-type]
+    for done, state in ((3, JobState.COMPLETED), (2, JobState.CANCELLED)):
+        assert status_of(spec, Progress(counts=Counts(empty=done)), now=5.0, written=True).state is state

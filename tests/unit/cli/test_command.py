@@ -29,6 +29,7 @@ def failing(error: BaseException) -> click.Command:
         (Fatal("no disk"), 3),
         (Retryable("kafka is away"), 1),
         (ValueError("two\nlines"), 1),
+        (FileNotFoundError(2, "No such file or directory", "a.json"), 1),
         (click.UsageError("what?"), 2),
         (click.ClickException("no"), 1),
         (KeyboardInterrupt(), 130),
@@ -46,7 +47,7 @@ def test_an_error_is_a_line_and_a_status(
     said = capfd.readouterr()
     assert said.out == ""
     assert "Traceback" not in said.err
-    if isinstance(error, (StackError, Fatal, Retryable, ValueError)):
+    if isinstance(error, (StackError, Fatal, Retryable, ValueError, FileNotFoundError)):
         assert said.err.count("\n") == 1
         assert said.err.startswith("trapstream: ")
 

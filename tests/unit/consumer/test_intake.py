@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from consumer.intake import Intake
 from tests.unit.values import image_ref, job_spec
-from trapstream.core import kafka, messages, topics
+from trapstream.core import messages, topics
 from trapstream.core.jobs import JobTable
 from trapstream.core.messages import Lane
 from trapstream.core.settings import ConsumerSettings
@@ -56,14 +56,15 @@ async def _taken(intake: Intake, stop: asyncio.Event) -> list[int]:
     return seqs
 
 
-def _intake(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Intake:
-    monkeypatch.setattr(kafka, "group_consumer", lambda *_: client)
+def _intake(client: Client, tmp_path: Path) -> Intake:
     jobs = JobTable("127.0.0.1:1")
     jobs.specs["job-1"] = job_spec()
-    return Intake(Lane.BULK, ConsumerSettings(home=tmp_path), jobs, None)  # type: ignore[arg-type, unused-ignore]
+    intake = Intake(Lane.BULK, ConsumerSettings(home=tmp_path), jobs, None)  # type: ignore[arg-type, unused-ignore]
+    intake.consumer = client  # type: ignore[assignment, unused-ignore]
+    return intake
 
 
-async def test_a_poll_that_outlasts_a_rebalance_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_poll_that_outlasts_a_rebalance_loses_nothing(tmp_path: Path) -> None:
     """What a poll hands over was read for the newest assignment, also where that came while the poll was under way."""
 
     async def rebalance() -> list[Any]:
@@ -75,7 +76,7 @@ async def test_a_poll_that_outlasts_a_rebalance_loses_nothing(tmp_path: Path, mo
         return [_record(5)]
 
     stop = asyncio.Event()
-    intake = _intake(Client(stop, rebalance, more), tmp_path, monkeypatch)
+    intake = _intake(Client(stop, rebalance, more), tmp_path)
     await intake.on_partitions_assigned({PART})
     assert await _taken(intake, stop) == [0, 1, 2, 3, 4, 5]
 
@@ -89,7 +90,7 @@ async def test_a_drain_does_not_wait_for_what_another_process_does(
         return [_record(offset) for offset in range(3)]
 
     stop = asyncio.Event()
-    intake = _intake(Client(stop, records), tmp_path, monkeypatch)
+    intake = _intake(Client(stop, records), tmp_path)
     await intake.on_partitions_assigned({PART})
     assert await _taken(intake, stop) == [0, 1, 2]
     closing = asyncio.create_task(intake.close())

@@ -76,7 +76,7 @@ async def test_a_full_room_stops_its_own_lane_only(around: Around) -> None:
     around.room.hold(around.task(0, Lane.LIVE))
     assert (around.room.is_full(Lane.BULK), around.room.is_full(Lane.LIVE)) == (True, False)
     assert around.held == waiting.MOST + 1
-    around.missing.back(MODEL)
+    del around.missing[MODEL.label]
     await around.empties()
     assert len(around.again) == waiting.MOST + 1
     assert (around.room.is_full(Lane.BULK), around.held, around.done) == (False, 0, [])
@@ -103,7 +103,7 @@ async def test_a_lane_does_not_wait_for_the_other_ones_return(around: Around) ->
     for seq in range(3):
         around.room.hold(around.task(seq))
     around.room.hold(around.task(3, Lane.LIVE))
-    around.missing.back(MODEL)
+    del around.missing[MODEL.label]
 
     async def gone_on() -> bool:
         return [task.lane for task in around.again] == [Lane.LIVE]

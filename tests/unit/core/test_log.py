@@ -2,6 +2,8 @@
 
 import io
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,29 @@ def test_a_logger_follows_the_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     log.setup()
     held.warning("two")
     assert "one" in said and "two" in second.getvalue()
+
+
+_DAMAGED = """
+from tests import images
+from tests.unit.images.tiffs import PICTURE, tiff
+from trapstream.core.errors import Permanent
+from trapstream.images.header import read_header
+from trapstream.images.pillow_decode import pillow_decode
+from trapstream.images.shot import read_shot
+for data in (images.damaged_exif(), tiff(PICTURE | {277: 4867}), tiff(PICTURE)[:-20], images.palette(transparent=True)):
+    read_shot(data)
+    try:
+        pillow_decode(data, read_header(data, 1_000_000))
+    except Permanent:
+        pass
+"""
+
+
+@pytest.mark.parametrize("is_set_up", [True, False])
+def test_pillows_remarks_stay_unsaid(is_set_up: bool) -> None:
+    """Damaged files leave no line of Pillow's, with the paths of its source files, on the terminal."""
+    script = f"from trapstream.core import log\nlog.setup()\n{_DAMAGED}" if is_set_up else _DAMAGED
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60).stderr
+    assert (told == "") is is_set_up
+    if not is_set_up:
+        assert "TiffImagePlugin.py" in told and "More samples per pixel" in told, "the files make Pillow speak"

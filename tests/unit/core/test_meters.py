@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.waiting import eventually
-from trapstream.core import processor
 from trapstream.core.channel import Channel
-from trapstream.core.meters import Joint, Meters, Span
+from trapstream.core.meters import Joint, Meters, Span, busy_seconds
 
 steps = st.lists(st.tuples(st.sampled_from([1, -1]), st.floats(0, 10)))
 
@@ -86,8 +85,8 @@ def test_a_containers_limit_is_what_its_cores_are(tmp_path: Path) -> None:
     """Where a control group has a limit below the machine's cores, that and its own use count."""
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
-    assert processor.busy_seconds(tmp_path) == (0.5, 2.5)
+    assert busy_seconds(tmp_path) == (0.5, 2.5)
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    cores, busy = processor.busy_seconds(tmp_path)
+    cores, busy = busy_seconds(tmp_path)
     assert cores >= 1
     assert busy > 0

@@ -22,7 +22,7 @@ from trapstream.core import metrics, service
 from trapstream.core.errors import Fatal
 from trapstream.core.settings import CoreSettings
 
-async def main(stop, health):
+async def main(_, stop, health):
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, setattr, health, "ready", True)
     metrics.FOLDED.inc(3)
     print("running", flush=True)
@@ -42,7 +42,7 @@ async def main(stop, health):
 async def fail():
     raise Fatal("the disk is full; make room and start again")
 
-sys.exit(service.run("trial", CoreSettings(), main))
+sys.exit(service.run("trial", CoreSettings, main))
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]

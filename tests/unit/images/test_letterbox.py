@@ -114,8 +114,8 @@ def test_the_turn_keeps_the_fit(kind: str, width: int, height: int, orientation:
     box = fitted(kind, width, height)
     stored = before_turn(box, orientation)
     assert stored.stretched == box.stretched
-    inside = np.zeros((stored.padded_height, stored.padded_width, 1), np.uint8)
+    inside = np.zeros((stored.padded_height, stored.padded_width, 3), np.uint8)
     inside[stored.top : stored.top + stored.height, stored.left : stored.left + stored.width] = 1
-    expected = np.zeros((box.padded_height, box.padded_width, 1), np.uint8)
+    expected = np.zeros((box.padded_height, box.padded_width, 3), np.uint8)
     expected[box.top : box.top + box.height, box.left : box.left + box.width] = 1
     assert np.array_equal(turn(inside, orientation), expected)

@@ -41,6 +41,39 @@ def test_what_is_no_time_is_left_out(value: str) -> None:
     assert read_shot(photograph(taken=value)).taken is None
 
 
+NO_MOMENTS = [
+    "0000:00:00 00:00:00",
+    "0000:01:01 00:00:00",
+    "2019:01:01 24:04:20",
+    "2026:02:30 05:12:44",
+    "2026:02:29 05:12:44",
+    "2026:00:10 05:12:44",
+    "2026:10:00 05:12:44",
+    "2026:13:01 05:12:44",
+    "2026:11:31 05:12:44",
+    "2026:11:23 05:60:44",
+    "2026:11:23 05:12:60",
+    "2026:11:23 05:12:61",
+    "9999:99:99 99:99:99",
+]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("value", NO_MOMENTS)
+def test_what_is_no_moment_does_not_count(value: str, form: str) -> None:
+    """The sender's word stands then, and without one nothing does."""
+    shot = read_shot(photograph(form, taken=value, serial="HC600"))
+    assert shot == Shot(None, "HC600")
+    assert taken(image_ref(captured="2026:11:30 05:00:00"), shot) == "2026:11:30 05:00:00"
+    assert taken(image_ref(), shot) is None
+
+
+@pytest.mark.parametrize("value", ["2024:02:29 23:59:59", "0001:01:01 00:00:00", "9999:12:31 23:59:59"])
+def test_every_moment_counts(value: str) -> None:
+    """A leap day, and the calendar's first and last second, as they stand there."""
+    assert read_shot(photograph(taken=value)).taken == value
+
+
 def test_nothing_there() -> None:
     """Images without EXIF data, damaged ones, and what is no image."""
     cut = images.truncated(images.jpeg(), 0.01)

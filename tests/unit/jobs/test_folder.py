@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trapstream.jobs.folder import Found, Memory, Stamp, find, is_whole_name, scan
+from trapstream.jobs.manifest import Notes
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "7/IMG_0001.JPG", "a.jpg.1", "a b/ä.PNG", "a.part.jpg"])
@@ -22,6 +23,9 @@ def test_names_of_images(name: str) -> None:
         "a.jpg.part", "a.jpg.tmp", "a.jpg.filepart", "a.JPG.PARTIAL", ".a.jpg", ".hidden/a.jpg", "a.txt", "a", "jpg",
         ".pureftpd-upload.62c3f1.15.6e.2a", "7/.pureftpd-upload.a.jpg", "~a.jpg", "a.jpg~", "Thumbs.db", "@eaDir/a.jpg",
         "a.jpg.crdownload", "a.1",
+        "$RECYCLE.BIN/a.jpg", "$Recycle.Bin/S-1-5/a.jpg", "7/#Snapshot/x/a.jpg", "Recycler/a.jpg",
+        "System Volume Information/a.jpg",
+        "FOUND.000/a.jpg", "@GMT-2026.01.01-00.00.00/a.jpg", "@Recently-Snapshot/a.jpg", "LOST.DIR/a.jpg",
     ],
 )  # fmt: skip
 def test_names_of_what_is_no_whole_image(name: str) -> None:
@@ -41,8 +45,25 @@ def test_only_regular_files_below_the_folder(tmp_path: Path) -> None:
     (inside / "empty.jpg").touch()
     os.mkfifo(inside / "pipe.jpg")
     Path(os.fsdecode(os.fsencode(inside) + b"/\xff.jpg")).write_bytes(b"x")
-    assert [found.path for found in scan(os.fsencode(inside))] == [b"7/b.jpg", b"a.jpg", b"\xff.jpg"]
-    assert list(scan(os.fsencode(tmp_path / "gone"))) == []
+    assert [found.path for found in scan(os.fsencode(inside), Notes())] == [b"7/b.jpg", b"a.jpg", b"\xff.jpg"]
+    assert list(scan(os.fsencode(tmp_path / "gone"), Notes())) == []
+
+
+def test_bins_and_snapshots_are_noted(tmp_path: Path) -> None:
+    """By name, each once, whatever their case; nothing in them is an image to send."""
+    for name in (
+        "cam/a.jpg",
+        "$Recycle.Bin/S-1/$RAB.JPG",
+        "cam/#SNAPSHOT/x/a.jpg",
+        "cam/@eaDir/a.jpg",
+        "b/@eaDir/a.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    notes = Notes()
+    assert [found.path for found in scan(os.fsencode(tmp_path), notes)] == [b"cam/a.jpg"]
+    [line] = notes.lines()
+    assert line.startswith("4 recycle bins") and line.endswith(": $Recycle.Bin, @eaDir, #SNAPSHOT, ...")
 
 
 def test_a_file_that_changes_is_another(tmp_path: Path) -> None:

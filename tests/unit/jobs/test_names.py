@@ -68,6 +68,9 @@ def test_a_series_has_a_name_that_fits_a_job(text: str) -> None:
         ("2026-11-23T05:12:44", "2026:11:23 05:12:44"),
         ("2026-11-23T05:12:44.120+03:00", "2026:11:23 05:12:44"),
         ("2026-11-23T05:12:44Z", "2026:11:23 05:12:44"),
+        ("0001-01-01T00:00:00", "0001:01:01 00:00:00"),
+        ("0001:01:01 00:00:00", "0001:01:01 00:00:00"),
+        ("0987-06-05T04:03:02+00:00", "0987:06:05 04:03:02"),
     ],
 )
 def test_a_capture_time_is_the_wall_clock_of_the_place(text: str, taken: str) -> None:
@@ -75,7 +78,13 @@ def test_a_capture_time_is_the_wall_clock_of_the_place(text: str, taken: str) ->
     assert names.captured(text) == taken
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00", "1763874764", "2026:11:23 25:00:00"])
+NO_TIMES = [
+    "", "yesterday", "2026-13-01T00:00:00", "1763874764", "2026:11:23 25:00:00", "0000:00:00 00:00:00",
+    "2026:11:23 24:00:01", "2026-02-30T05:12:44", "2026-02-29 05:12:44", "2026-11-23T05:12:60", "0000-01-01T00:00:00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_TIMES)
 def test_what_is_no_capture_time_is_refused(text: str) -> None:
     """With a line that shows the form."""
     with pytest.raises(names.BadName, match="is written as"):

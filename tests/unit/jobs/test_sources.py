@@ -49,6 +49,69 @@ def test_a_folder_gives_its_images_sorted(tmp_path: Path) -> None:
     assert found == sorted(found)
 
 
+LEFT_OUT = {
+    "videos": ["1.AVI", "2.mp4", "3.MOV", "4.m2ts"],
+    "raw files of cameras": ["D.NEF", "D.dng", "D.CR3", "D.ORF"],
+    "pictures of kinds that are not read": ["a.HEIC", "a.jxl", "a.psd"],
+    "files that are only in a cloud": [".IMG_1.JPG.icloud", ".IMG_2.HEIC.icloud", "a.jpg.cloudf"],
+    "hidden files and folders": ["._IMG_1.JPG", ".DS_Store", ".thumbnails/a.jpg"],
+    "other files": ["notes.txt", "IMG_1.JPG_original", "README", "a.jpg.part"],
+}
+READ = ["a.avif", "b.JFIF", "c.jpe", "d.MPO", "e.jpg"]
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket", "two"])
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, place: str) -> None:
+    """Videos, raw files, other pictures, stubs of a cloud, hidden files and the rest, each kind in one line."""
+    names = [*READ, *(name for some in LEFT_OUT.values() for name in some)]
+    notes, times = Notes(), 1
+    if place == "bucket":
+        store = obstore.store.MemoryStore()
+        for name in (*names, "marker"):
+            obstore.put(store, f"cams/{name}", b"x" if name != "marker" else b"")
+        found = [line.file for line in buckets.images("s3://bucket/cams", notes, lambda _: store)]
+    elif place == "folder":
+        found = files(touch(tmp_path, *names), notes=notes)
+    else:
+        touch(tmp_path / "b", *(name for name in names if name not in READ), "z.jpg")
+        found = files(touch(tmp_path / "a", *names), tmp_path / "b", notes=notes)
+        assert found.pop() == "z.jpg"
+        times = 2
+    assert found == READ
+    assert {line.partition(" were")[0] for line in notes.lines()} == {
+        f"{times * len(some)} {kind}" for kind, some in LEFT_OUT.items()
+    }
+
+
+BINS = [
+    "$Recycle.Bin", "$RECYCLE.BIN", "recycler", "Recycled", "@Recycle", "#Recycle", "#SNAPSHOT", ".snapshot",
+    "~Snapshot", ".zfs", "@EADIR", ".@__thumb", "System Volume Information", "SYSTEM VOLUME INFORMATION", "Lost+Found",
+    ".Trash-1000", ".Trashes", "found.000", "@GMT-2026.01.01-00.00.00", "Network Trash Folder",
+    "@Recently-Snapshot", "LOST.DIR",
+]  # fmt: skip
+
+
+def test_bins_and_snapshots_are_left_out_and_named(tmp_path: Path) -> None:
+    """Whatever their case, in a folder as in a bucket; each is told by its name."""
+    names = ["cam1/IMG_1.JPG", *(f"{name}/S-1-5/IMG_1.JPG" for name in BINS), "recycled-cam/a.jpg", "snapshots 2/a.jpg"]
+    store = obstore.store.MemoryStore()
+    for name in names:
+        obstore.put(store, name, b"x")
+    here, there = Notes(), Notes()
+    found = files(touch(tmp_path, *names), notes=here)
+    assert found == ["cam1/IMG_1.JPG", "recycled-cam/a.jpg", "snapshots 2/a.jpg"]
+    assert found == [line.file for line in buckets.images("s3://bucket", there, lambda _: store)]
+    for notes in (here, there):
+        [line] = notes.lines()
+        assert line.startswith(f"{len(BINS)} recycle bins")
+        assert set(BINS) == set(line.partition(": ")[2].split(", "))
+
+
+def test_a_bin_can_be_read_by_its_own_name(tmp_path: Path) -> None:
+    """Who names one as the SOURCE means it."""
+    assert files(touch(tmp_path, "#recycle/a.jpg") / "#recycle") == ["a.jpg"]
+
+
 def test_every_name_reaches_its_file(tmp_path: Path) -> None:
     """Spaces, quotes, newlines, emoji and bytes that are not UTF-8: the address opens, the name is JSON."""
     folder = os.fsencode(tmp_path)
@@ -74,7 +137,7 @@ def test_links_of_folders_end_and_give_nothing_twice(tmp_path: Path) -> None:
     (outside / "back").symlink_to(root)
     notes = Notes()
     assert files(root, notes=notes) == ["b/2.jpg", "z/1.jpg"]
-    assert len(notes.lines()) == 1 and notes.lines()[0].startswith("5 links to folders")
+    assert [line[:18] for line in notes.lines()] == ["1 other files were", "5 links to folders"]
 
 
 def test_links_to_files_count_as_files(tmp_path: Path) -> None:
@@ -136,6 +199,7 @@ def test_a_list_keeps_what_it_says(tmp_path: Path) -> None:
 
 def test_json_forms_carry_meta_and_names(tmp_path: Path) -> None:
     """A JSON list of pairs and JSONL with file, uri and meta."""
+    touch(tmp_path, "a.jpg")
     (tmp_path / "l.json").write_text(json.dumps(["a.jpg", ["b.jpg", "night"]]))
     (tmp_path / "l.jsonl").write_text('{"file": "x/1.jpg", "uri": "s3://b/k%201.jpg", "meta": "m"}\n{"uri": "c.jpg"}\n')
     assert [(line.file, line.meta) for line in lines(tmp_path / "l.json")] == [("a.jpg", None), ("b.jpg", "night")]
@@ -143,6 +207,120 @@ def test_json_forms_carry_meta_and_names(tmp_path: Path) -> None:
         ManifestLine(file="x/1.jpg", uri="s3://b/k%201.jpg", meta="m"),
         ManifestLine(file="c.jpg", uri=f"file://{tmp_path}/c.jpg"),
     ]
+
+
+def test_names_of_objects_stay_exact(tmp_path: Path) -> None:
+    """A key with // is another object than the one without, in every form of list; a file's path is the same."""
+    rows = [
+        {"file": "x//A.JPG", "uri": "s3://b/x//A.JPG"},
+        {"file": "x/A.JPG", "uri": "s3://b/x/A.JPG"},
+        {"uri": "s3://b//x/A.JPG"},
+        {"file": "gs://b//y/./A.JPG", "uri": "gs://b//y/./A.JPG"},
+        {"file": "z//A.JPG", "uri": "z//A.JPG"},
+    ]
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [(line.file, line.uri) for line in lines(tmp_path / "l.jsonl")] == [
+        ("x//A.JPG", "s3://b/x//A.JPG"),
+        ("x/A.JPG", "s3://b/x/A.JPG"),
+        ("s3://b//x/A.JPG", "s3://b//x/A.JPG"),
+        ("gs://b//y/./A.JPG", "gs://b//y/./A.JPG"),
+        ("z/A.JPG", f"file://{tmp_path}/z/A.JPG"),
+    ]
+    (tmp_path / "l.txt").write_text("s3://b//x/A.JPG\ns3://b/x//A.JPG\ns3://b/x/A.JPG\n")
+    assert [line.file for line in lines(tmp_path / "l.txt")] == ["s3://b//x/A.JPG", "s3://b/x//A.JPG", "s3://b/x/A.JPG"]
+
+
+@pytest.mark.parametrize("form", ["txt", "json", "jsonl", "cr", "crlf"])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("cam 1\\x\\a.jpg", "cam 1/x/a.jpg"),
+        (".\\cam 1\\x\\a.jpg", "cam 1/x/a.jpg"),
+        ("cam 1\\x/a.jpg", "cam 1/x/a.jpg"),
+        ('"cam 1/x/a.jpg"', "cam 1/x/a.jpg"),
+        ("'cam 1/x/a.jpg'", "cam 1/x/a.jpg"),
+        ('  "cam 1\\x\\a.jpg" \t', "cam 1/x/a.jpg"),
+        ("cam 1/x/a.jpg  ", "cam 1/x/a.jpg"),
+        ("\tcam 1/x/a.jpg", "cam 1/x/a.jpg"),
+        ("~/cam 1/x/a.jpg", "{home}/cam 1/x/a.jpg"),
+        ('"~/cam 1/x/a.jpg"', "{home}/cam 1/x/a.jpg"),
+        ("~\\cam 1\\x\\a.jpg", "{home}/cam 1/x/a.jpg"),
+        ("https://host/a.jpg ", "https://host/a.jpg"),
+        ('"s3://bucket/a b.jpg"', "s3://bucket/a b.jpg"),
+        ("b\\c.jpg", "b\\c.jpg"),
+        (" d.jpg ", " d.jpg "),
+        ("'e.jpg'", "'e.jpg'"),
+        ("~/f.jpg", "~/f.jpg"),
+        ("C:\\g.jpg", "C:\\g.jpg"),
+    ],
+)
+def test_what_a_list_of_another_system_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, written: str, meant: str
+) -> None:
+    """Backslashes, quotes, blanks and ~ are understood in every form of list, unless the very name is there."""
+    touch(tmp_path, "cam 1/x/a.jpg", "b\\c.jpg", " d.jpg ", "'e.jpg'", "~/f.jpg", "C:\\g.jpg", "z.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    meant = meant.format(home=tmp_path)
+    texts = {"json": json.dumps([written, "z.jpg"]), "jsonl": f'{{"file": {json.dumps(written)}}}\n{{"file": "z.jpg"}}'}
+    end = {"cr": "\r", "crlf": "\r\n"}.get(form, "\n")
+    listed = tmp_path / f"list.{form if form in texts else 'txt'}"
+    listed.write_bytes(texts.get(form, f"{written}{end}z.jpg{end}").encode())
+    found = lines(listed)
+    assert [line.file for line in found] == [meant, "z.jpg"]
+    if "://" not in meant:
+        assert path_of(found[0]) == os.fsencode(tmp_path / meant)
+
+
+@pytest.mark.parametrize("rest", [[], ["z.jpg"]])
+@pytest.mark.parametrize(
+    "written", ["E:\\2026\\a.jpg", "e:/a.jpg", "\\\\server\\share\\a.jpg", "\\a.jpg", '"D:\\a.jpg"']
+)
+def test_a_drive_or_share_is_one_line_before_any_work(tmp_path: Path, written: str, rest: list[str]) -> None:
+    """Also where other entries are there; --anyway makes images of them, which then fail."""
+    listed = touch(tmp_path, "z.jpg") / "list.txt"
+    listed.write_text("".join(f"{line}\r\n" for line in [*rest, written]))
+    with pytest.raises(SourceError, match="drive or share of Windows") as caught:
+        sources.check([str(listed)])
+    message = str(caught.value)
+    assert message.startswith(f"{listed}: ") and "a.jpg is on" in message.replace("\\", "/") and "\n" not in message
+    opened = sources.open_sources([str(listed)], anyway=True)
+    assert [line.file for line in sources.manifest_lines(opened, Notes())] == [*rest, written]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [["cam1/a.jpg"], ["/Volumes/CARD/a.jpg"], ["a.jpg,1", "b.jpg,2"], ["file:///C:/a.jpg"], ["smb://server/share/a.jpg"],
+     ["cam1\\x.jpg"], ["~nobody-of-this-name/a.jpg"], ["//server/share/a.jpg"], ["a%20b.jpg"], ["x" * 5000],
+     [f"{number}.jpg" for number in range(1500)], [*(f"{number}.jpg" for number in range(1000)), "z.jpg"]],
+)  # fmt: skip
+def test_a_list_that_fits_nothing_is_one_line(tmp_path: Path, entries: list[str]) -> None:
+    """Of the first thousand entries nothing is there: no job, but with --anyway."""
+    listed = touch(tmp_path, "z.jpg", "a b.jpg") / "list.txt"
+    listed.write_text("\n".join(entries))
+    with pytest.raises(
+        SourceError, match=r"(its only entry, .*, is not|none of its first [\d,]+ entries is) there"
+    ) as caught:
+        sources.check([str(listed)])
+    assert "--anyway" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match="relative paths count from"):
+        stored_manifest.write_manifest(tmp_path / "results", "job", [str(listed)], lambda _: None)
+    assert not (tmp_path / "results").exists()
+    made = stored_manifest.write_manifest(tmp_path / "results", "job", [str(listed)], lambda _: None, anyway=True)
+    assert made.images == len(entries)
+
+
+def test_a_list_for_another_folder_says_where_its_images_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are in the working folder; one entry that is there, or may be elsewhere, is enough to go on."""
+    monkeypatch.chdir(touch(tmp_path / "photos", "cam1/a.jpg"))
+    listed = touch(tmp_path / "lists", "b.jpg") / "list.txt"
+    listed.write_text("cam1/a.jpg\ncam1/b.jpg\n")
+    with pytest.raises(
+        SourceError, match=f"count from {tmp_path}/lists, and from the working folder {tmp_path}/photos"
+    ):
+        sources.check([str(listed)])
+    for more in ("b.jpg", "https://host/a.jpg", "s3://bucket/a.jpg"):
+        listed.write_text(f"cam1/a.jpg\n{more}\n")
+        assert files(listed) == ["cam1/a.jpg", more]
 
 
 def test_two_folders_share_no_name(tmp_path: Path) -> None:
@@ -154,12 +332,13 @@ def test_two_folders_share_no_name(tmp_path: Path) -> None:
     (one / "list.txt").write_text("1.jpg\n")
     notes = Notes()
     assert files(one, two, one / "list.txt", notes=notes)[:2] == ["one/1.jpg", "one/2.jpg"]
-    assert notes.lines() == ["1 entries with the name of an entry before them were left out: one/1.jpg"]
+    assert notes.lines()[-1] == "1 entries with the name of an entry before them were left out: one/1.jpg"
     assert files(one, one) == ["1.jpg", "2.jpg"]
 
 
 def test_standard_input_is_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-` reads a list from standard input, relative to the working folder."""
+    touch(tmp_path, "a.jpg")
     (tmp_path / "in").write_text('["a.jpg"]')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sources, "_standard_input", lambda: (tmp_path / "in").open("rb"))
@@ -222,11 +401,11 @@ def test_a_bucket_prefix_gives_its_images() -> None:
     store = obstore.store.MemoryStore()
     for key in ("cams/1/a b.jpg", "cams/2/B.PNG", "cams/.x/c.jpg", "cams/notes.txt", "camshaft/d.jpg"):
         obstore.put(store, key, b"x")
-    assert list(buckets.images("s3://bucket/cams/", lambda _: store)) == [
+    assert list(buckets.images("s3://bucket/cams/", Notes(), lambda _: store)) == [
         ManifestLine(file="1/a b.jpg", uri="s3://bucket/cams/1/a%20b.jpg"),
         ManifestLine(file="2/B.PNG", uri="s3://bucket/cams/2/B.PNG"),
     ]
-    assert list(buckets.images("gs://bucket/cams/2/B.PNG", lambda _: store)) == [
+    assert list(buckets.images("gs://bucket/cams/2/B.PNG", Notes(), lambda _: store)) == [
         ManifestLine(file="B.PNG", uri="gs://bucket/cams/2/B.PNG")
     ]
 
@@ -250,7 +429,17 @@ def test_a_manifest_is_stored_whole(tmp_path: Path) -> None:
     folder, ticks = touch(tmp_path / "in", *(f"{n}.jpg" for n in range(1500))), list[int]()
     made = stored_manifest.write_manifest(tmp_path, "job", [str(folder)], ticks.append)
     assert list(read_manifest(manifest_path(tmp_path, "job"))) == lines(folder)
-    assert (made.images, made.notes, ticks) == (1500, (), [1000, 1500])
+    assert (made.images, made.notes, made.left_out, ticks) == (1500, (), {}, [1000, 1500])
+    touch(folder, "a.MP4", "b.mp4", "._a.jpg", "x/@eaDir/a.jpg", "c.dng", "notes.txt")
+    (folder / "x" / "up").symlink_to(folder)
+    made = stored_manifest.write_manifest(tmp_path, "second", [str(folder)], ticks.append)
+    assert made.left_out == {
+        "hidden files and folders": 1,
+        "other files": 1,
+        "raw files of cameras": 1,
+        "recycle bins, snapshots and folders that file servers keep for themselves": 1,
+        "videos": 2,
+    }
 
 
 def test_a_full_disk_leaves_no_half_made_manifest(tmp_path: Path) -> None:
@@ -275,6 +464,7 @@ def test_a_store_that_cannot_be_is_said(tmp_path: Path) -> None:
 
 async def test_an_error_in_the_source_leaves_no_manifest(tmp_path: Path) -> None:
     """A list that is wrong far inside ends the whole; the store stays as it was."""
+    touch(tmp_path, "0.jpg")
     (tmp_path / "l.json").write_text(json.dumps([f"{n}.jpg" for n in range(20_000)])[:-1])
     with pytest.raises(SourceError, match="line 1: the list does not end"):
         await stored_manifest.make_manifest(tmp_path / "results", "job", [str(tmp_path / "l.json")])

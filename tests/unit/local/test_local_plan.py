@@ -4,7 +4,6 @@ import os
 import random
 import socket
 import subprocess
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
-from tests import graphs
+from tests import graphs, stacks
 from trapstream.core import json_codec
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
-from trapstream.local import broker, plan, ports, processes, state, testing, triton
+from trapstream.local import broker, plan, ports, processes, state, triton
 from trapstream.local.home import shm_prefix
 from trapstream.local.state import StackError
 from trapstream.models import repository_entry
@@ -34,24 +33,16 @@ def test_the_broker_listens_on_loopback_only_and_creates_no_topic_by_itself() ->
     assert lines["log.dirs"] == "kafka/data", "relative: Kafka would split a home's name at commas"
 
 
-def test_no_cluster_id_passes_for_an_option() -> None:
-    """One of 64 would begin with a dash, which Kafka's formatter refuses."""
-    ids = [broker.cluster_id(uuid.UUID(int=number << 122)) for number in range(64)]
-    assert len(set(ids)) == 63, "two share one"
-    assert not [each for each in ids if each.startswith("-") or len(each) != 22]
+def test_the_server_listens_on_loopback_only() -> None:
+    """Addresses are loopback's, and no flag has an absolute path."""
+    flags = triton.arguments(PORTS, "trapstream-abc-")
+    assert "--backend-config=python,shm-region-prefix-name=trapstream-abc-backend-" in flags
+    assert not [flag for flag in flags if "=/" in flag], "Triton puts paths into a shell's command line unescaped"
+    assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(flags)
 
 
-def test_flags_that_this_server_does_not_know_are_left_out() -> None:
-    old = triton.arguments(PORTS, "trapstream-abc-", frozenset())
-    new = triton.arguments(PORTS, "trapstream-abc-", frozenset({"--allow-client-shm"}))
-    assert set(new) - set(old) == {"--allow-client-shm=true"}
-    assert "--backend-config=python,shm-region-prefix-name=trapstream-abc-backend-" in old
-    assert not [flag for flag in old if "=/" in flag], "Triton puts paths into a shell's command line unescaped"
-    assert {"--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"} <= set(old)
-
-
-def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
-    bundle = testing.write_bundle(tmp_path / "bundle")
+def test_an_entry_says_what_a_completed_graph_takes_and_gives(tmp_path: Path) -> None:
+    bundle = stacks.write_bundle(tmp_path / "bundle")
     serving = repository_entry.CpuServing(instances=3, threads=2)
     folder = repository_entry.render_cpu(bundle / "model.onnx", "tiny@2b", tmp_path / "repository", serving)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
@@ -69,21 +60,15 @@ def test_an_entry_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "..", "../tiny@1", "tiny@1/2", "-rf@1", "$(id)@1", "a b@1", "x" * 300])
 def test_an_entry_stays_in_its_repository_and_out_of_the_shell(tmp_path: Path, name: str) -> None:
     """A name that would need escaping, or would lead elsewhere, is refused, and nothing is written."""
-    graph = testing.write_bundle(tmp_path / "bundle") / "model.onnx"
+    graph = stacks.write_bundle(tmp_path / "bundle") / "model.onnx"
     with pytest.raises(ValueError, match="no name for a model"):
         repository_entry.render_cpu(graph, name, tmp_path / "repository", repository_entry.CpuServing())
     assert not (tmp_path / "repository").exists()
 
 
-def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"\xff nothing of the kind")
-    with pytest.raises(ValueError, match="no ONNX graph"):
-        repository_entry.signature(tmp_path / "model.onnx")
-
-
 @pytest.mark.parametrize("shape", [(1, 64, 96, 3), (8, 64, 96, 3), (5, 96, 64, 3)])
 def test_the_answer_for_an_image_has_the_same_bits_alone_and_in_company(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    graph = stacks.write_bundle(tmp_path) / "model.onnx"
     session = served.open_session(graph, threads=1)
     images = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
     together = served.detect(session, images)
@@ -105,7 +90,7 @@ def test_an_image_is_refused_where_a_blank_one_is_answered(tmp_path: Path, limit
 
 
 def test_onnx_runtime_itself_agrees(tmp_path: Path) -> None:
-    graph = testing.write_bundle(tmp_path) / "model.onnx"
+    graph = stacks.write_bundle(tmp_path) / "model.onnx"
     images = np.random.default_rng(4).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     expected = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"]).run(None, {"images": images})
     for ours, theirs in zip(served.detect(served.open_session(graph, 1), images), expected, strict=True):

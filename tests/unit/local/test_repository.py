@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trapstream.local import repository, testing, triton
+from tests import stacks
+from trapstream.local import repository, triton
 from trapstream.local.state import StackError
 from trapstream.models import bundle_store, deployed
 from trapstream.models.card import read_card, write_card
@@ -17,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with demonstration@2 and owl@1 imported, beside the package's demonstration@1."""
     monkeypatch.delenv("TRAPSTREAM_BUNDLE", raising=False)
     for name, version in (("demonstration", "2"), ("owl", "1")):
-        target = testing.write_bundle(bundle_store.folder(tmp_path, name, version), name)
+        target = stacks.write_bundle(bundle_store.folder(tmp_path, name, version), name)
         card = read_card(target / bundle_store.CARD)
         write_card(target / bundle_store.CARD, msgspec.structs.replace(card, version=version))
     return tmp_path
@@ -55,7 +56,7 @@ def test_the_default_versions_and_no_older_ones(home: Path) -> None:
 
 def test_the_bundle_that_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TRAPSTREAM_BUNDLE is served whatever was deployed, and instead of the package's."""
-    monkeypatch.setenv("TRAPSTREAM_BUNDLE", str(testing.write_bundle(home / "elsewhere", "fox")))
+    monkeypatch.setenv("TRAPSTREAM_BUNDLE", str(stacks.write_bundle(home / "elsewhere", "fox")))
     assert repository.prepare(home, pytest.fail) == ("fox@1",)
     deploy(home, "fox@3", "demonstration@2")
     said: list[str] = []
@@ -66,7 +67,7 @@ def test_the_bundle_that_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_model_of_its_own_that_cannot_be_served_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the stack cannot be called up."""
-    bundle = testing.write_bundle(home / "elsewhere", "fox")
+    bundle = stacks.write_bundle(home / "elsewhere", "fox")
     (bundle / bundle_store.GRAPH).write_bytes(b"nothing of the kind")
     monkeypatch.setenv("TRAPSTREAM_BUNDLE", str(bundle))
     with pytest.raises(StackError, match="cannot be served"):

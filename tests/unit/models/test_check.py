@@ -48,7 +48,7 @@ def served_instead(folder: Path, bundle: Bundle, graph: onnx.ModelProto) -> Bund
 def test_a_right_bundle_passes(bundle: Bundle, scenes: list[Picture]) -> None:
     """A completed random YOLOv5 gives its original's answers, above 0.1 and in numbers."""
     report = checked(bundle, scenes)
-    assert report.agrees
+    assert report.rows[0].agrees
     assert (report.floor, report.compared > 20) == (0.1, True)
     assert report.rows[0].worst("box")[0] < 1e-6
 
@@ -58,14 +58,14 @@ def test_the_demonstration_model_passes() -> None:
     folder = Path(model_repository.demonstration.__path__[0])
     card = read_card(folder / "card.json")
     report = check_bundle(folder, card.precision, drawn(card, 6))
-    assert report.agrees
+    assert report.rows[0].agrees
     assert report.compared >= 4
 
 
 def test_half_precision_passes(raw: RawModel, scenes: list[Picture], tmp_path: Path) -> None:
     """The FP16 form differs a little, within its tolerances."""
     report = checked(bundles.write(tmp_path, raw, precision="float16"), scenes)
-    assert report.agrees, report.rows[0].offending
+    assert report.rows[0].agrees, report.rows[0].offending
     assert report.rows[0].worst("confidence")[0] > 0
     assert report.rows[0].shown
 
@@ -75,16 +75,16 @@ def test_a_lower_precision_wants_detections(raw: RawModel, scenes: list[Picture]
     unsure = replace(raw, graph=bundles.surer(raw.graph, 0.09))
     for precision, shown in (("float32", True), ("float16", False)):
         report = checked(bundles.write(tmp_path / precision, unsure, precision=precision), scenes)
-        assert (report.agrees, report.rows[0].sure, report.rows[0].shown) == (True, 0, shown)
+        assert (report.rows[0].agrees, report.rows[0].sure, report.rows[0].shown) == (True, 0, shown)
         assert report.compared > 5
 
 
 def test_merged_classes_pass(raw: RawModel, scenes: list[Picture], tmp_path: Path) -> None:
     """A class map is followed; the same graph with another map is not."""
     merged = bundles.write(tmp_path / "merged", raw, members=((2,), (0, 1)))
-    assert checked(merged, scenes).agrees
+    assert checked(merged, scenes).rows[0].agrees
     other = complete(raw, None, ((0,), (1, 2)))
-    assert not checked(served_instead(tmp_path / "other", merged, other), scenes).agrees
+    assert not checked(served_instead(tmp_path / "other", merged, other), scenes).rows[0].agrees
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_wrong_suppression_is_found(
     raw: RawModel, bundle: Bundle, scenes: list[Picture], tmp_path: Path, rule: Rule
 ) -> None:
     report = checked(served_instead(tmp_path, bundle, complete(raw, rule)), scenes)
-    assert not report.agrees
+    assert not report.rows[0].agrees
     assert report.rows[0].offending
 
 
@@ -106,7 +106,7 @@ def test_a_changed_weight_is_found(raw: RawModel, scenes: list[Picture], tmp_pat
     raw = replace(raw, graph=bundles.surer(raw.graph, times))
     right = bundles.write(tmp_path / "right", raw)
     report = checked(right, scenes)
-    assert report.agrees
+    assert report.rows[0].agrees
     assert report.compared > 5
     assert report.floor == (0.1 if times == 1.0 else 0.0)
     changed = onnx.ModelProto()
@@ -116,15 +116,15 @@ def test_a_changed_weight_is_found(raw: RawModel, scenes: list[Picture], tmp_pat
     values[0, 0] *= 1.5
     kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
     wrong = served_instead(tmp_path / "wrong", right, complete(replace(raw, graph=changed)))
-    assert not checked(wrong, scenes).agrees
+    assert not checked(wrong, scenes).rows[0].agrees
 
 
 def test_a_bundle_without_an_original_is_told(tmp_path: Path) -> None:
     """No raw.onnx and no network inside: there is nothing to hold it against."""
-    from trapstream.local import testing
+    from tests import stacks
 
     with pytest.raises(NoOriginal, match="import the model again"):
-        check_bundle(testing.write_bundle(tmp_path), "float32", [])
+        check_bundle(stacks.write_bundle(tmp_path), "float32", [])
 
 
 def test_images_come_from_a_folder_in_order(bundle: Bundle, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import model_repository
 from trapstream.models.bundle_store import Bundle
 from trapstream.models.card import read_card
 from trapstream.models.plan_key import Gpu, PlanKey, profiles
-from trapstream.models.repository_entry import CpuServing, PlanServing, render_cpu, render_plan
-from trapstream.models.tensorrt_graph import data_dependent, input_dims
-from trapstream.models.tensorrt_plan import Plan
+from trapstream.models.repository_entry import CpuServing, render_cpu, render_plan
+from trapstream.models.tensorrt_plan import Plan, data_dependent, input_dims
 
 FOLDER = Path(model_repository.__path__[0])
 NAME, INSTANCES, BATCH = "demonstration@1", 4, 32
@@ -36,7 +35,7 @@ def rendered(kind: str, repository: Path) -> Path:
     path = repository / "plan"
     path.touch()
     plan = Plan(path, key, recordable=not data_dependent(graph), built=False)
-    return render_plan(plan, NAME, repository, PlanServing())
+    return render_plan(plan, NAME, repository)
 
 
 @pytest.mark.parametrize("kind", FILES)

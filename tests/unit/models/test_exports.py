@@ -236,11 +236,11 @@ def test_weights_beside_the_file(folder: Path) -> None:
     images = noise(1, (64, 64))
     np.testing.assert_allclose(raw_answer(read_export(path), images)[1], exported.reference(images)[1], atol=1e-5)
     (folder / "split.weights").rename(folder / "other.weights")
-    with pytest.raises(ExportError, match=r"its weights are in split\.weights, which is not beside it"):
+    with pytest.raises(ExportError, match=r"another file cannot be read: .*split\.weights"):
         read_export(path)
     content = path.read_bytes().replace(b"split.weights", b"../it.weights")
     path.write_bytes(content)
-    with pytest.raises(ExportError, match="not read"):
+    with pytest.raises(ExportError, match=r"another file cannot be read: .*it\.weights"):
         read_export(path)
 
 

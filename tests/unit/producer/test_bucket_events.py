@@ -36,6 +36,14 @@ def test_minios_shape() -> None:
     assert image.file == "ridge/night 1/a%2Bb.jpg"
 
 
+@pytest.mark.parametrize("key", ["/x/A.JPG", "x//A.JPG", "x/./A.JPG", "x/../A.JPG", "x/A%0A.JPG"])
+def test_a_key_that_cannot_be_read_keeps_its_name(key: str) -> None:
+    """Its image fails under its whole address, and is not taken for the object of a shorter key."""
+    [image] = read(minio(key), SERIES)
+    assert isinstance(image, Arrival)
+    assert image.file == image.uri == f"s3://cams/{key}"
+
+
 def test_awss_shape() -> None:
     """No `s3:` before the event, the slash as it is, several records, and no name at the top."""
     records = [
@@ -58,6 +66,8 @@ def test_awss_test_message_is_passed_over() -> None:
         (minio("a.jpg", "s3:ObjectRemoved:Delete"), PassedOver.OTHER_EVENT),
         (minio("a.jpg", bucket="another"), PassedOver.OTHER_PLACE),
         (minio("notes.txt"), PassedOver.NO_IMAGE),
+        (minio("%23Recycle/a.jpg"), PassedOver.LEFT_OUT),
+        (minio("ridge/.thumb/a.jpg"), PassedOver.LEFT_OUT),
     ],
 )
 def test_what_is_no_new_image_is_passed_over(value: bytes, outcome: PassedOver) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.live.journal_file import JournalFile
+from producer.live.live_job import JournalFile
 from trapstream.core.result_store import ManifestLine, read_manifest
 
 LINES = [ManifestLine(file=f"ä {n}.jpg", uri=f"file:///a/{n}", key=f"k{n}") for n in range(6)]

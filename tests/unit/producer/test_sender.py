@@ -3,17 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-import pytest
-from aiokafka.errors import KafkaError
-
-from producer import sender
 from producer.chunks import Chunk
 from producer.cursor import Cursor
-from producer.sender import MOST_IN_FLIGHT, Sender
+from producer.publish import MOST_IN_FLIGHT, Sender
 from tests.unit.values import job_spec
-from tests.waiting import eventually
-from trapstream.core import metrics
-from trapstream.core.errors import Retryable
 from trapstream.core.messages import Lane
 from trapstream.core.outbox import Outbox
 
@@ -37,33 +30,6 @@ class Held(Outbox):
 
 def chunk(number: int) -> Chunk:
     return Chunk([b"ref"], number, Cursor("", number + 1, 0))
-
-
-async def waits(value: float) -> None:
-    async def look() -> bool:
-        return bool(metrics.WAITING.labels("kafka")._value.get() == value)
-
-    await eventually(f"a metric of {value}", look)
-
-
-async def test_each_wait_is_counted_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The metric says that Kafka is waited for until the last chunk that waits is acknowledged, or has failed."""
-    monkeypatch.setattr(sender, "_SAY_SECONDS", 0.01)
-    outbox = Held()
-    sending = Sender(outbox)
-    sent = [await sending.send(SPEC, chunk(number)) for number in range(3)]
-    waiting = [asyncio.create_task(sending.acknowledged(each, SPEC.lane)) for each in sent]
-    await waits(1)
-    outbox.queued[0].set_result(None)
-    await waiting[0]
-    await waits(1)
-    outbox.queued[1].set_exception(KafkaError("gone"))
-    with pytest.raises(Retryable, match="not acknowledged"):
-        await waiting[1]
-    await waits(1)
-    waiting[2].cancel()
-    await asyncio.wait(waiting)
-    await waits(0)
 
 
 async def test_chunks_on_their_way_are_bounded() -> None:

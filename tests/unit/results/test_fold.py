@@ -16,8 +16,7 @@ from trapstream.core.errors import BadMessage, Fatal, Reason, Retryable
 from trapstream.core.messages import MOST_IMAGES, Counts, Outcome, ResultHead
 from trapstream.results import blocks, fold_reader
 from trapstream.results import fold_store as store
-from trapstream.results.fold import PIECE, JobFold, Result, counts, fold, kind_of
-from trapstream.results.records import read
+from trapstream.results.fold import PIECE, JobFold, Result, counts, fold, kind_of, read
 
 SEQS = st.one_of(st.integers(0, 50), st.integers(PIECE - 3, PIECE + 3), st.integers(0, MOST_IMAGES - 1))
 KINDS = ("detected", "empty", "not found", "damaged image", "a reason of a later version")
@@ -140,18 +139,6 @@ def test_store_keeps_the_first(
     assert {job: (stored.number, stored.fold) for job, stored in again.jobs.items()} == before
     assert again.next_offset == opened.next_offset
     again.close()
-
-
-def test_piece_of_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece whose entries are too large for memory is read one by one, with the same answer."""
-    results = [_result("job", seq, length=seq % 7) for seq in (3, 1, PIECE + 1, 0, 2, PIECE)]
-    opened = store.Store(tmp_path)
-    _folded(opened, results, 2)
-    opened.close()
-    usual = list(fold_reader.read_entries(tmp_path, "job"))
-    monkeypatch.setattr(fold_reader, "_LARGE_PIECE", 10)
-    assert list(fold_reader.read_entries(tmp_path, "job")) == usual
-    assert len(usual) == 6
 
 
 def test_store_has_one_owner(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,19 @@ from hypothesis import strategies as st
 
 from tests.unit.results.test_write import COUNTS, ENTRIES, _bytes
 from tests.unit.values import job_spec
+from trapstream.results.entry import Detection, Entry
 from trapstream.results.ledger import Account, account, disagreements, explanation, reason_of, summary
 from trapstream.results.read import open_result, verify
 
 
-@dataclass(frozen=True)
-class Found:
-    """An entry."""
-
-    file: str
-    confidence: float = 0.0
-    failure: str | None = None
+def found_entry(file: str, confidence: float = 0.0, failure: str | None = None) -> Entry:
+    return Entry(file, [Detection("1", confidence)], failure)
 
 
 NAMES = st.lists(st.sampled_from([f"{n}.jpg" for n in range(12)]), unique=True)
 FILES = st.lists(
     st.builds(
-        Found,
+        found_entry,
         file=st.sampled_from([f"{n}.jpg" for n in range(15)]),
         confidence=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
         failure=st.sampled_from([None, None, "image access failure: not found", "inference failure"]),
@@ -38,7 +33,7 @@ FILES = st.lists(
 
 
 @given(NAMES, FILES)
-def test_exact_in_any_order(names: list[str], files: list[Found]) -> None:
+def test_exact_in_any_order(names: list[str], files: list[Entry]) -> None:
     """Whatever the order, every image and every entry is counted once, under what it is."""
     found = account(lambda: names, files, threshold=0.5)
     entries = Counter(entry.file for entry in files)
@@ -59,7 +54,7 @@ def test_exact_in_any_order(names: list[str], files: list[Found]) -> None:
 
 def test_names_are_listed() -> None:
     """The first names of each kind are shown, and how many there are in all."""
-    found = account(lambda: ["a", "b", "c"], [Found("c"), Found("x"), Found("c"), Found("c")], 0.5, show=1)
+    found = account(lambda: ["a", "b", "c"], [found_entry(name) for name in "cxcc"], 0.5, show=1)
     assert (found.missing.total, found.missing.first) == (2, ("a",))
     assert (found.doubled.total, found.doubled.first) == (2, ("c",))
     assert (found.unknown.total, found.unknown.first) == (1, ("x",))
@@ -74,8 +69,8 @@ def test_memory_is_flat_in_order() -> None:
     def names(count: int) -> Iterator[str]:
         return (f"site/{n:09d}.jpg" for n in range(count))
 
-    def entries(count: int) -> Iterator[Found]:
-        return (Found(name) for n, name in enumerate(names(count)) if n != 5)
+    def entries(count: int) -> Iterator[Entry]:
+        return (found_entry(name) for n, name in enumerate(names(count)) if n != 5)
 
     def peak(count: int) -> int:
         tracemalloc.start()

@@ -43,6 +43,14 @@ def test_format() -> None:
     assert account["images"] == account["detected"] + account["empty"] + sum(account["failed"].values())
 
 
+def test_what_was_left_out_stands_in_the_account() -> None:
+    """By kind, in an order that does not change; without any the key is missing, as before."""
+    given = job_spec(total=3, left_out={"videos": 2, "other files": 1})
+    account = json.loads(_bytes(given, COUNTS, ENTRIES))["info"]["custom_metadata"]["trapstream"]
+    assert list(account["left_out"].items()) == [("other files", 1), ("videos", 2)]
+    assert b"left_out" not in _bytes(job_spec(total=3), COUNTS, ENTRIES)
+
+
 def test_nothing_of_the_run_in_the_bytes() -> None:
     """Two jobs over the same images give the same bytes, whatever their ids, names, times and lanes."""
     one = job_spec(total=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def read_checkpoint(path: Path, progress: Callable[[int], None] = lambda _: None
     Nothing of the file is executed, whatever is in it. Raises CheckpointError with one line, OSError as the disk gives
     it.
     """
-    with Archive(path) as archive:
+    with contextlib.closing(Archive(path)) as archive:
         checkpoint, info = pickles.read(archive.pickle()), archive.megadetector_info()
         model = Module("model", _model(checkpoint))
         writer = Writer(archive, progress)

@@ -1,4 +1,4 @@
-"""Every name that the pickle of a YOLOv5 checkpoint may have, and what to say of one that is not among them.
+"""Every name that the pickle of a checkpoint that can be read may have, and what to say of one that is not among them.
 
 The lists follow YOLOv5's releases 1.0 to 7.0 and what PyTorch and NumPy write for them. Some have changed their place:
 YOLOv5 6.2 renamed `Model` to `DetectionModel`, its package on its own puts `yolov5.` before all, NumPy 2 an underscore.
@@ -7,16 +7,14 @@ YOLOv5 6.2 renamed `Model` to `DetectionModel`, its package on its own puts `yol
 MODELS = ("models.yolo.Model", "models.yolo.DetectionModel")
 CLASSIFIERS = ("models.yolo.ClassificationModel", "models.common.Classify")
 _COMMON = (
-    "Bottleneck", "BottleneckCSP", "C3", "Concat", "Contract", "Conv", "DWConv", "Focus", "SPP", "SPPF",
-    "C3Ghost", "C3SPP", "C3TR", "C3x", "CrossConv", "DWConvTranspose2d", "Expand", "GhostBottleneck", "GhostConv",
-    "Proto", "TransformerBlock", "TransformerLayer", "Classify", "SiLU", "Hardswish",
+    "Bottleneck", "BottleneckCSP", "C3", "Concat", "Conv", "DWConv", "Focus", "SPP", "SPPF", "Classify", "SiLU",
+    "Hardswish",
 )  # fmt: skip
 _TORCH = (
-    "activation.GELU", "activation.Hardsigmoid", "activation.Hardswish", "activation.LeakyReLU", "activation.Mish",
-    "activation.MultiheadAttention", "activation.ReLU", "activation.ReLU6", "activation.Sigmoid", "activation.SiLU",
-    "batchnorm.BatchNorm2d", "batchnorm.SyncBatchNorm", "container.ModuleList", "container.Sequential", "conv.Conv2d",
-    "conv.ConvTranspose2d", "dropout.Dropout", "flatten.Flatten", "linear.Identity", "linear.Linear",
-    "padding.ZeroPad2d", "pooling.AdaptiveAvgPool2d", "pooling.MaxPool2d", "upsampling.Upsample",
+    "activation.Hardswish", "activation.LeakyReLU", "activation.ReLU", "activation.SiLU", "batchnorm.BatchNorm2d",
+    "batchnorm.SyncBatchNorm", "container.ModuleList", "container.Sequential", "conv.Conv2d", "dropout.Dropout",
+    "flatten.Flatten", "linear.Identity", "linear.Linear", "pooling.AdaptiveAvgPool2d", "pooling.MaxPool2d",
+    "upsampling.Upsample",
 )  # fmt: skip
 _VALUES = (
     "argparse.Namespace", "datetime.datetime", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
@@ -27,8 +25,7 @@ _VALUES = (
 CLASSES = frozenset({
     *MODELS, *CLASSIFIERS, "models.yolo.Detect", "models.yolo.Segment", "models.yolo.SegmentationModel",
     *(f"models.common.{name}" for name in _COMMON),
-    *(f"models.experimental.{name}" for name in ("CrossConv", "GhostBottleneck", "GhostConv", "MixConv2d", "Sum")),
-    *(f"utils.activations.{name}" for name in ("FReLU", "Hardswish", "MemoryEfficientMish", "Mish", "SiLU")),
+    "utils.activations.Hardswish", "utils.activations.SiLU",
     *(f"torch.nn.modules.{name}" for name in _TORCH), *_VALUES,
 })  # fmt: skip
 """What may be made. All become records that do nothing."""

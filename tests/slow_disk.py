@@ -1,4 +1,4 @@
-"""The aggregator on a disk whose syncs take long: `python -m bench.slow_disk SECONDS`.
+"""The aggregator on a disk whose syncs take long: `python -m tests.slow_disk SECONDS`.
 
 A commit waits for the disk's sync (SQLite, synchronous=FULL), so that each commit of a store takes so much longer here.
 All else is the aggregator as it is.

@@ -1,14 +1,12 @@
-"""For tests: a tiny model with the inputs and outputs of a real one, and what they are told of a running stack."""
+"""A tiny model with the inputs and outputs of a real one, and the values that tests need of a running stack."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from bench.tools.chaos_model import save_graph
 from trapstream.models.card import Card, sha256_of, write_card
 
 NAME, VERSION = "tiny", "1"
@@ -66,27 +64,3 @@ def write_bundle(folder: Path, name: str = NAME) -> Path:
     )  # fmt: skip
     write_card(folder / "card.json", card)
     return folder
-
-
-def save_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
-    """Writes `nodes` and constants as a graph from `images` uint8 [N, H, W, 3] to `detections` and `count`."""
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [
-            helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["N", 300, 6]),
-            helper.make_tensor_value_info("count", TensorProto.INT32, ["N"]),
-        ],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in values.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
-
-
-def save_mean_graph(path: Path, name: str, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any]) -> None:
-    """As `save_graph`, for `nodes` that begin with `mean`: of each image's values, 0 to 255, float [N]."""
-    mean = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
-    ]
-    save_graph(path, name, [*mean, *nodes], {"axes": np.array([1, 2, 3], "i8"), **values})
