@@ -2,9 +2,11 @@
 there; for others the server, which maps the region too, makes them a tensor.
 
 A sick server is not a bad image. Whatever goes wrong is told apart by asking: an error that a blank image of the same
-shape meets too is the model's, one that it does not meet is the image's own. A server that is well and does not serve
-the model says so in words of its own. A model that is not served or not well is waited for elsewhere, so that other
-jobs go on.
+shape meets too is the model's, one that it does not meet is the image's own. Where each instance of a model is a
+process of its own, a blank image that goes to another instance proves nothing: such a model answers for itself what is
+the image's own (triton_errors.py), and after any other error the images are sent again. A server that is well and does
+not serve the model says so in words of its own. A model that is not served or not well is waited for elsewhere, so that
+other jobs go on.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from consumer.slabs import Slab
 from consumer.triton_errors import Meaning, meaning
 from consumer.work import Group
-from trapstream.core import log, retry
+from trapstream.core import log, metrics, retry
 from trapstream.core.errors import Permanent, Reason, Retryable
 from trapstream.core.messages import Lane, ModelInfo
 from trapstream.core.triton_names import TRITON_VERSION, lane_version, triton_name
@@ -39,6 +41,8 @@ _PRIORITY = {Lane.LIVE: 1, Lane.BULK: 0}
 Strict, but shares say how many of each get there."""
 _REFUSALS = 2
 """A healthy server that refuses an image so many times means it."""
+_FAULTS = 4
+"""After so many faults in a row a request's images wait elsewhere: the instances that are left may all be dead."""
 
 
 class _Abilities(NamedTuple):
@@ -46,6 +50,7 @@ class _Abilities(NamedTuple):
 
     reads_places: bool
     versions: frozenset[str]
+    platform: str
 
 
 Detections = NDArray[np.float32]
@@ -63,6 +68,10 @@ class ModelAwayError(Exception):
 
 class RefusedError(Exception):
     """The server answered, with an error."""
+
+
+class FaultError(Retryable):
+    """The model failed, and not for an image: an instance died, say. Another one may answer."""
 
 
 class Detector:
@@ -164,8 +173,20 @@ class Detector:
         offset = group.offset + first * group.image_bytes
         size = count * group.image_bytes
         model, lane = group.model, group.tasks[0].lane
+        faults = 0
 
         async def call() -> list[Detections]:
+            nonlocal faults
+            try:
+                return await send()
+            except FaultError as error:
+                metrics.MODEL_FAULTS.labels(model.label).inc()
+                faults += 1
+                if faults == _FAULTS:
+                    raise ModelAwayError(f"the model answers with errors: {error}", group.shape) from error
+                raise
+
+        async def send() -> list[Detections]:
             if group.slab.name is None:
                 return await self._infer(model, _plain_input(group.slab.pixels(offset, shape)), count, lane)
             if (await self._ask_abilities(model)).reads_places:
@@ -178,18 +199,18 @@ class Detector:
         return await retry.until_back(call, "triton")
 
     async def _infer(self, model: ModelInfo, pixels: triton.InferInput, count: int, lane: Lane) -> list[Detections]:
-        version = lane_version(lane, (await self._ask_abilities(model)).versions)
+        abilities = await self._ask_abilities(model)
         try:
             reply = await self._client.infer(
                 triton_name(model.name, model.version),
                 [pixels],
-                model_version=version,
+                model_version=lane_version(lane, abilities.versions),
                 outputs=[triton.InferRequestedOutput(name) for name in OUTPUTS],
                 priority=_PRIORITY[lane],
                 client_timeout=_ANSWER_SECONDS,
             )
         except InferenceServerException as error:
-            raise self._understand(error) from error
+            raise self._understand(error, abilities.platform) from error
         detections, counts = reply.as_numpy("detections"), reply.as_numpy("count").reshape(-1)
         if len(detections) != count or not np.isfinite(detections).all():
             raise RefusedError("the model's answer has another length, or numbers that are not finite")
@@ -204,12 +225,12 @@ class Detector:
                 found = self._understand(error)
                 raise (found if isinstance(found, ModelAwayError) else Retryable(str(error))) from error
             inputs = {tensor.name for tensor in metadata.inputs}
-            self._abilities[name] = _Abilities(reads_places=PLACES in inputs, versions=frozenset(metadata.versions))
+            self._abilities[name] = _Abilities(PLACES in inputs, frozenset(metadata.versions), metadata.platform)
         return self._abilities[name]
 
-    def _understand(self, error: InferenceServerException) -> Exception:
+    def _understand(self, error: InferenceServerException, platform: str = "") -> Exception:
         """What to raise for it. What was known of the server, and is not so any more, is forgotten."""
-        text, found = str(error), meaning(str(error), error.status())
+        text, found = str(error), meaning(str(error), error.status(), platform)
         if found in {Meaning.REGION_UNKNOWN, Meaning.REGION_KNOWN}:
             self._regions.clear()
             return Retryable(text)
@@ -219,6 +240,8 @@ class Detector:
         if found is Meaning.NOT_SERVED:
             self._abilities.clear()
             return ModelAwayError(text)
+        if found is Meaning.FAULT:
+            return FaultError(text)
         return Retryable(text) if found is Meaning.AWAY else RefusedError(text)
 
     async def _register(self, slab: Slab) -> None:

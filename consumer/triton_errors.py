@@ -14,9 +14,15 @@ class Meaning(Enum):
     REGION_UNKNOWN = "the server does not know the shared memory region, or knows an older one: it was started anew"
     REGION_KNOWN = "the server knows the shared memory region already"
     OTHER_INPUT = "the model has no such input: it may have been made anew, by other means"
-    REFUSED = "the server is there and refuses the request"
+    FAULT = "something failed that says nothing of the image: an instance of the model died, say"
+    REFUSED = "the model refuses the image"
 
 
+REFUSAL = "image refused: "
+"""Stands in each answer of the CPU's entries that refuses an image (model_repository/templates/cpu/model.py)."""
+MARKING = "python"
+"""The platform of the entries that mark a refusal so. Other backends run in the server itself: they die with it, and
+any other error of theirs is about the request."""
 _REGION = "shared memory region"
 _WORDS = (
     ("unexpected inference input", Meaning.OTHER_INPUT),
@@ -29,11 +35,15 @@ _AWAY = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "St
 """Of gRPC, as tritonclient writes them."""
 
 
-def meaning(text: str, status: str | None) -> Meaning:
-    """What the error with this text and this gRPC status means."""
+def meaning(text: str, status: str | None, platform: str = "") -> Meaning:
+    """What the error with this text and this gRPC status means, where an entry of that `platform` was asked."""
+    if REFUSAL in text:
+        return Meaning.REFUSED
     if _REGION in text and "already" in text:
         return Meaning.REGION_KNOWN
     for words, found in _WORDS:
         if words in text:
             return found
-    return Meaning.AWAY if status in _AWAY else Meaning.REFUSED
+    if status in _AWAY:
+        return Meaning.AWAY
+    return Meaning.FAULT if platform == MARKING else Meaning.REFUSED

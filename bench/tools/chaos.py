@@ -30,8 +30,10 @@ from trapstream.core.result_store import result_path
 from trapstream.jobs.submit import submit
 from trapstream.local import control
 
-WEIGHTS = {"consumer": 32, "aggregator": 32, "producer": 16, "triton": 10, "kafka": 6, "supervisor": 4}
-"""How often each kind is killed, in a hundred."""
+WEIGHTS = {
+    "consumer": 28, "aggregator": 28, "producer": 14, "instance": 12, "triton": 8, "kafka": 6, "supervisor": 4,
+}  # fmt: skip
+"""How often each kind is killed, in a hundred. An instance is a process of the model, inside Triton."""
 _STALL_SECONDS = 240.0
 """A job that gets no further for so long does not end."""
 

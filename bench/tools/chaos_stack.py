@@ -11,13 +11,15 @@ from typing import Protocol, TypeVar
 import psutil
 
 from bench.stacks import environment
-from trapstream.local import control, processes
+from trapstream.local import control, instances, processes
 from trapstream.local.state import StackError
 
 T = TypeVar("T")
 
-COPIES = {"consumer": 2, "aggregator": 2}
-"""Of each service: one of them is killed while the other goes on."""
+_INSTANCES = 2
+"""Of the model, for each lane."""
+COPIES = {"consumer": 2, "aggregator": 2, "instance": 2 * _INSTANCES}
+"""Of each kind: one of them is killed while the others go on."""
 _BACK_SECONDS = 120.0
 """A process that was killed must be there again within this."""
 
@@ -61,7 +63,19 @@ class Stack:
         stack = control.running(self.home)
         if stack is None or stack.state != "up":
             return None
+        kind, _, number = name.partition("-")
+        if kind == "instance":
+            return _instance(processes.find(stack.process("triton")), int(number or 0))
         return processes.find(stack.supervisor if name == "supervisor" else stack.process(name))
+
+
+def _instance(server: psutil.Process | None, number: int) -> psutil.Process | None:
+    """One of the model's processes that live: the bulk lane's come first. None where none lives."""
+    try:
+        found = sorted(instances.living(server), key=lambda each: each[2]) if server is not None else []
+        return psutil.Process(found[number % len(found)][0]) if found else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 async def within(seconds: float, what: str, look: Callable[[], T | None]) -> T:
@@ -81,7 +95,7 @@ def concluded(work: Coroutine[None, None, Outcome], home: Path, more: Mapping[st
         "TRAPSTREAM_BUNDLE": str(home / "bundle"),
         "TRAPSTREAM_CONSUMERS": str(COPIES["consumer"]),
         "TRAPSTREAM_AGGREGATORS": str(COPIES["aggregator"]),
-        "TRAPSTREAM_TRITON_INSTANCES": "1",
+        "TRAPSTREAM_TRITON_INSTANCES": str(_INSTANCES),
     }
     account = None
     try:

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -68,6 +69,12 @@ class Server:
                 self.kill()  # what it has started outlives it
                 await self.start()
             await asyncio.sleep(0.2)  # between two looks of one who watches for as long as the test lasts
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """Where it runs; None while it does not."""
+        running = self._process is not None and self._process.poll() is None
+        return psutil.Process(self._process.pid) if self._process is not None and running else None
 
     def send(self, number: signal.Signals) -> None:
         """A signal to it and all that it has started."""

@@ -1,5 +1,6 @@
 """Kafka and Triton away, on the real things: work pauses and says so, no image fails, and it goes on by itself."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from trapstream.core.triton_names import triton_name
 from trapstream.jobs import submit
 from trapstream.local import ports
 from trapstream.local import triton as local_triton
+from trapstream.local.instances import InstanceWatch
 from trapstream.models import repository_entry
 
 MODEL = "steady"
@@ -60,8 +62,13 @@ async def triton(tmp_path: Path) -> AsyncIterator[tuple[Server, str]]:
     _render(repository)
     chosen = ports.choose(local_triton.PORTS, {})
     child = local_triton.child(home, (ENTRY,), chosen, f"outage-{chosen['triton-grpc']}-")
+    http = f"{ports.HOST}:{chosen['triton-http']}"
     async with outages.running(child, home) as server:
+        # As beside the local stack's: an instance that was stopped for longer than a second is ended by Triton.
+        watch = InstanceWatch(home, http, lambda: server.process, lambda _: None, print)
+        watching = asyncio.create_task(watch.run())
         yield server, f"{ports.HOST}:{chosen['triton-grpc']}"
+        watching.cancel()
 
 
 @pytest.fixture

@@ -205,6 +205,8 @@ def status(target: Target, job: str | None, as_json: bool, watch: bool) -> None:
                 print(account.waits(each, model, error), flush=True)
             if limits is not None:
                 print(limits.sentence, flush=True)
+            for words in target.short_of_instances():
+                print(words, flush=True)
 
     if watch and job is None:
         raise click.UsageError("--watch needs a JOB")

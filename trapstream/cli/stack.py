@@ -123,12 +123,13 @@ def _foreground(home: Path, services: tuple[str, ...]) -> None:
 
 def _as_json(home: Path, stack: Stack | None) -> dict[str, object]:
     if stack is None:
-        return {"home": str(home), "state": "down", "processes": [], "endpoints": {}}
+        return {"home": str(home), "state": "down", "processes": [], "models": [], "endpoints": {}}
     return {
         "home": stack.home,
         "state": stack.state,
         "supervisor": _measured(stack.supervisor),
         "processes": [_measured(process) for process in stack.processes],
+        "models": [asdict(model) for model in stack.models],
         "endpoints": stack.endpoints,
         "shm_prefix": stack.shm_prefix,
     }
@@ -167,6 +168,8 @@ def _print_processes(stack: Stack) -> None:
         restarts, last = str(process.restarts), process.last_exit or "-"
         table.add_row(process.name, str(process.pid or "-"), process.state, restarts, uptime, memory, last)
     Console().print(table)
+    for words in filter(None, (model.words for model in stack.models)):
+        click.echo(words)
 
 
 def _print_endpoints(stack: Stack) -> None:

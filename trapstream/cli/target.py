@@ -53,6 +53,11 @@ class Target:
         stack = control.running(self.home) if self.home is not None else None
         return await service_load.waiting_models(stack) if stack is not None else {}
 
+    def short_of_instances(self) -> list[str]:
+        """One line for each model of the local stack of which instances died and are not there again yet."""
+        stack = control.running(self.home) if self.home is not None else None
+        return [model.words for model in stack.models if model.alive < model.instances] if stack is not None else []
+
     def photographs(self, spec: JobSpec, files: set[str]) -> dict[str, Path]:
         """Name in the result to the photograph on this machine, for those of `files` of the job that lie here."""
         lines = result_store.read_manifest(result_store.manifest_path(self.results, spec.job))

@@ -20,6 +20,11 @@ STAGE_WORKERS = Gauge("trapstream_stage_workers", "Images or batches that a stag
 LIMITS = Gauge("trapstream_limits", "1 for the stage that limits the rate", ["stage"])
 WAITING = Gauge("trapstream_waiting", "1 while a service waits for another", ["on"])
 WAITING_FOR_MODEL = Gauge("trapstream_waiting_for_model", "Images whose model is not served, or not well", ["model"])
+MODEL_FAULTS = Counter(
+    "trapstream_model_faults_total",
+    "Requests failed by a model, and not for an image: an instance died, say",
+    ["model"],
+)
 IN_FLIGHT = Gauge("trapstream_in_flight", "References fetched and not yet committed", ["lane"])
 ARRIVALS = Counter("trapstream_arrivals_total", "Live images that came, by what became of them", ["way", "outcome"])
 LIVE_BACKLOG = Gauge("trapstream_live_backlog", "Live images without an answer")

@@ -6,11 +6,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 
-from trapstream.local import plan, processes, supervise
+import psutil
+
+from trapstream.local import plan, processes, state, supervise
 from trapstream.local.home import default_home
+from trapstream.local.instances import InstanceWatch
 from trapstream.local.keeper import Keeper
 from trapstream.local.state import SERVICES, Stack, StackError
 
@@ -31,10 +34,18 @@ def run(
     """Supervises until a signal; calls `on_up` once everything is ready. Raises StackError."""
     names = plan.copies(services)
 
-    def keep_models(stack: Stack) -> Coroutine[None, None, None]:
-        return Keeper(home, stack, progress).run()
+    async def keep_models(stack: Stack, note: supervise.Note) -> None:
+        watch = InstanceWatch(home, stack.endpoints["triton-http"], lambda: _triton(home), note, progress)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Keeper(home, stack, progress).run())
+            tasks.create_task(watch.run())
 
     asyncio.run(supervise.supervise(home, plan.port_names(names), plan.recipe(names), progress, on_up, keep_models))
+
+
+def _triton(home: Path) -> psutil.Process | None:
+    stack = state.read(home)
+    return processes.find(stack.process("triton")) if stack is not None else None
 
 
 def main() -> int:

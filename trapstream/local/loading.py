@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 
@@ -37,14 +37,36 @@ async def is_ready(address: str, entry: str) -> bool | None:
 
 async def state(address: str, entry: str) -> State:
     """What Triton does with the entry. Retryable where it is away."""
-    status, text = await _post(address, "/v2/repository/index", _LOOK)
-    if status != 200:
-        raise Retryable(f"Triton at {address} does not say what it serves: {reason(text)}")
-    for known in json_codec.decode(text):
+    for known in await _index(address):
         if known["name"] == entry and known.get("state") in ("READY", "LOADING", "UNLOADING"):
             found: State = known["state"]
             return found
     return "NONE"
+
+
+async def ready_versions(address: str) -> dict[str, set[str]]:
+    """The entries that are served, each with Triton's own versions of it. Retryable where Triton is away."""
+    ready: dict[str, set[str]] = {}
+    for known in await _index(address):
+        if known.get("state") == "READY":
+            ready.setdefault(known["name"], set()).add(known["version"])
+    return ready
+
+
+async def instances(address: str, entry: str) -> int:
+    """How many processes of the Python backend each version of the entry has; 0 for one of another backend, and for
+    one that is not served. Retryable where Triton is away."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_LOOK) as session,
+            session.get(f"http://{address}/v2/models/{entry}/config") as answer,
+        ):
+            config = json_codec.decode(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise Retryable(f"Triton at {address} does not answer: {error!r}") from error
+    if config.get("backend") != "python":
+        return 0
+    return sum(int(group["count"]) for group in config["instance_group"])
 
 
 async def load(address: str, entry: str) -> None:
@@ -70,6 +92,14 @@ async def unload(address: str, entry: str) -> None:
             return
         await asyncio.sleep(_PAUSE)
     raise Retryable(f"{entry} was not unloaded within {_UNLOAD_SECONDS:.0f} s")
+
+
+async def _index(address: str) -> list[dict[str, Any]]:
+    status, text = await _post(address, "/v2/repository/index", _LOOK)
+    if status != 200:
+        raise Retryable(f"Triton at {address} does not say what it serves: {reason(text)}")
+    found: list[dict[str, Any]] = json_codec.decode(text)
+    return found
 
 
 def reason(text: str) -> str:

@@ -37,6 +37,29 @@ class Process:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A model that Triton serves by processes of their own."""
+
+    model: str
+    """name@version."""
+    instances: int
+    """How many there should be, for live and bulk images together."""
+    alive: int
+    loaded_anew: int = 0
+    """How often, because an instance had died, since the stack came up."""
+
+    @property
+    def words(self) -> str:
+        """One line for people; empty where there is nothing to tell."""
+        if self.alive < self.instances:
+            return f"{self.model}: only {self.alive} of {self.instances} instances live; it is loaded anew"
+        if self.loaded_anew:
+            times = {1: "once", 2: "twice"}.get(self.loaded_anew, f"{self.loaded_anew} times")
+            return f"{self.model}: all {self.instances} instances live; loaded anew {times}, because instances had died"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """Everything that others know about a stack."""
 
@@ -44,6 +67,7 @@ class Stack:
     state: StackState
     supervisor: Process
     processes: tuple[Process, ...] = ()
+    models: tuple[ServedModel, ...] = ()
     endpoints: dict[str, str] = field(default_factory=dict)
     """Name to host:port: `kafka`, `triton-grpc`, `triton-http`, `triton-metrics`, `api`, `events`, and
     `<service>` for its metrics."""

@@ -17,9 +17,11 @@ from trapstream.local import claim, ports, processes, state
 from trapstream.local.child import Child, until_gone, why_it_died
 from trapstream.local.home import STACK_VARIABLE, log_file, shm_prefix
 from trapstream.local.plan import Recipe, endpoints
-from trapstream.local.state import Process, ProcessState, Progress, Stack, StackError
+from trapstream.local.state import Process, ProcessState, Progress, ServedModel, Stack, StackError
 
-Beside = Callable[[Stack], Coroutine[None, None, None]]
+Note = Callable[[tuple[ServedModel, ...]], None]
+"""Writes what is known of the models into stack.json."""
+Beside = Callable[[Stack, Note], Coroutine[None, None, None]]
 """Goes on while the stack is up."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MOST_SECONDS = 5.0
@@ -144,11 +146,14 @@ class _Supervisor:
         """What goes on beside the children must not take them down."""
         while True:
             try:
-                await beside(self._stack)
+                await beside(self._stack, self._note_models)
             except Exception as error:
                 first = _first(error)
                 self._progress(f"unexpected {type(first).__name__}, goes on in {_MOST_SECONDS:.0f} s: {first}")
             await asyncio.sleep(_MOST_SECONDS)
+
+    def _note_models(self, models: tuple[ServedModel, ...]) -> None:
+        self._save(models=models)
 
     async def _trim_logs(self) -> None:
         while True:

@@ -18,7 +18,8 @@ from trapstream.local.state import StackError
 PORTS = ("triton-grpc", "triton-http", "triton-metrics")
 REPOSITORY, _BACKENDS = "triton/repository", "triton/backends"
 """In the home."""
-_STUB = "triton_python_backend_stub"
+STUB = "triton_python_backend_stub"
+"""What runs one instance of a model."""
 _REGIONS = "backend-"
 """After the stack's prefix: the regions of the Python backend."""
 
@@ -38,7 +39,7 @@ def prepare_backends(folder: Path) -> None:
     """Fills a backend directory with the stub for the running Python; the wheel has it elsewhere, for all versions."""
     server, target = server_folder(), folder / "python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = server / "python_backend_stubs" / version / _STUB
+    stub = server / "python_backend_stubs" / version / STUB
     target.mkdir(parents=True, exist_ok=True)
     for source in (stub, *(each for each in (server / "backends" / "python").iterdir() if each.is_file())):
         part = target / f"{source.name}.part"

@@ -27,6 +27,9 @@ except ModuleNotFoundError:  # exists inside Triton only; the rest is tested wit
 
 Array = npt.NDArray[Any]
 PLACES = "places"
+REFUSAL = "image refused: "
+"""Begins the error of an image that the graph refuses. No other error is an answer about an image."""
+_GREY = 114
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's name for POSIX shared memory
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}")
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -108,10 +111,25 @@ def _status(name: str) -> os.stat_result | None:
         return None
 
 
+class RefusedError(Exception):
+    """The graph fails on an image, and this same process answers a blank one of its shape."""
+
+
 def detect(session: Session, images: Iterable[Array]) -> list[Array]:
-    """The graph's outputs for a request's images [H, W, 3], uint8. First axis of each output: the images."""
-    answers = [session.run(image[None]) for image in images]
+    """The graph's outputs for a request's images [H, W, 3], uint8. First axis of each output: the images.
+
+    RefusedError where an image is at fault; where it is not, the error is the one that came.
+    """
+    answers = [_run(session, image[None]) for image in images]
     return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+
+def _run(session: Session, image: Array) -> list[Array]:
+    try:
+        return session.run(image)
+    except Exception as error:
+        session.run(np.full_like(image, _GREY))  # fails as well where the model, the shape or the memory is at fault
+        raise RefusedError(f"{type(error).__name__}: {error}") from error
 
 
 def _onnxruntime(path: Path, threads: int) -> Session:
@@ -221,6 +239,8 @@ class TritonPythonModel:
             arrays = detect(self._session, self._images(request))
             tensors = [pb.Tensor(name, array) for name, array in zip(self._session.outputs, arrays, strict=True)]
             return pb.InferenceResponse(output_tensors=tensors)
+        except RefusedError as error:
+            return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(f"{REFUSAL}{error}"))
         except Exception as error:  # whatever it is, it belongs to this request and to no other
             return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(f"{type(error).__name__}: {error}"))
 

@@ -20,7 +20,7 @@ from trapstream.local.child import Child
 from trapstream.local.home import lock_file, shm_prefix
 from trapstream.local.plan import Recipe
 from trapstream.local.state import Progress, StackError
-from trapstream.local.supervise import Beside, supervise
+from trapstream.local.supervise import Beside, Note, supervise
 
 SERVER = "import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
@@ -159,7 +159,7 @@ async def test_what_goes_on_beside_the_children_cannot_take_them_down(tmp_path: 
     lines: list[str] = []
     seen: list[str] = []
 
-    async def beside(stack: state.Stack) -> None:
+    async def beside(stack: state.Stack, _: Note) -> None:
         seen.append(stack.state)
         raise RuntimeError("no such luck")
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from consumer.triton_errors import Meaning, meaning
+from consumer.triton_errors import MARKING, REFUSAL, Meaning, meaning
+from model_repository.templates.cpu import model as served
 
 INVALID, UNAVAILABLE, INTERNAL = "StatusCode.INVALID_ARGUMENT", "StatusCode.UNAVAILABLE", "StatusCode.INTERNAL"
 
@@ -32,3 +33,29 @@ def test_each_sentence_has_its_meaning(text: str, status: str | None, expected: 
     """Also with the status before it, as its client's exceptions write it."""
     assert meaning(text, status) is expected
     assert meaning(f"[{status}] {text}", status) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Stub process 'a@1_0_1' is not healthy.", Meaning.FAULT),
+        ("Failed to process the request(s) for model instance 'a@1_0_0', message: No space left", Meaning.FAULT),
+        ("MemoryError: ", Meaning.FAULT),
+        ("image refused: RuntimeError: indices element out of data bounds", Meaning.REFUSED),
+        ("image refused: RuntimeError: Stub process is not healthy, unknown model", Meaning.REFUSED),
+        ("Request for unknown model: 'a@1' is not found", Meaning.NOT_SERVED),
+        ("failed to connect to all addresses", Meaning.FAULT),
+    ],
+)
+def test_of_instances_that_may_die_a_marked_error_alone_is_about_the_image(text: str, expected: Meaning) -> None:
+    """Whatever else they answer with, the image is sent again."""
+    assert meaning(text, INTERNAL, MARKING) is expected
+
+
+def test_an_instance_that_dies_is_away_where_the_status_says_so() -> None:
+    assert meaning("failed to connect to all addresses", UNAVAILABLE, MARKING) is Meaning.AWAY
+
+
+def test_the_entry_marks_its_refusals_with_the_words_that_are_looked_for() -> None:
+    """Inside Triton nothing of ours can be imported, so the words stand in two files."""
+    assert served.REFUSAL == REFUSAL

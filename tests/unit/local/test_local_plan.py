@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from model_repository.templates.cpu import model as served
-from tests import stacks
+from tests import graphs, stacks
 from trapstream.core import json_codec
 from trapstream.core.settings import AggregatorSettings, ConsumerSettings, NotifierSettings, ProducerSettings
 from trapstream.local import broker, plan, ports, processes, state, triton
@@ -76,6 +76,17 @@ def test_the_answer_for_an_image_has_the_same_bits_alone_and_in_company(tmp_path
     for place, image in enumerate(images):
         for whole, alone in zip(together, served.detect(session, image[None]), strict=True):
             np.testing.assert_array_equal(whole[place], alone[0])
+
+
+@pytest.mark.parametrize(("limit", "error"), [(200, served.RefusedError), (graphs.NONE, Exception)])
+def test_an_image_is_refused_where_a_blank_one_is_answered(tmp_path: Path, limit: float, error: type) -> None:
+    """By the same process: where that fails on a blank image too, the image is not at fault."""
+    graphs.save_picky(tmp_path / "picky.onnx", limit)
+    session = served.open_session(tmp_path / "picky.onnx", 1)
+    bright = np.full((2, 32, 32, 3), 255, np.uint8)
+    with pytest.raises(error) as raised:
+        served.detect(session, bright)
+    assert isinstance(raised.value, served.RefusedError) == (limit == 200)
 
 
 def test_onnx_runtime_itself_agrees(tmp_path: Path) -> None:
