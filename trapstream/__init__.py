@@ -1,3 +1,3 @@
 """Trapstream: a streaming inference server for camera-trap photographs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
