@@ -156,13 +156,14 @@ async def send_status(servers: str, status: JobStatus, **changes: object) -> Non
 
 
 async def wait_status(servers: str, job: str, accept: Callable[[JobStatus], bool], seconds: float = 30.0) -> JobStatus:
-    """The first status of the job that `accept` takes."""
+    """The first status of the job that `accept` takes, also behind the one with which it had ended."""
     async with asyncio.timeout(patient(seconds)):
-        async with contextlib.aclosing(status.watch(servers, job)) as statuses:
-            async for found in statuses:
-                if accept(found):
-                    return found
-    raise AssertionError("the job ended without such a status")
+        async with contextlib.aclosing(status.changes(servers, topics.STATUS, JobStatus)) as batches:
+            async for batch in batches:
+                for name, found in batch:
+                    if name == job and found is not None and accept(found):
+                        return found
+    raise AssertionError("a topic never ends")
 
 
 async def wait_file(home: Path, servers: str, job: str, state: JobState = JobState.COMPLETED) -> bytes:
