@@ -1,4 +1,4 @@
-"""Reserved shares: which lane's images go next, and how deep they queue at the detector. Pure.
+"""Live overtakes bulk here: reserved shares say which lane goes next, and how deep images queue at the detector. Pure.
 
 Triton's own priorities are strict, so steady live traffic would starve a backfill. Start-time fair queueing (Goyal,
 Vin and Cheng, 1996) gives each lane its share while both have work, and all of it to one while the other is idle.

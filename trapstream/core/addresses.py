@@ -1,4 +1,4 @@
-"""Which addresses lie in the public internet: the rule for every connection to a server that a user named. Pure."""
+"""Private addresses are refused: the rule for every connection to a server that a user named. Pure."""
 
 import ipaddress
 

@@ -1,4 +1,4 @@
-"""Errors that say what to do next: try again, give up on this image, or stop the process. Pure."""
+"""The reasons of failures, and errors that say what to do: try again, give up on this image, or stop. Pure."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Completes a raw detector graph: pixels in, finished detections out.
+"""Completes a raw detector graph: pixels in, detections after NMS out. CPU and GPU run the same graph.
 
 Around a network that answers with boxes and scores this puts, inside the same ONNX graph, the scaling of the pixels
 before it, and after it MegaDetector's rule: the best class of each cell, a low threshold, suppression of overlapping

@@ -1,5 +1,7 @@
 """The result file: MegaDetector's batch format 1.6, written as a stream. Pure but for the `out` it writes to.
 
+A new output format is another file like this one, beside it: aggregator/ending.py and partial.py call `write_result`.
+
 The bytes depend on the job's spec, its account and its entries alone: no time, no host, no job id. So two runs over
 the same images give the same file, whatever was killed on the way.
 """
