@@ -36,7 +36,7 @@ class Transient(Permanent):
         return Permanent(self.reason, self.detail)
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of an image that waits for its host or its model."""
 
     WAIT = "wait"
@@ -57,7 +57,7 @@ class Absence(NamedTuple):
 class Away(Protocol):
     """What is known of the hosts, or of the models, each by its key."""
 
-    def verdict(self, key: str, first: float, held: float, now: float) -> Verdict:
+    def decision(self, key: str, first: float, held: float, now: float) -> Decision:
         """What to do with an image that was first put off at `first`, and last at `held`."""
 
     def absence(self, key: str, now: float) -> Absence | None:
@@ -159,16 +159,16 @@ class Hosts:
         known = self._hosts.get(host)
         return known.failure if known is not None else None
 
-    def verdict(self, host: str, first: float, held: float, now: float) -> Verdict:
+    def decision(self, host: str, first: float, held: float, now: float) -> Decision:
         """What to do with an image that was first put off at `first`, and last at `held`."""
         known = self._hosts.get(host)
         if known is None or (known.away_since is None and known.answered >= held):
-            return Verdict.TRY
+            return Decision.TRY
         if self._is_given_up(known, now) or now - first >= self._patience:
-            return Verdict.FAIL
+            return Decision.FAIL
         if known.away_since is None:
-            return Verdict.FAIL if now - held >= DOUBT_SECONDS else Verdict.WAIT
-        return Verdict.TRY if now >= known.next_try else Verdict.WAIT
+            return Decision.FAIL if now - held >= DOUBT_SECONDS else Decision.WAIT
+        return Decision.TRY if now >= known.next_try else Decision.WAIT
 
     def _is_given_up(self, known: _Host, now: float) -> bool:
         return known.away_since is not None and now - known.away_since >= self._patience
@@ -202,6 +202,6 @@ class MissingModels(dict[str, MissingModel]):
     def failure(self, label: str) -> None:
         """None: no image fails because its model is missing."""
 
-    def verdict(self, label: str, first: float, held: float, now: float) -> Verdict:  # noqa: ARG002 - as that of Hosts
+    def decision(self, label: str, first: float, held: float, now: float) -> Decision:  # noqa: ARG002 - as that of Hosts
         """What to do with an image that waits for its model."""
-        return Verdict.WAIT if label in self else Verdict.TRY
+        return Decision.WAIT if label in self else Decision.TRY

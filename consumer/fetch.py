@@ -10,11 +10,11 @@ from typing import Self
 
 import stamina
 
-from consumer.addresses import host_of, scheme
 from consumer.away import Hosts, Transient
 from consumer.file_fetch import read_file, read_files, real_roots
 from consumer.http_fetch import HttpFetcher
 from consumer.object_fetch import ObjectFetcher
+from consumer.uris import host_of, scheme
 from trapstream.core import log
 from trapstream.core.errors import Permanent, Reason, TrapstreamError
 from trapstream.core.messages import Lane

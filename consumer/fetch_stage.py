@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from consumer.addresses import host_of, scheme
 from consumer.away import Transient
 from consumer.fair_queue import FairQueue
 from consumer.fetch import Fetcher
+from consumer.uris import host_of, scheme
 from consumer.waiting import ModelRoom, WaitingRoom
 from consumer.work import Fetched, Task
 from trapstream.core.channel import Channel

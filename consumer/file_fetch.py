@@ -7,8 +7,8 @@ import stat
 import time
 from collections.abc import Sequence
 
-from consumer.addresses import is_inside, local_path
 from consumer.away import Transient
+from consumer.uris import is_inside, local_path
 from trapstream.core.errors import Permanent, Reason
 
 _REASONS = {

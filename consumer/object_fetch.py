@@ -8,9 +8,9 @@ import obstore
 from obstore import exceptions
 from obstore.store import from_url
 
-from consumer.addresses import object_name, scheme
 from consumer.away import Transient
 from consumer.http_fetch import status_failure
+from consumer.uris import object_name, scheme
 from trapstream.core.errors import Permanent, Reason
 
 _MOST_STORES = 64

@@ -5,7 +5,6 @@ import contextlib
 import time
 from functools import partial
 
-from consumer.addresses import host_of
 from consumer.decode_stage import DecodeStage
 from consumer.detect import Detector
 from consumer.detect_stage import DetectStage
@@ -17,6 +16,7 @@ from consumer.intake import Intake
 from consumer.lanes import Shares
 from consumer.server_load import ServerLoad
 from consumer.slabs import SlabPool
+from consumer.uris import host_of
 from consumer.waiting import ModelRoom, WaitingRoom
 from consumer.work import Answer, Fetched, Group, Task
 from trapstream.core import metrics

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from consumer.away import Away, MissingModel, MissingModels, Verdict
+from consumer.away import Away, Decision, MissingModel, MissingModels
 from consumer.detect import Detector, ModelAwayError
 from consumer.work import Task
 from trapstream.core import log, metrics
@@ -99,8 +99,8 @@ class WaitingRoom:
             held, now = waiting.popleft(), time.monotonic()
             task = held.task
             dropped = not task.wanted() or self.unwanted(task)
-            verdict = self.known.verdict(key, task.times.put_off or held.since, held.since, now)
-            if verdict is Verdict.WAIT and not dropped:
+            decision = self.known.decision(key, task.times.put_off or held.since, held.since, now)
+            if decision is Decision.WAIT and not dropped:
                 waiting.append(held)  # behind the others: not always the same one is tried
                 continue
             self._count[task.lane] -= 1
@@ -109,7 +109,7 @@ class WaitingRoom:
             if dropped:
                 if task.wanted():
                     task.done()
-            elif verdict is Verdict.FAIL:
+            elif decision is Decision.FAIL:
                 await self.fail(task, held.failure or self.known.failure(key) or _UNKNOWN)
             else:
                 await self.again(task)

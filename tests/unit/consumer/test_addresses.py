@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.addresses import host_of, is_inside, local_path, object_name, scheme
+from consumer.uris import host_of, is_inside, local_path, object_name, scheme
 from trapstream.core.addresses import is_public
 from trapstream.core.errors import Permanent, Reason
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.away import DOUBT_SECONDS, IMAGES, Hosts, Verdict
+from consumer.away import DOUBT_SECONDS, IMAGES, Decision, Hosts
 from trapstream.core.errors import Permanent, Reason
 
 HOST = "http://camera"
@@ -56,7 +56,7 @@ def test_an_answer_brings_everything_back(history: list[tuple[float, int | None]
     assert not hosts.is_away(HOST)
     assert hosts.failure(HOST) is None
     assert all(hosts.admit(HOST, now + 2) for _ in range(50))
-    assert hosts.verdict(HOST, now, now, now + 2) is Verdict.TRY
+    assert hosts.decision(HOST, now, now, now + 2) is Decision.TRY
 
 
 @given(images=st.lists(st.integers(0, IMAGES - 2), max_size=100))
@@ -100,8 +100,8 @@ def test_patience_ends(waited: float) -> None:
         now = min(now + 10, 100.0 + waited)
         if hosts.admit(HOST, now):
             hosts.failed(HOST, "0", REFUSED, now, now)
-    found = hosts.verdict(HOST, 100.0, 100.0, now)
-    assert (found is Verdict.FAIL) == (now - 100.0 >= PATIENCE)
+    found = hosts.decision(HOST, 100.0, 100.0, now)
+    assert (found is Decision.FAIL) == (now - 100.0 >= PATIENCE)
     assert hosts.failure(HOST) is REFUSED
 
 
@@ -111,8 +111,8 @@ def test_a_second_opinion_is_waited_for_and_not_for_long(seconds: float) -> None
     hosts = Hosts(PATIENCE, ANSWER)
     hosts.failed(HOST, "0", REFUSED, 99.5, 100.0)
     assert hosts.in_doubt(HOST, 99.0)
-    expected = Verdict.FAIL if (100.0 + seconds) - 100.0 >= DOUBT_SECONDS else Verdict.WAIT
-    assert hosts.verdict(HOST, 100.0, 100.0, 100.0 + seconds) is expected
+    expected = Decision.FAIL if (100.0 + seconds) - 100.0 >= DOUBT_SECONDS else Decision.WAIT
+    assert hosts.decision(HOST, 100.0, 100.0, 100.0 + seconds) is expected
 
 
 def test_an_image_is_at_fault_where_others_are_answered() -> None:
