@@ -31,7 +31,9 @@ class Credit:
         self.left = left
         """Below 1 the job waits. Infinite for a job that is not paced."""
         self.unsettled = 0
-        """References sent and not yet acknowledged: no look has seen them for sure."""
+        """References sent that the figures of a look may lack: they were not acknowledged when it began."""
+        self._acknowledged = 0
+        """References of them that were acknowledged since."""
         self._granted = False
         self._woken = asyncio.Event()
 
@@ -47,7 +49,12 @@ class Credit:
 
     def settle(self, count: int) -> None:
         """Counts references that were acknowledged."""
-        self.unsettled -= count
+        self._acknowledged += count
+
+    def begin_look(self) -> None:
+        """Settles the references that the figures of a look hold for sure, since it begins only now."""
+        self.unsettled -= self._acknowledged
+        self._acknowledged = 0
 
     def grant(self, references: float) -> None:
         """Gives this job its part of a look, in place of the credit that it had; fractions of a reference add up."""
@@ -117,6 +124,8 @@ class Pace:
             metrics.BACKLOG.labels(Lane.BULK).set(0)
             await self._joined.wait()
         self._joined.clear()
+        for credit in self._credits.values():
+            credit.begin_look()
 
     def _grant(self, look: Figures) -> None:
         answered = sum(part.offset + part.aside for part in look.answered.values())
